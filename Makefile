@@ -1,0 +1,48 @@
+# make demo   sets up and runs the main job: untrusted programs, their result and their audit trail
+# make test   sets up and runs the tests (at most 20 minutes)
+# make soak   the long suites: the interpreter's own tests and stress-ng, natively and inside
+# make fuzz   the fuzz targets, 60 seconds each
+# make bench  the figures of benchmarks/, in one run
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+
+.PHONY: demo test soak fuzz bench native lint clean packages
+demo: $(VENV)/.installed
+	$(BIN)/python -m benchmarks.demo
+
+test: $(VENV)/.installed lint native
+	$(BIN)/python -m pytest -q tests
+
+lint: $(VENV)/.installed
+	$(BIN)/ruff check sandbox tests benchmarks setup.py csrc
+	$(BIN)/mypy
+
+# The C units under the address and undefined-behaviour sanitizers.
+native: $(VENV)/.installed
+	$(MAKE) -s -C tests/native
+
+soak: $(VENV)/.installed
+	SANDBOX_SYSTEM_PACKAGES="stress-ng libpython3-testsuite" ./tests/packages.sh
+	$(BIN)/python -m tests.soak
+
+fuzz: $(VENV)/.installed
+	SANDBOX_SYSTEM_PACKAGES="clang" ./tests/packages.sh
+	$(MAKE) -C tests/fuzz
+
+bench: $(VENV)/.installed
+	$(BIN)/python -m benchmarks
+
+# Installed anew when the sources change; the executables and the extension are built by setup.py.
+$(VENV)/.installed: setup.py pyproject.toml $(wildcard csrc/*.[ch] csrc/*.py csrc/stub/*.[ch]) tests/packages.sh
+	./tests/packages.sh
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install -q -U pip setuptools wheel
+	$(BIN)/pip install -q --no-build-isolation -e '.[test]' || $(BIN)/pip install -q -e '.[test]'
+	touch $@
+
+packages:
+	./tests/packages.sh
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info sandbox/sentry sandbox/stub sandbox/*.so tests/native/build tests/fuzz/build

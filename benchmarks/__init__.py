@@ -1,0 +1,1 @@
+"""What the sandbox costs: see README.md."""

@@ -1,0 +1,62 @@
+#include "answer.h"
+#include "borrow.h"
+#include <errno.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <time.h>
+#include <unistd.h>
+
+uint64_t answer_now(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+static int write_out(const struct request *request, const struct answer *answer) {
+    for (size_t i = 0; i < sizeof answer->out / sizeof *answer->out; i++) {
+        const struct answer_out *out = &answer->out[i];
+        if (out->size == 0) continue;
+        if (guest_write(request->tid, out->address, out->data, out->size) < 0) return EFAULT;
+    }
+    return 0;
+}
+
+static void record(const struct request *request, const struct answer *answer, int error) {
+    struct sbx_record entry = {
+        .pid = (uint32_t)request->tid, .nr = request->nr, .error = error,
+        .mount = answer->mount < 0 ? 0xffff : (uint16_t)answer->mount,
+        .verdict = answer->denied ? SBX_VERDICT_DENIED : error ? SBX_VERDICT_FAILED : SBX_VERDICT_DONE,
+        .duration_ns = answer_now() - request->began_ns, .service = request->service,
+    };
+    trail_append(&entry, request->paths > 0 ? request->path[0] : NULL, request->paths > 1 ? request->path[1] : NULL);
+}
+
+/* INVARIANT one-exit: every answer and every record leaves here. */
+void answer_send(struct request *request, struct answer *answer) {
+    int error = answer->kind == ANSWER_NONE ? ENOSYS : answer->error;
+    if (answer->kind == ANSWER_NONE) answer->denied = true;
+    if (!error && (error = write_out(request, answer))) answer->kind = answer->kind == ANSWER_FD ? ANSWER_FD : ANSWER_VALUE;
+    /* Recorded first: a guest that has its answer finds its call in the trail. */
+    record(request, answer, error == 512 ? EINTR : error);
+    if (borrow_stands()) {
+        if (answer->kind == ANSWER_FD && !error) answer->value = borrow_inject(answer->fd, answer->fd_flags & O_CLOEXEC);
+        if (answer->kind == ANSWER_FD) close(answer->fd);
+        borrow_finish(request, error ? -error : answer->value);
+        return;
+    }
+    if (answer->kind == ANSWER_FD && !error) {
+        struct seccomp_notif_addfd add = {.id = request->id, .flags = SECCOMP_ADDFD_FLAG_SEND,
+                                          .srcfd = (uint32_t)answer->fd, .newfd_flags = answer->fd_flags & O_CLOEXEC};
+        int sent = ioctl(guest_listener(), SECCOMP_IOCTL_NOTIF_ADDFD, &add);
+        error = sent < 0 ? errno : 0;
+        close(answer->fd);
+        if (!error || error == ENOENT) return; /* ENOENT: the caller is gone */
+    } else if (answer->kind == ANSWER_FD) {
+        close(answer->fd);
+    }
+    struct seccomp_notif_resp response = {.id = request->id};
+    if (error) response.error = -error;
+    else if (answer->kind == ANSWER_CONTINUE) response.flags = SECCOMP_USER_NOTIF_FLAG_CONTINUE;
+    else response.val = answer->value;
+    ioctl(guest_listener(), SECCOMP_IOCTL_NOTIF_SEND, &response);
+}

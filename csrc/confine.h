@@ -1,0 +1,20 @@
+/* confine.h: the walls around a sentry and its guest. Alone may call landlock_*, unshare, capset and the prctl calls that
+ * give privileges up. Each function says which walls stand; none fails because a wall cannot be had. */
+#ifndef SBX_CONFINE_H
+#define SBX_CONFINE_H
+#include <stdbool.h>
+#include "core.h"
+
+/* Leave the host's namespaces as far as `walls` (bits of 1 << enum sbx_wall) asks and the kernel lets us; notes what
+ * stands and why not in `ready`. Returns the walls that stand. */
+uint32_t confine_namespaces(uint32_t walls, struct sbx_ready *ready);
+/* No new privileges, no capabilities, no core dumps. 0 or -errno: these always stand or nothing runs. */
+int confine_privileges(void);
+/* The sentry's Landlock domain: the mounts as granted, the stub, and /proc. Returns the walls that stand. */
+uint32_t confine_sentry(uint32_t walls, int stub, bool memory_by_proc, struct sbx_ready *ready);
+/* The guest's, inside it: the stub may be executed and read, nothing else. In the launcher. 0 or -errno. */
+int confine_guest(int stub, int landlock_abi);
+/* Limits that the kernel keeps for each process of the guest, and the tag. In the launcher. `own_users`: a user namespace stands.
+ * 0 or -errno. */
+int confine_limits(const struct sbx_limits *limits, uint64_t tag, bool own_users);
+#endif

@@ -1,0 +1,116 @@
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#include "fs.h"
+#include "fs_place.h"
+#include "loop.h"
+#include "mounts.h"
+#include "procfs.h"
+
+#define TMPFILE_BIT (O_TMPFILE & ~O_DIRECTORY)
+/* What open(2) knows; it ignores the rest, openat2 would not. O_ASYNC is left out: SIGIO is not for guests. */
+#define KNOWN (O_ACCMODE | O_CREAT | O_EXCL | O_NOCTTY | O_TRUNC | O_APPEND | O_NONBLOCK | O_SYNC | O_DSYNC | O_DIRECT | \
+               O_DIRECTORY | O_NOFOLLOW | O_NOATIME | O_CLOEXEC | O_PATH | TMPFILE_BIT)
+#define ERESTARTSYS 512
+
+static int open_flags(const struct request *request) {
+    unsigned flags = request->flags & (unsigned)KNOWN;
+    if (flags & O_PATH) flags &= O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
+    return (int)flags;
+}
+
+/* Flags that Linux refuses before it looks at the path. */
+static bool flags_valid(int flags) {
+    if ((flags & O_CREAT) && (flags & O_DIRECTORY)) return false;
+    if (!(flags & TMPFILE_BIT)) return true;
+    return (flags & O_DIRECTORY) && (flags & O_ACCMODE) != O_RDONLY;
+}
+
+/* A path to create that ends in a slash, "." or "..": it may only be there already, or be a directory. */
+static int refuse_create(struct request *request, int flags, bool *refused) {
+    const char *path = request->path[0];
+    size_t length = strlen(path);
+    const char *slash = strrchr(path, '/');
+    const char *last = slash ? slash + 1 : path;
+    *refused = length > 0 && (last[0] == 0 || strcmp(last, ".") == 0 || strcmp(last, "..") == 0);
+    if (!*refused) return 0;
+    struct place place cleanup_place;
+    enum place_last kind;
+    int error = place_parent(request, 0, &place, &kind);
+    if (error == 0 && kind == PLACE_NAME) error = place_parent_stands(&place);
+    if (error < 0) return error;
+    return kind != PLACE_NAME && (flags & O_EXCL) ? -EEXIST : -EISDIR;
+}
+
+/* The rights of a new file. Set-id files cannot be made where the host would honour them. */
+static mode_t new_mode(const struct request *request, int mount) {
+    mode_t mode = place_mode(request, request->mode & 07777);
+    return place_kind(mount) == SBX_MOUNT_HOST ? mode & (mode_t)~(S_ISUID | S_ISGID) : mode;
+}
+
+/* Opening one end of a FIFO waits for the other: as a call of the guest's that a signal can interrupt. */
+static int open_waiting(struct request *request, const struct place *place, int flags) {
+    for (;;) {
+        loop_block_enter(request);
+        int fd = walk_open(place, flags, 0);
+        bool interrupted = loop_block_leave();
+        if (fd != -EINTR) return fd;
+        if (interrupted) return -ERESTARTSYS;
+    }
+}
+
+static bool is_device(mode_t mode) { return S_ISCHR(mode) || S_ISBLK(mode); }
+
+/* Only granted devices may be opened; elsewhere nodev is ours to keep. */
+static bool devices_allowed(int mount) {
+    return mounts_flag(mount, SBX_MOUNT_DEVICE) || place_kind(mount) == SBX_MOUNT_PTS;
+}
+
+static int open_place(struct request *request, struct place *place, enum walk_last last, int flags) {
+    mode_t mode = flags & (O_CREAT | TMPFILE_BIT) ? new_mode(request, place->mount) : 0;
+    if (flags & (O_PATH | TMPFILE_BIT)) return walk_open(place, flags, mode);
+    struct stat status;
+    int error = place_stat(request, place, last, &status);
+    if (error < 0 && error != -ENOENT) return error == -ELOOP && (flags & O_CREAT) && (flags & O_EXCL) ? -EEXIST : error;
+    if (error == 0) {
+        if ((flags & O_CREAT) && (flags & O_EXCL)) return -EEXIST;
+        int access = flags & O_ACCMODE;
+        bool regular = S_ISREG(status.st_mode), writes = access != O_RDONLY || (flags & O_TRUNC);
+        if (is_device(status.st_mode) && !(flags & O_DIRECTORY) && !devices_allowed(place->mount)) return -EACCES;
+        if (place_read_only(place) && regular && writes && !(flags & O_DIRECTORY)) {
+            int at; /* rights are asked before the mount, but truncation is not */
+            const char *name = place_at(place, WALK_NOFOLLOW, &at);
+            int wants = access == O_RDONLY ? R_OK : access == O_WRONLY ? W_OK : R_OK | W_OK;
+            if (!(flags & O_TRUNC) && syscall(SYS_faccessat2, place->dir, name, wants, at | AT_EACCESS) < 0 && errno == EACCES) return -EACCES;
+            return -EROFS;
+        }
+        /* A FIFO of the host is not written through a read-only grant. */
+        if (S_ISFIFO(status.st_mode) && place_read_only(place) && access != O_RDONLY) return -EROFS;
+        if (S_ISFIFO(status.st_mode) && !(flags & (O_NONBLOCK | O_DIRECTORY)) && access != O_RDWR) return open_waiting(request, place, flags);
+    }
+    cleanup_close int fd = walk_open(place, flags, mode);
+    if (fd < 0 || mounts_whole() || devices_allowed(place->mount) || place_read_only(place)) return take(&fd);
+    /* A name may have been moved since it was looked at: a device must not come out. */
+    return fstat(fd, &status) < 0 || is_device(status.st_mode) ? -EACCES : take(&fd);
+}
+
+struct answer fs_open(struct request *request) {
+    int flags = open_flags(request);
+    bool creates = flags & O_CREAT, refused = false;
+    if (!flags_valid(flags)) return answer_error(EINVAL);
+    int error = creates ? refuse_create(request, flags, &refused) : 0;
+    if (error < 0) return answer_error(-error);
+    enum walk_last last = (flags & O_NOFOLLOW) || (creates && (flags & O_EXCL)) ? WALK_NOFOLLOW : WALK_FOLLOW;
+    struct place place cleanup_place;
+    error = place_walk(request, 0, last, creates ? WALK_MAY_CREATE : WALK_EXISTING, &place);
+    if (error < 0) return answer_error(-error);
+    if (place.directory) flags &= ~O_NOFOLLOW; /* a slash after a link follows it */
+    int fd = place.special ? procfs_open(request, &place, flags) : open_place(request, &place, last, flags);
+    if (fd < 0) return place_answer(place.mount, fd);
+    struct answer answer = answer_fd(fd, (uint32_t)flags & O_CLOEXEC);
+    answer.mount = place.mount;
+    return answer;
+}

@@ -1,0 +1,45 @@
+/* guest.h: bytes and descriptors in and out of a guest process, its tag, and whether a notification still stands.
+ * Alone may call process_vm_*, /proc/TID/mem, pidfd_getfd, kcmp and the prlimit that reads and moves tags. */
+#ifndef SBX_GUEST_H
+#define SBX_GUEST_H
+#include <linux/seccomp.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/types.h>
+#include "core.h"
+
+#define cleanup_close __attribute__((cleanup(guest_close)))
+void guest_close(int *fd);                 /* closes *fd where it is >= 0 */
+static inline int take(int *fd) { int had = *fd; *fd = -1; return had; }
+
+/* Choose how guest memory is reached: process_vm_* where a recycled pid cannot be another's process (a pid namespace or
+ * Landlock stands), else a descriptor of /proc/TID/mem opened before the notification is checked. */
+void guest_setup(int listener, int proc, uint64_t tag, bool pids_are_ours);
+int guest_listener(void);
+int guest_proc(void);                      /* descriptor of the /proc that shows the guest's pids as notifications do */
+
+/* All `size` bytes, else -EFAULT. */
+int guest_read(pid_t tid, uint64_t address, void *to, size_t size);
+int guest_write(pid_t tid, uint64_t address, const void *from, size_t size);
+/* To a thread that is held by ptrace, so its pid cannot be another's. */
+int guest_write_held(pid_t tid, uint64_t address, const void *from, size_t size);
+/* A NUL-terminated string with its NUL: its length, -EFAULT, or -ENAMETOOLONG when no NUL comes in `size` bytes. */
+int guest_read_string(pid_t tid, uint64_t address, char *to, size_t size);
+
+/* INVARIANT still-there: true while the notification waits for its answer. */
+bool guest_alive(uint64_t id);
+/* The same, made once after copying and before acting: pins the memory that guest_write will use. */
+bool guest_check(pid_t tid, uint64_t id);
+void guest_forget(void);                   /* end of a request: drop what guest_check pinned */
+pid_t guest_leader(pid_t tid);             /* thread group of a thread, or -ESRCH */
+/* Put a copy of fd into the caller of notification `id`. Its number there, or -errno. Does not answer. */
+int guest_inject(uint64_t id, int fd, bool close_on_exec);
+/* Where pidfd_getfd is refused: who borrows instead (borrow.c). */
+void guest_lender(int (*borrow)(uint64_t id, pid_t tid, int fd), bool needed);
+/* A descriptor of ours for descriptor `fd` of the thread: the same open file description. -errno as the guest would see. */
+int guest_borrow_fd(pid_t tid, int fd);
+
+/* The context number in the low half of the tag; -ESRCH where the process is gone or is no process of this guest. */
+int64_t guest_context(pid_t tid);
+int guest_set_context(pid_t tid, uint32_t context);
+#endif

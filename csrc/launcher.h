@@ -1,0 +1,16 @@
+/* launcher.h: the process from which the guest's commands are made, and what the sentry says to it. */
+#ifndef SBX_LAUNCHER_H
+#define SBX_LAUNCHER_H
+#include "answer.h"
+
+/* Clone the launcher: it puts on filter, Landlock domain, limits and tag, then asks for commands. Returns the listener's
+ * descriptor, or -errno. *pid gets the launcher. */
+int launcher_start(const struct sbx_plan *plan, int stub, int landlock_abi, bool own_users, pid_t *pid);
+/* PRIVATE_NEXT, PRIVATE_START and PRIVATE_LOAD. */
+struct answer launcher_serve(struct request *request);
+/* A command from the Supervisor: memfd of struct sbx_command, its size and descriptors. Taken over. */
+int launcher_run(uint64_t number, int memfd, const int *fds, int fd_count);
+/* The main thread reaped a child: the number of the command that it was, or 0. */
+uint64_t launcher_command_of(pid_t pid);
+pid_t launcher_pid_of(uint64_t number); /* 0: not running */
+#endif

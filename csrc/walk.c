@@ -1,0 +1,429 @@
+#include "walk.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/openat2.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#include "mounts.h"
+#include "procfs.h"
+
+#define LINKS_MAX 40                  /* as the kernel's MAXSYMLINKS */
+#define PENDING_MAX (3 * SBX_PATH_MAX) /* a path plus the targets of links in it */
+
+/* A walk in progress. `at` is canonical: no links, no "..", no slash at its end; "" is "/". */
+struct walker {
+    const struct request *request;
+    char at[SBX_PATH_MAX];
+    size_t at_length;
+    char pending[PENDING_MAX];
+    int links;
+    int mount;         /* that holds `at` */
+    enum walk_last last;
+    enum walk_goal goal;
+};
+
+void walk_done(struct place *place) {
+    if (place->owned) close(place->dir);
+    place->owned = false;
+    place->dir = -1;
+}
+
+/* INVARIANT below-root: the kernel resolves `name` under `dir` and refuses links and whatever would leave it. */
+static int open_below(int dir, const char *name, int flags, mode_t mode) {
+    if (flags & O_PATH) flags &= O_PATH | O_DIRECTORY | O_NOFOLLOW; /* openat2 takes nothing else beside it */
+    struct open_how how = {.flags = (uint64_t)(unsigned)(flags | O_CLOEXEC), .mode = mode,
+                           .resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_SYMLINKS};
+    if (!(flags & (O_CREAT | 020000000))) how.mode = 0;
+    int fd;
+    int tries = 16; /* EAGAIN: a rename somewhere raced with the walk; the kernel asks to try again */
+    do fd = (int)syscall(SYS_openat2, dir, name[0] ? name : ".", &how, sizeof how); while (fd < 0 && errno == EAGAIN && --tries);
+    return fd < 0 ? -errno : fd;
+}
+
+static enum sbx_mount_kind kind_of(int mount) { return (enum sbx_mount_kind)plan_mount(mounts_plan(), (uint32_t)mount)->kind; }
+static bool is_service(int mount) {
+    enum sbx_mount_kind kind = kind_of(mount);
+    return kind == SBX_MOUNT_PROC || kind == SBX_MOUNT_TTY || kind == SBX_MOUNT_SERVICE;
+}
+
+static int finish(struct walker *walker, int mount, const char *rest, bool directory, struct place *place) {
+    place->mount = mount;
+    place->directory = directory;
+    place->owned = false;
+    place->special = is_service(mount);
+    memcpy(place->guest, walker->at_length ? walker->at : "/", walker->at_length ? walker->at_length + 1 : 2);
+    strcpy(place->name, rest);
+    place->dir = mounts_fd(mount);
+    return 0;
+}
+
+/* Split the last component off, so that `name` is one component below a directory that the kernel has checked. */
+static int settle_parent(struct place *place) {
+    char *slash = strrchr(place->name, '/');
+    if (place->special || mounts_whole() || slash == NULL) return 0;
+    *slash = 0;
+    int parent = open_below(place->dir, place->name, O_PATH | O_DIRECTORY, 0);
+    if (parent < 0) return parent;
+    place->dir = parent;
+    place->owned = true;
+    memmove(place->name, slash + 1, strlen(slash + 1) + 1);
+    return 0;
+}
+
+/* Where no ".." is pending, resolve the text alone: right if no link is met, and then the kernel says ELOOP. */
+static int try_text(struct walker *walker, struct place *place) {
+    char *to = walker->at + walker->at_length;
+    const char *from = walker->pending;
+    bool directory = false;
+    while (*from) {
+        while (*from == '/') from++;
+        size_t length = strcspn(from, "/");
+        if (length == 0) break;
+        directory = from[length] == '/' || (length == 1 && from[0] == '.');
+        if (!(length == 1 && from[0] == '.')) {
+            if ((size_t)(to - walker->at) + length + 2 > SBX_PATH_MAX) return -ENAMETOOLONG;
+            *to++ = '/';
+            memcpy(to, from, length);
+            to += length;
+        }
+        from += length;
+    }
+    *to = 0;
+    walker->at_length = (size_t)(to - walker->at);
+    uint32_t rest = 0;
+    int mount = sbx_plan_find(mounts_plan(), walker->at_length ? walker->at : "/", &rest);
+    if (mount < 0) return mount;
+    const char *name = (walker->at_length ? walker->at : "/") + rest;
+    if (kind_of(mount) == SBX_MOUNT_LINK) return -ELOOP;
+    if (kind_of(mount) == SBX_MOUNT_PROC) return -ELOOP;
+    if (mounts_single_file(mount) && (name[0] || directory)) return -ENOTDIR;
+    return finish(walker, mount, name, directory, place);
+}
+
+static bool has_dotdot(const char *path) {
+    for (const char *at = path; *at; at += strspn(at, "/")) {
+        size_t length = strcspn(at, "/");
+        if (length == 2 && at[0] == '.' && at[1] == '.') return true;
+        at += length;
+    }
+    return false;
+}
+
+static int expand(struct walker *walker, const char *target, const char *rest) {
+    if (++walker->links > LINKS_MAX) return -ELOOP;
+    char joined[PENDING_MAX];
+    if (target[0] == 0) return -ENOENT;
+    int length = snprintf(joined, sizeof joined, "%s%s", target, rest);
+    if (length < 0 || length >= PENDING_MAX) return -ENAMETOOLONG;
+    if (target[0] == '/') {
+        walker->at_length = 0;
+        walker->at[0] = 0;
+    }
+    memcpy(walker->pending, joined, (size_t)length + 1);
+    return 0;
+}
+
+enum step { STEP_ON = 1, STEP_EXPANDED, STEP_LAST };
+
+/* Look at walker->at, which has just grown by one component whose parent is known to be a directory. `rest` is what is
+ * pending after it; `cut` the length of at without the component. */
+static int look(struct walker *walker, size_t cut, const char *rest, bool final, bool trailing) {
+    uint32_t offset = 0;
+    const struct sbx_plan *plan = mounts_plan();
+    int mount = sbx_plan_find(plan, walker->at, &offset);
+    if (mount < 0) return mount;
+    const char *name = walker->at + offset;
+    bool follow = !final || trailing || walker->last == WALK_FOLLOW;
+    char target[SBX_PATH_MAX];
+    const char *leads = NULL;
+    walker->mount = mount;
+    if (kind_of(mount) == SBX_MOUNT_LINK && name[0] == 0) {
+        if (follow) leads = plan_text(plan, plan_mount(plan, (uint32_t)mount)->source);
+        else return STEP_LAST;
+    } else if (kind_of(mount) == SBX_MOUNT_PROC) {
+        enum procfs_kind kind;
+        int error = procfs_look(walker->request, name, &kind, target);
+        if (error < 0) return error;
+        if (kind == PROCFS_LINK && follow) leads = target;
+        else if (kind == PROCFS_MAGIC) return final && !trailing ? STEP_LAST : -ENOTDIR;
+        else if (kind == PROCFS_FILE && (!final || trailing)) return -ENOTDIR;
+    } else if (mounts_single_file(mount)) {
+        return final && !trailing && name[0] == 0 ? STEP_LAST : -ENOTDIR;
+    } else if (name[0]) {
+        cleanup_close int fd = open_below(mounts_fd(mount), name, O_PATH | O_NOFOLLOW, 0);
+        if (fd == -ENOENT && final && walker->goal == WALK_MAY_CREATE) return STEP_LAST;
+        if (fd < 0) return fd;
+        struct stat status;
+        if (fstat(fd, &status) < 0) return -errno;
+        if (S_ISLNK(status.st_mode) && follow) {
+            ssize_t length = readlinkat(fd, "", target, sizeof target - 1);
+            if (length < 0) return -errno;
+            target[length] = 0;
+            leads = target;
+        } else if (!S_ISDIR(status.st_mode) && (!final || trailing)) {
+            return -ENOTDIR;
+        }
+    }
+    if (leads == NULL) return final ? STEP_LAST : STEP_ON;
+    walker->at[cut] = 0;
+    walker->at_length = cut;
+    int error = expand(walker, leads, rest);
+    return error < 0 ? error : STEP_EXPANDED;
+}
+
+static int step_up(struct walker *walker) {
+    char *slash = strrchr(walker->at, '/');
+    if (slash == NULL) return 0; /* ".." of "/" is "/" */
+    *slash = 0;
+    walker->at_length = (size_t)(slash - walker->at);
+    return 0;
+}
+
+/* Link by link: every component is looked at below the mount that holds it. */
+static int walk_careful(struct walker *walker, struct place *place) {
+    bool directory = false;
+    for (;;) {
+        char *at = walker->pending + strspn(walker->pending, "/");
+        size_t length = strcspn(at, "/");
+        if (length == 0) { /* ended in "/", "." or "..": `at` is a directory, resolved */
+            directory = true;
+            break;
+        }
+        if (length > 255) return -ENAMETOOLONG;
+        char *rest = at + length;
+        bool trailing = *rest == '/', final = rest[strspn(rest, "/")] == 0;
+        if (length <= 2 && memcmp(at, "..", length) == 0) {
+            if (length == 2) step_up(walker);
+            memmove(walker->pending, rest, strlen(rest) + 1);
+            if (final) directory = true;
+            if (final) break;
+            continue;
+        }
+        size_t cut = walker->at_length;
+        if (cut + length + 2 > SBX_PATH_MAX) return -ENAMETOOLONG;
+        walker->at[cut] = '/';
+        memcpy(walker->at + cut + 1, at, length);
+        walker->at_length = cut + 1 + length;
+        walker->at[walker->at_length] = 0;
+        int did = look(walker, cut, rest, final, trailing);
+        if (did < 0) return did;
+        if (did == STEP_EXPANDED) continue;
+        if (did == STEP_LAST) {
+            directory = trailing;
+            break;
+        }
+        memmove(walker->pending, rest, strlen(rest) + 1);
+    }
+    uint32_t offset = 0;
+    const char *path = walker->at_length ? walker->at : "/";
+    int mount = sbx_plan_find(mounts_plan(), path, &offset);
+    if (mount < 0) return mount;
+    return finish(walker, mount, path + offset, directory, place);
+}
+
+static int start_at(struct walker *walker, int dirfd) {
+    const char *from = "";
+    struct place *where = (struct place *)walker->pending; /* large enough, and not in use yet */
+    _Static_assert(sizeof walker->pending >= sizeof(struct place), "pending holds a place");
+    if (dirfd == AT_FDCWD) {
+        struct context *context = context_of(walker->request->tid);
+        if (context == NULL) return -ESRCH;
+        int error = walk_cwd(context, where->guest);
+        context_put(context);
+        if (error < 0) return error;
+        from = where->guest;
+    } else {
+        int error = walk_descriptor(walker->request->tid, dirfd, where);
+        if (error == -EXDEV) error = -ENOTDIR;
+        if (error < 0) return error;
+        struct stat status;
+        error = fstat(where->dir, &status) < 0 ? -errno : !S_ISDIR(status.st_mode) ? -ENOTDIR : status.st_nlink == 0 ? -ENOENT : 0;
+        walk_done(where);
+        if (error < 0) return error;
+        from = where->guest;
+    }
+    walker->at_length = strcmp(from, "/") == 0 ? 0 : strlen(from);
+    memmove(walker->at, from, walker->at_length);
+    walker->at[walker->at_length] = 0;
+    return 0;
+}
+
+int walk_cwd(const struct context *context, char guest[SBX_PATH_MAX]) {
+    if (context->cwd < 0) {
+        strcpy(guest, context->cwd_path);
+        return 0;
+    }
+    return walk_own(context->cwd, guest);
+}
+
+/* The kernel's name of a descriptor -> mount and guest path. */
+static int name_to_guest(const char *name, ssize_t length, int *mount, char guest[SBX_PATH_MAX]) {
+    if (length < 0) return -errno;
+    if (length >= SBX_PATH_MAX) return -ENAMETOOLONG;
+    if (name[0] != '/') return -EXDEV;
+    size_t rest;
+    *mount = mounts_locate(name, &rest);
+    if (*mount < 0) return -EXDEV;
+    const char *point = plan_text(mounts_plan(), plan_mount(mounts_plan(), (uint32_t)*mount)->guest);
+    int made = snprintf(guest, SBX_PATH_MAX, "%s%s%s", strcmp(point, "/") == 0 ? "" : point, name[rest] ? "/" : "", name + rest);
+    if (made >= SBX_PATH_MAX) return -ENAMETOOLONG;
+    if (guest[0] == 0) strcpy(guest, "/");
+    return 0;
+}
+
+static bool deleted(const char *name, ssize_t length) {
+    return length > 10 && memcmp(name + length - 10, " (deleted)", 10) == 0;
+}
+
+int walk_own(int fd, char guest[SBX_PATH_MAX]) {
+    char link[32], name[SBX_PATH_MAX];
+    snprintf(link, sizeof link, "self/fd/%d", fd);
+    ssize_t length = readlinkat(mounts_proc(), link, name, sizeof name - 1);
+    if (length > 0) name[length] = 0;
+    struct stat status;
+    if (deleted(name, length) && fstat(fd, &status) == 0 && status.st_nlink == 0) return -ENOENT;
+    int mount;
+    return name_to_guest(name, length, &mount, guest);
+}
+
+int walk_descriptor(pid_t tid, int fd, struct place *place) {
+    place->owned = false;
+    place->dir = -1;
+    if (fd < 0) return -EBADF;
+    char link[48], name[SBX_PATH_MAX];
+    snprintf(link, sizeof link, "%d/fd/%d", tid, fd);
+    ssize_t length = readlinkat(mounts_proc(), link, name, sizeof name - 1);
+    if (length < 0) return errno == ENOENT ? -EBADF : -errno;
+    name[length] = 0;
+    if (deleted(name, length)) {
+        struct stat status;
+        int held = openat(mounts_proc(), link, O_PATH | O_CLOEXEC);
+        if (held < 0) return -EBADF;
+        if (fstat(held, &status) == 0 && status.st_nlink == 0) name[length -= 10] = 0;
+        int error = name_to_guest(name, length, &place->mount, place->guest);
+        if (error < 0) {
+            close(held);
+            return error;
+        }
+        place->dir = held;
+        place->owned = true;
+        place->name[0] = 0;
+        place->special = place->directory = false;
+        return 0;
+    }
+    int error = name_to_guest(name, length, &place->mount, place->guest);
+    if (error < 0) return error;
+    uint32_t rest = 0;
+    int held_by = sbx_plan_find(mounts_plan(), place->guest, &rest);
+    strcpy(place->name, held_by < 0 ? "" : place->guest + rest);
+    if (held_by >= 0 && held_by != place->mount) rest = 0; /* another mount lies over it now: reach it by descriptor */
+    place->special = is_service(place->mount);
+    place->directory = false;
+    place->dir = openat(mounts_proc(), link, O_PATH | O_CLOEXEC);
+    if (place->dir < 0) return -EBADF;
+    place->owned = true;
+    if (!place->special) place->name[0] = 0;
+    return 0;
+}
+
+static int resolve(struct walker *walker, const char *path, struct place *place) {
+    size_t length = strlen(path);
+    memcpy(walker->pending, path, length + 1);
+    walker->links = 0;
+    place->owned = false;
+    place->dir = -1;
+    char start[SBX_PATH_MAX];
+    size_t start_length = walker->at_length;
+    memcpy(start, walker->at, start_length + 1);
+    if (mounts_whole() && !walker->request->careful && !has_dotdot(path)) {
+        int error = try_text(walker, place);
+        if (error != -ELOOP) return error;
+    }
+    walker->at_length = start_length;
+    memcpy(walker->at, start, start_length + 1);
+    int error = walk_careful(walker, place);
+    if (error < 0) return error;
+    return settle_parent(place);
+}
+
+int walk(const struct request *request, int which, enum walk_last last, enum walk_goal goal, struct place *place) {
+    const char *path = request->path[which];
+    place->owned = false;
+    place->dir = -1;
+    if (request->path_null[which]) return -EFAULT;
+    if (path[0] == 0) return -ENOENT;
+    struct walker walker;
+    walker.request = request;
+    walker.last = last;
+    walker.goal = goal;
+    walker.at_length = 0;
+    walker.at[0] = 0;
+    if (path[0] != '/') {
+        int error = start_at(&walker, request->dirfd[which]);
+        if (error < 0) return error;
+    }
+    return resolve(&walker, path, place);
+}
+
+int walk_absolute(const struct request *request, const char *path, enum walk_last last, enum walk_goal goal,
+                  struct place *place) {
+    struct walker walker;
+    walker.request = request;
+    walker.last = last;
+    walker.goal = goal;
+    walker.at_length = 0;
+    walker.at[0] = 0;
+    place->owned = false;
+    place->dir = -1;
+    return path[0] == '/' ? resolve(&walker, path, place) : -ENOENT;
+}
+
+/* A single file or an object already held is opened anew by its own descriptor: a link that only we can name. */
+static int reopen(int fd, int flags) {
+    char link[32];
+    snprintf(link, sizeof link, "self/fd/%d", fd);
+    int opened = openat(mounts_proc(), link, (flags & ~(O_CREAT | O_EXCL | O_NOFOLLOW)) | O_CLOEXEC);
+    return opened < 0 ? -errno : opened;
+}
+
+int walk_open(const struct place *place, int flags, mode_t mode) {
+    /* INVARIANT read-only-means-it: nothing opened from a read-only mount can be written. */
+    int access = flags & O_ACCMODE;
+    bool writes = !(flags & O_PATH) && (access == O_WRONLY || access == O_RDWR || access == 3 || (flags & O_TRUNC));
+    bool read_only = !mounts_flag(place->mount, SBX_MOUNT_WRITABLE) && !mounts_flag(place->mount, SBX_MOUNT_DEVICE);
+    flags |= O_CLOEXEC | O_NOCTTY;
+    if (place->directory && !(flags & O_CREAT)) flags |= O_DIRECTORY;
+    if (place->dir < 0) return -ENXIO;
+    bool itself = place->name[0] == 0;
+    if (itself && (flags & O_CREAT) && (flags & O_EXCL)) return -EEXIST;
+    if (read_only && (writes || (flags & O_CREAT) || (flags & 020000000 && (flags & O_TMPFILE) == O_TMPFILE))) {
+        if ((flags & O_TMPFILE) == O_TMPFILE) return -EROFS;
+        /* Linux looks first: what is missing cannot be made, what is there cannot be written. */
+        cleanup_close int there = itself ? -1 : open_below(place->dir, place->name, O_PATH | O_NOFOLLOW, 0);
+        if (!itself && there == -ENOENT) return flags & O_CREAT ? -EROFS : -ENOENT;
+        if (!itself && there < 0) return there;
+        struct stat status;
+        if (fstat(itself ? place->dir : there, &status) < 0) return -errno;
+        if ((flags & O_CREAT) && (flags & O_EXCL)) return -EEXIST;
+        if (S_ISLNK(status.st_mode)) return -ELOOP;
+        if (S_ISDIR(status.st_mode) && (writes || (flags & O_CREAT))) return -EISDIR;
+        if (writes && (S_ISREG(status.st_mode))) return -EROFS;
+        flags &= ~O_CREAT;
+    }
+    if (!itself) return open_below(place->dir, place->name, flags | O_NOFOLLOW, mode);
+    if (mounts_single_file(place->mount) || place->owned) {
+        if (flags & O_PATH) {
+            struct stat status;
+            if (fstat(place->dir, &status) < 0) return -errno;
+            if ((flags & O_DIRECTORY) && !S_ISDIR(status.st_mode)) return -ENOTDIR;
+            int copy = fcntl(place->dir, F_DUPFD_CLOEXEC, 0);
+            return copy < 0 ? -errno : copy;
+        }
+        return reopen(place->dir, flags);
+    }
+    if (flags & O_CREAT) return -EISDIR;
+    return open_below(place->dir, "", flags, mode);
+}

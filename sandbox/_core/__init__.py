@@ -1,0 +1,56 @@
+"""The Python face of csrc/core.h: the only part that imports the compiled module.
+
+Everything that crosses to C or to a sentry is packed, unpacked and checked here; what it means is decided elsewhere.
+"""
+
+from __future__ import annotations
+
+from .binding import Malformed
+from .enums import CommandFlag, Exceeded, Fetch, MessageType, MountFlag, MountKind, Option, Route, Serve, Verdict, Wall
+from .messages import MESSAGE_FDS, TEXT_MAX, Message, Ready, Usage, receive, send, unpack_ready, unpack_usage
+from .plans import COMMAND_FDS, Limits, PlanMount, build_plan, check_plan, find_mount, pack_command
+from .processes import spawn, sweep
+from .table import Comparison, Rule, Syscall, guest_rules, sentry_rules, syscalls
+from .trail import Record, Trail, records
+
+__all__ = [
+    "COMMAND_FDS",
+    "MESSAGE_FDS",
+    "TEXT_MAX",
+    "CommandFlag",
+    "Comparison",
+    "Exceeded",
+    "Fetch",
+    "Limits",
+    "Malformed",
+    "Message",
+    "MessageType",
+    "MountFlag",
+    "MountKind",
+    "Option",
+    "PlanMount",
+    "Ready",
+    "Record",
+    "Route",
+    "Rule",
+    "Serve",
+    "Syscall",
+    "Trail",
+    "Usage",
+    "Verdict",
+    "Wall",
+    "build_plan",
+    "check_plan",
+    "find_mount",
+    "guest_rules",
+    "pack_command",
+    "receive",
+    "records",
+    "send",
+    "sentry_rules",
+    "spawn",
+    "sweep",
+    "syscalls",
+    "unpack_ready",
+    "unpack_usage",
+]

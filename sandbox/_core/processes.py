@@ -1,0 +1,25 @@
+"""Sentries and the processes of guests, from outside."""
+
+from __future__ import annotations
+
+import os
+
+from .binding import ffi, lib
+
+
+def spawn(path: str, sock_fd: int, walls: int) -> tuple[int, int, int]:
+    """Start the sentry executable with `sock_fd` as its descriptor 3: its pid, a pidfd, and the walls (bits of
+    1 << Wall) of `walls` that stand."""
+    stand, pidfd = ffi.new("uint32_t *", walls), ffi.new("int *", -1)
+    pid: int = lib.sbx_spawn(os.fsencode(path), sock_fd, stand, pidfd)
+    if pid < 0:
+        raise OSError(-pid, os.strerror(-pid), path)
+    return pid, pidfd[0], stand[0]
+
+
+def sweep(tag: int) -> int:
+    """Kill every process of the guest with this tag; how many were found."""
+    found: int = lib.sbx_sweep(tag)
+    if found < 0:
+        raise OSError(-found, os.strerror(-found))
+    return found

@@ -1,0 +1,600 @@
+"""One guest as the Supervisor holds it: its sentry, its commands, what it asks and what it is told."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import select
+import signal
+import socket
+import stat
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from . import _core, _inbox
+from ._audit import AuditSummary, Sink
+from ._cgroup import Cgroup
+from ._core import Message, MessageType
+from ._errors import GuestFault, SandboxError, WallMissing
+from ._loop import WRITABLE, Loop, Timer
+from ._messages import (
+    Drain,
+    Event,
+    Exited,
+    Failed,
+    Fault,
+    Fetched,
+    Ready,
+    Refused,
+    Request,
+    ServeFile,
+    ServeProc,
+    Service,
+    Started,
+    Usage,
+)
+from ._outbox import Outbox
+from ._remove import remove_tree
+from ._workers import Workers
+
+GRACE = 2.0  # seconds that a sentry has to end by itself
+_SERVING_MAX = 1024  # requests of one guest at once
+_SERVING_AT_ONCE = 4  # of these, in threads
+_SOURCE_MAX = 64 << 20  # bytes of a file of the kernel's /proc
+_KILLED = -int(signal.SIGKILL)
+
+
+@dataclass
+class Command:
+    """A command of a guest. `ended` is set last."""
+
+    number: int
+    started: bool = False
+    ended: bool = False
+    pid: int = 0
+    error: int = 0
+    at_cwd: bool = False
+    returncode: int = 0
+    exceeded: str | None = None
+    usage: Usage = Usage()
+    lost: bool = False
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What the Supervisor has made for a guest."""
+
+    socket: socket.socket
+    pid: int
+    pidfd: int
+    tag: int
+    spawned_walls: tuple[str, ...]
+    scratch: str
+    cgroup: Cgroup | None
+    trail: _core.Trail
+    sink: Sink | None
+    files: Service
+    proc: Service
+    mount_names: tuple[str, ...] = ()
+    require: tuple[str, ...] = ()
+    assumed: tuple[str, ...] = ()  # walls without which the guest's filter would let too much pass
+    wall_seconds: float | None = None
+
+
+@dataclass
+class _Fetch:
+    done: bool = False
+    error: int = 0
+    fd: int | None = None
+
+
+@dataclass
+class _Work:
+    serving: set[int] = field(default_factory=set)
+    waiting: deque[Callable[[], None]] = field(default_factory=deque)
+    active: int = 0
+
+
+class Guest:
+    """Methods may be called from any thread; `_on_*` are called in the Supervisor's."""
+
+    def __init__(self, parts: Parts, loop: Loop, workers: Workers, on_gone: Callable[[Guest], None]) -> None:
+        self.parts = parts
+        self.ready: Ready | None = None
+        self.walls: tuple[str, ...] = ()
+        self.failure: Exception | None = None
+        self.exceeded: str | None = None
+        self.usage = Usage()
+        self.ended = False
+        self._loop, self._workers, self._gone = loop, workers, on_gone
+        self._changed = threading.Condition()
+        self._commands: dict[int, Command] = {}
+        self._fetches: dict[int, _Fetch] = {}
+        self._last = 0
+        self._held: list[list[Message]] | None = []  # commands that wait for READY
+        self._ending = False
+        self._foreign = False
+        self._work = _Work()
+        self._drain_lock = threading.Lock()
+        self._counts: dict[int, tuple[int, int, int]] = {}
+        self._timers: list[Timer] = []
+        self._outbox = Outbox(parts.socket, lambda on: loop.also_writable(parts.socket.fileno(), on))
+
+    def begin(self, setup: Sequence[Message]) -> None:
+        """Watch the sentry and send it its plan."""
+        self._loop.watch(self.parts.socket.fileno(), self._on_socket)
+        self._loop.watch(self.parts.pidfd, self._on_pidfd)
+        if self.parts.wall_seconds is not None:
+            self._timers.append(self._loop.call_at(time.monotonic() + self.parts.wall_seconds, self._on_wall_time))
+        try:
+            self._outbox.post(setup)
+        except OSError as error:
+            self.fail(GuestFault(f"sentry does not take its plan: {error.strerror}"))
+
+    # ---- what callers do ------------------------------------------------------------------------------------------
+
+    def run(self, command: int, fds: Sequence[int]) -> Command:
+        """Start a command: a memfd with struct sbx_command, and its descriptors, which stay the caller's."""
+        with self._changed:
+            self._check()
+            self._last += 1
+            made = self._commands[self._last] = Command(self._last)
+            every = [command, *fds]
+            most = _core.MESSAGE_FDS
+            kinds = [MessageType.RUN] + [MessageType.FDS] * (len(every) // most)
+            parts = [every[at : at + most] for at in range(0, len(every), most)]
+            messages = [Message(kind, made.number, fds=part) for kind, part in zip(kinds, parts)]
+            if self._held is not None:
+                self._held.append([message._replace(fds=[os.dup(fd) for fd in message.fds]) for message in messages])
+                return made
+        self._post(messages)
+        return made
+
+    def wait(self, command: Command, timeout: float | None = None) -> bool:
+        """Has the command ended, within `timeout` seconds?"""
+        with self._changed:
+            return self._changed.wait_for(lambda: command.ended, timeout)
+
+    def wait_started(self, command: Command) -> None:
+        with self._changed:
+            self._changed.wait_for(lambda: command.started or command.ended)
+
+    def wait_ready(self) -> None:
+        """Until the walls stand; raises what kept the guest from it."""
+        with self._changed:
+            self._changed.wait_for(lambda: self.ready is not None or self.ended)
+            self._check()
+
+    def wait_ended(self, timeout: float | None = None) -> bool:
+        with self._changed:
+            return self._changed.wait_for(lambda: self.ended, timeout)
+
+    def signal(self, command: Command, number: int, *, group: bool) -> None:
+        if command.started and not command.ended:
+            self._post([Message(MessageType.SIGNAL, command.number, number, int(group))])
+
+    def fetch(self, how: _core.Fetch, path: bytes) -> int:
+        """A descriptor of the guest's file, as the guest would resolve its path. It is never one that was opened for
+        the path only, and is not trusted to be of any type."""
+        with self._changed:
+            self._check()
+            self._last += 1
+            number, request = self._last, _Fetch()
+            self._fetches[number] = request
+        self._post([Message(MessageType.FETCH, number, int(how), text=path)])
+        try:
+            with self._changed:
+                self._changed.wait_for(lambda: request.done)
+        except BaseException:
+            self._workers.submit(lambda: self._abandon(request))
+            raise
+        if request.fd is None:
+            self._check()
+            raise OSError(request.error, os.strerror(request.error), os.fsdecode(path))
+        if fcntl.fcntl(request.fd, fcntl.F_GETFL) & os.O_PATH:
+            self._abandon(request)
+            self.fail(GuestFault("sentry closed: it sent a descriptor that grants nothing"))
+            self._check()
+        return request.fd
+
+    def _abandon(self, request: _Fetch) -> None:
+        with self._changed:
+            self._changed.wait_for(lambda: request.done)
+        if request.fd is not None:
+            os.close(request.fd)
+
+    def summary(self) -> AuditSummary:
+        with self._drain_lock:
+            return AuditSummary(dict(self._counts) if self.ended else self.parts.trail.counts())
+
+    def end(self) -> None:
+        """Begin to end the guest. Its commands, if any run, are killed."""
+        with self._changed:
+            if self._ending or self._foreign:
+                return
+            self._ending = True
+            self._timers.append(self._loop.call_at(time.monotonic() + GRACE, self.kill))
+        try:
+            self._outbox.post([Message(MessageType.END)])
+        except OSError:
+            self.kill()
+
+    def kill(self) -> None:
+        """End the sentry now, and so the guest."""
+        with self._changed:
+            if self.ended or self._foreign:
+                return
+            self._ending = True
+            with suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self.parts.pidfd, signal.SIGKILL)
+
+    def fail(self, error: Exception) -> None:
+        """End the guest because of an error, which its callers get."""
+        with self._changed:
+            if self.failure is None and not self._ending:
+                self.failure = error
+        self.kill()
+
+    def forget_after_fork(self) -> None:
+        """In a forked child: hold nothing of the parent's guest, and leave it alone."""
+        self._changed = threading.Condition()
+        self._foreign = True
+        self.parts.socket.close()
+        os.close(self.parts.pidfd)
+        self.parts.trail.close()
+
+    def raise_failure(self) -> None:
+        if isinstance(self.failure, (SandboxError, OSError)):
+            raise self.failure
+        if self.failure is not None:
+            raise GuestFault(f"{type(self.failure).__name__}: {self.failure}") from self.failure
+
+    def _check(self) -> None:
+        if self._foreign:
+            raise SandboxError("this guest belongs to the process that made it, not to its forked child")
+        self.raise_failure()
+        if self.exceeded and (self.ended or self._ending):
+            raise SandboxError(f"the guest has ended: limit {self.exceeded} exceeded")
+        if self.ended or self._ending:
+            raise SandboxError("the guest has ended")
+
+    def _post(self, messages: Sequence[Message]) -> None:
+        try:
+            self._outbox.post(messages)
+        except OSError as error:
+            if not self._ending:
+                self.fail(GuestFault(f"sentry does not take messages: {error.strerror or error}"))
+
+    # ---- what the sentry says -------------------------------------------------------------------------------------
+
+    def _on_socket(self, events: int) -> None:
+        if events & WRITABLE:
+            with suppress(OSError):
+                self._outbox.flush()
+        if events & ~WRITABLE:
+            self._receive()
+
+    def _receive(self) -> bool:
+        """Take one message: others' sentries have their turn. False at the end of the stream."""
+        try:
+            message = _core.receive(self.parts.socket)
+            if message is not None:
+                self._on_event(_inbox.parse(message))
+                return True
+        except BlockingIOError:
+            return False
+        except _core.Malformed as error:
+            self.fail(GuestFault(f"sentry closed: it sent what no sentry sends: {error}"))
+        except OSError:
+            pass
+        self._loop.forget(self.parts.socket.fileno())
+        self.kill()
+        return False
+
+    def _on_event(self, event: Event) -> None:
+        handler = self._HANDLERS[type(event)]
+        with self._changed:
+            handler(self, event)
+            self._changed.notify_all()
+
+    def _command(self, number: int, what: str) -> Command:
+        command = self._commands.get(number)
+        if command is None or command.ended:
+            raise _core.Malformed(f"{what} of command {number}, which does not run")
+        return command
+
+    def _on_ready(self, event: Ready) -> None:
+        if self.ready is not None:
+            raise _core.Malformed("READY twice")
+        own = (*self.parts.spawned_walls, *(("cgroup",) if self.parts.cgroup else ()))
+        self.walls = tuple(dict.fromkeys((*event.walls, *own)))
+        self.ready = event
+        for wall in self.parts.require:
+            if wall not in self.walls:
+                number = event.missing.get(wall, 0)
+                reason = os.strerror(number) if number else "cannot be had here"
+                return self.fail(WallMissing(wall, reason))
+        lacking = [wall for wall in self.parts.assumed if wall not in self.walls]
+        if lacking:
+            return self.fail(GuestFault(f"walls that the filter relies on do not stand: {', '.join(lacking)}"))
+        held, self._held = self._held or [], None
+        for messages in held:
+            self._post(messages)
+            _close_all(messages)
+
+    def _on_fault(self, event: Fault) -> None:
+        if self.failure is None and not self._ending:
+            self.failure = GuestFault(f"sentry: {event.text}")
+        self.kill()
+
+    def _on_started(self, event: Started) -> None:
+        if event.pidfd is not None:
+            os.close(event.pidfd)
+        command = self._command(event.command, "STARTED")
+        if command.started:
+            raise _core.Malformed("STARTED twice")
+        command.started, command.pid = True, event.pid
+
+    def _on_failed(self, event: Failed) -> None:
+        command = self._command(event.command, "FAILED")
+        command.error, command.at_cwd, command.returncode = event.error, event.at_cwd, 127
+        command.ended = True
+
+    def _on_exited(self, event: Exited) -> None:
+        command = self._commands.get(event.command)
+        if command is not None and command.error and not command.lost:
+            command.lost = True  # the end of the process whose exec failed
+            return
+        command = self._command(event.command, "EXITED")
+        command.returncode, command.usage, command.exceeded = event.returncode, event.usage, event.exceeded
+        if command.exceeded is None and event.returncode == _KILLED and self._ran_out():
+            command.exceeded = "memory"
+        self.exceeded = self.exceeded or command.exceeded
+        command.ended = True
+
+    def _ran_out(self) -> bool:
+        return self.parts.cgroup is not None and self.parts.cgroup.ran_out()
+
+    def _on_drain(self, _: Drain) -> None:
+        self._workers.submit(self._drain)
+
+    def _on_fetched(self, event: Fetched) -> None:
+        request = self._fetches.pop(event.request, None)
+        if request is None:
+            if event.fd is not None:
+                os.close(event.fd)
+            raise _core.Malformed(f"FETCHED {event.request}, which nobody asked for")
+        request.error, request.fd, request.done = event.error, event.fd, True
+
+    # ---- services -------------------------------------------------------------------------------------------------
+
+    def _on_serve(self, event: ServeFile | ServeProc) -> None:
+        source = event.source if isinstance(event, ServeProc) else None
+        if event.request in self._work.serving or len(self._work.serving) >= _SERVING_MAX:
+            if source is not None:
+                os.close(source)
+            raise _core.Malformed("a request twice" if event.request in self._work.serving else "too many requests")
+        self._work.serving.add(event.request)
+        self._work.waiting.append(lambda: self._serve(event))
+        self._next_work()
+
+    def _next_work(self) -> None:
+        if self._work.waiting and self._work.active < _SERVING_AT_ONCE:
+            self._work.active += 1
+            self._workers.submit(self._work.waiting.popleft())
+
+    def _serve(self, event: ServeFile | ServeProc) -> None:
+        """In a worker: make the content, answer, and let the next one begin."""
+        name = b"proc/" + event.name if isinstance(event, ServeProc) else b"file/%d" % event.handle
+        try:
+            content = self._content(event)
+            error = 0
+        except Refused as refused:
+            content, error = b"", refused.error
+        except Exception as raised:
+            content, error = b"", errno.EIO
+            with self._changed:
+                self.failure = self.failure or raised
+        with self._changed:
+            self._work.serving.discard(event.request)
+            self._work.active -= 1
+            self._next_work()
+        self._record_service(event.request, name)
+        self._reply(event.request, content, error)
+        if self.failure is not None:
+            self.end()
+
+    def _content(self, event: ServeFile | ServeProc) -> bytes:
+        if isinstance(event, ServeFile):
+            return self.parts.files.content(Request(event.handle, b""))
+        source = None
+        if event.source is not None:
+            try:
+                source = _read_source(event.source)
+            except OSError as error:
+                raise Refused(error.errno or errno.EIO) from None
+            finally:
+                os.close(event.source)
+        return self.parts.proc.content(Request(event.pid, event.name, source))
+
+    def _reply(self, request: int, content: bytes, error: int) -> None:
+        if error:
+            return self._post([Message(MessageType.REPLY, request, -error)])
+        fd = sealed(content, "sandbox-file")
+        try:
+            self._post([Message(MessageType.REPLY, request, 0, fds=[fd])])
+        finally:
+            os.close(fd)
+
+    def _record_service(self, request: int, name: bytes) -> None:
+        if self.parts.sink is None:
+            return
+        with self._drain_lock:
+            if not self.ended:
+                self._to_sink(lambda sink: sink.served(request, name))
+
+    # ---- the trail ------------------------------------------------------------------------------------------------
+
+    def _drain(self) -> None:
+        with self._drain_lock:
+            if not self.ended:
+                self._move_records()
+
+    def _move_records(self) -> None:
+        try:
+            data = self.parts.trail.drain()
+        except _core.Malformed as error:
+            return self.fail(GuestFault(f"sentry closed: {error}"))
+        self._to_sink(lambda sink: sink.records(data))
+
+    def _to_sink(self, put: Callable[[Sink], None]) -> None:
+        """INVARIANT nothing-unrecorded: a guest whose records cannot be kept does not go on."""
+        if self.parts.sink is None:
+            return
+        try:
+            put(self.parts.sink)
+        except Exception as error:
+            self.fail(GuestFault(f"audit: records cannot be written: {error}"))
+
+    # ---- the end --------------------------------------------------------------------------------------------------
+
+    def _on_wall_time(self) -> None:
+        with self._changed:
+            if not self._ending:
+                self.exceeded = self.exceeded or "wall_seconds"
+        self.kill()
+
+    def _on_pidfd(self, _: int) -> None:
+        if not is_readable(self.parts.pidfd):
+            return
+        self._loop.forget(self.parts.pidfd)
+        while self._receive():
+            pass
+        self._loop.forget(self.parts.socket.fileno())
+        status = self._reap()
+        with self._changed:
+            if self.failure is None and not self._ending and self.exceeded is None and not self._ran_out():
+                self.failure = GuestFault(f"the sentry has ended by itself: {status}")
+            self._ending = True
+        if "pidns" in self.walls and "mountns" in self.walls:
+            self._clean_up()  # nothing that takes time is left
+        else:
+            self._workers.submit(self._clean_up)
+
+    def _reap(self) -> str:
+        """Take the sentry's status, unless the caller's own handler of SIGCHLD has; its usage counts for the guest."""
+        try:
+            os.waitid(os.P_PIDFD, self.parts.pidfd, os.WEXITED | os.WNOWAIT)
+            _, status, used = os.wait4(self.parts.pid, 0)
+        except ChildProcessError:
+            return "status unknown"
+        self.usage = Usage(used.ru_utime, used.ru_stime, used.ru_maxrss * 1024)
+        return f"signal {os.WTERMSIG(status)}" if os.WIFSIGNALED(status) else f"status {os.WEXITSTATUS(status)}"
+
+    def _clean_up(self) -> None:
+        """INVARIANT nothing-lives-on: before callers hear of the end, no process of the guest is left."""
+        parts = self.parts
+        if parts.cgroup is not None:
+            parts.cgroup.kill()
+        if "pidns" not in parts.spawned_walls:
+            with suppress(OSError):
+                _core.sweep(parts.tag)
+        ran_out = self._ran_out()
+        remove_tree(parts.scratch)
+        if parts.cgroup is not None:
+            peak = parts.cgroup.peak()
+            self.usage = Usage(self.usage.user, self.usage.system, peak or self.usage.peak_memory)
+            self._remove_cgroup(parts.cgroup)
+        with self._drain_lock:
+            self._move_records()
+            self._counts = parts.trail.counts()
+            self._to_sink(Sink.close)
+            with self._changed:
+                self._settle(ran_out)
+            parts.trail.close()
+        self._outbox.drop()
+        parts.socket.close()
+        os.close(parts.pidfd)
+        self._gone(self)
+
+    def _settle(self, ran_out: bool) -> None:
+        for timer in self._timers:
+            timer.cancel()
+        if ran_out:
+            self.exceeded = self.exceeded or "memory"
+        for messages in self._held or ():
+            _close_all(messages)
+        self._held = None
+        for command in self._commands.values():
+            if not command.ended:
+                command.returncode, command.exceeded, command.usage = _KILLED, self.exceeded, self.usage
+                command.lost = command.ended = True
+        for request in self._fetches.values():
+            request.error, request.done = errno.EIO, True
+        self.ended = True
+        self._changed.notify_all()
+
+    def _remove_cgroup(self, cgroup: Cgroup) -> None:
+        for _ in range(50):
+            if cgroup.remove():
+                return
+            time.sleep(0.01)
+
+    _HANDLERS: dict[type, Callable[..., None]] = {
+        Ready: _on_ready,
+        Fault: _on_fault,
+        Started: _on_started,
+        Exited: _on_exited,
+        Failed: _on_failed,
+        ServeFile: _on_serve,
+        ServeProc: _on_serve,
+        Fetched: _on_fetched,
+        Drain: _on_drain,
+    }
+
+
+def is_readable(fd: int) -> bool:
+    poll = select.poll()
+    poll.register(fd, select.POLLIN)
+    return bool(poll.poll(0))
+
+
+def sealed(content: bytes, name: str) -> int:
+    """A memfd that nobody can change any more; the descriptor is for reading only where /proc lets us open it anew."""
+    fd = os.memfd_create(name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    try:
+        view = memoryview(content)
+        while view:
+            view = view[os.write(fd, view) :]
+        seals = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL
+        fcntl.fcntl(fd, fcntl.F_ADD_SEALS, seals)
+        reader = os.open(f"/proc/self/fd/{fd}", os.O_RDONLY | os.O_CLOEXEC)
+    except BaseException:
+        os.close(fd)
+        raise
+    os.close(fd)
+    return reader
+
+
+def _read_source(fd: int) -> bytes:
+    """All of a file of the kernel's /proc. A broken sentry may hand in anything: only a regular file is read."""
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        raise OSError(errno.EIO, "not a regular file")
+    parts, size = [], 0
+    while data := os.read(fd, 1 << 16):
+        parts.append(data)
+        size += len(data)
+        if size > _SOURCE_MAX:
+            raise OSError(errno.EFBIG, "too long")
+    return b"".join(parts)
+
+
+def _close_all(messages: Sequence[Message]) -> None:
+    for message in messages:
+        for fd in message.fds:
+            os.close(fd)

@@ -1,0 +1,108 @@
+"""One thread that waits for descriptors and for points in time. It calls back, and what it calls does not block."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import os
+import select
+import sys
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+
+READABLE: int = select.EPOLLIN
+WRITABLE: int = select.EPOLLOUT
+
+
+class Timer:
+    """A call that is due at `when` (time.monotonic) unless it was cancelled."""
+
+    def __init__(self, when: float, callback: Callable[[], None]) -> None:
+        self.when = when
+        self.callback: Callable[[], None] | None = callback
+
+    def cancel(self) -> None:
+        self.callback = None
+
+
+class Loop:
+    def __init__(self, name: str) -> None:
+        self._epoll = select.epoll()
+        self._woken, self._wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._callbacks: dict[int, Callable[[int], None]] = {self._woken: self._drained}
+        self._timers: list[tuple[float, int, Timer]] = []
+        self._order = itertools.count()
+        self._lock = threading.Lock()
+        self._epoll.register(self._woken, READABLE)
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread.start()
+
+    def watch(self, fd: int, callback: Callable[[int], None]) -> None:
+        """Call back with the events whenever fd is readable, has hung up or, if asked by `also_writable`, writable."""
+        self._callbacks[fd] = callback
+        self._epoll.register(fd, READABLE)
+
+    def also_writable(self, fd: int, wanted: bool) -> None:
+        self._epoll.modify(fd, READABLE | (WRITABLE if wanted else 0))
+
+    def forget(self, fd: int) -> None:
+        if self._callbacks.pop(fd, None) is not None:
+            with suppress(OSError):
+                self._epoll.unregister(fd)
+
+    def call_at(self, when: float, callback: Callable[[], None]) -> Timer:
+        timer = Timer(when, callback)
+        with self._lock:
+            first = not self._timers or when < self._timers[0][0]
+            heapq.heappush(self._timers, (when, next(self._order), timer))
+        if first:
+            self._interrupt()
+        return timer
+
+    def is_current(self) -> bool:
+        return threading.current_thread() is self._thread
+
+    def close_after_fork(self) -> None:
+        """In a forked child, where the thread is not: give the descriptors back."""
+        self._epoll.close()
+        os.close(self._woken)
+        os.close(self._wake)
+
+    def _interrupt(self) -> None:
+        with suppress(BlockingIOError):
+            os.write(self._wake, b"x")
+
+    def _drained(self, _: int) -> None:
+        with suppress(BlockingIOError):
+            os.read(self._woken, 4096)
+
+    def _due(self) -> tuple[list[Timer], float]:
+        now = time.monotonic()
+        due = []
+        with self._lock:
+            while self._timers and (self._timers[0][0] <= now or self._timers[0][2].callback is None):
+                due.append(heapq.heappop(self._timers)[2])
+            wait = self._timers[0][0] - now if self._timers else -1.0
+        return due, wait
+
+    def _run(self) -> None:
+        while True:
+            due, wait = self._due()
+            for timer in due:
+                if timer.callback is not None:
+                    self._guarded(timer.callback)
+            if due:
+                continue
+            for fd, events in self._epoll.poll(wait):
+                callback = self._callbacks.get(fd)
+                if callback is not None:
+                    self._guarded(lambda call=callback, what=events: call(what))  # type: ignore[misc]
+
+    def _guarded(self, callback: Callable[[], None]) -> None:
+        try:
+            callback()
+        except Exception:
+            kind, error, trace = sys.exc_info()
+            threading.excepthook(threading.ExceptHookArgs((kind, error, trace, self._thread)))  # type: ignore[arg-type]

@@ -1,0 +1,119 @@
+"""What the Supervisor hears from a sentry and what a service says: frozen values, no numbers of the wire, no I/O."""
+
+from __future__ import annotations
+
+import errno
+from dataclasses import dataclass
+from typing import Protocol, Union
+
+WALLS = ("landlock", "landlock-scope", "userns", "pidns", "netns", "ipcns", "utsns", "mountns", "cgroup")
+"""Names of the walls in the order of enum sbx_wall, which starts at 1."""
+
+LIMITS = ("memory", "processes", "cpu_seconds", "scratch_bytes", "file_size")
+"""Limits that a sentry may name as exceeded, in the order of enum sbx_exceeded, which starts at 1."""
+
+
+class Refused(Exception):
+    """A service's answer that is an errno.
+
+    >>> str(Refused(errno.ENOENT))
+    'ENOENT'
+    """
+
+    def __init__(self, error: int) -> None:
+        super().__init__(error)
+        self.error = error
+
+    def __str__(self) -> str:
+        return errno.errorcode.get(self.error, str(self.error))
+
+
+@dataclass(frozen=True)
+class Request:
+    """A virtual file is opened. `name` is the name within the service, `handle` the File's number or the process id,
+    `source` the bytes of the kernel's own file, or None where there is none."""
+
+    handle: int
+    name: bytes
+    source: bytes | None = None
+
+
+class Service(Protocol):
+    """Makes the content of a virtual file, or raises Refused."""
+
+    def content(self, request: Request) -> bytes: ...
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What a command used, with everything that it waited for: processor seconds, and the peak of memory in bytes."""
+
+    user: float = 0.0
+    system: float = 0.0
+    peak_memory: int = 0
+
+
+@dataclass(frozen=True)
+class Ready:
+    walls: tuple[str, ...]
+    missing: dict[str, int]
+    """errno by the name of each wall that does not stand"""
+    landlock_abi: int
+    borrow: bool
+
+
+@dataclass(frozen=True)
+class Fault:
+    error: int
+    text: str
+
+
+@dataclass(frozen=True)
+class Started:
+    command: int
+    pid: int
+    pidfd: int | None
+
+
+@dataclass(frozen=True)
+class Exited:
+    command: int
+    returncode: int
+    exceeded: str | None
+    usage: Usage
+
+
+@dataclass(frozen=True)
+class Failed:
+    command: int
+    error: int
+    at_cwd: bool
+
+
+@dataclass(frozen=True)
+class ServeFile:
+    request: int
+    handle: int
+
+
+@dataclass(frozen=True)
+class ServeProc:
+    request: int
+    pid: int
+    name: bytes
+    source: int | None
+
+
+@dataclass(frozen=True)
+class Fetched:
+    request: int
+    error: int
+    fd: int | None
+
+
+@dataclass(frozen=True)
+class Drain:
+    pass
+
+
+Event = Union[Ready, Fault, Started, Exited, Failed, ServeFile, ServeProc, Fetched, Drain]

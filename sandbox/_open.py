@@ -1,0 +1,65 @@
+"""From the shorthands of run, Popen and Sandbox to a guest."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Union
+
+from ._audit import AuditTarget
+from ._errors import PolicyError
+from ._guest import Guest
+from ._paths import AnyPath
+from ._policy import Content, Limits, Policy
+from ._supervisor import start_guest
+
+PolicyLike = Union[Policy, str, bytes, "os.PathLike[str]", None]
+
+
+@dataclass(frozen=True)
+class Opened:
+    guest: Guest
+    policy: Policy
+
+
+def policy_of(
+    mounts: Mapping[Any, AnyPath] | None,
+    writable: Mapping[Any, AnyPath] | None,
+    files: Mapping[Any, Content] | None,
+    policy: PolicyLike,
+    limits: Limits | None,
+) -> Policy:
+    """The policy, a TOML file's or the default, with the shorthands laid over it."""
+    if policy is None:
+        policy = Policy()
+    elif isinstance(policy, (str, bytes, os.PathLike)):
+        policy = Policy.load(policy)
+    elif not isinstance(policy, Policy):
+        raise PolicyError(f"policy: {policy!r} is neither a Policy nor the path of one")
+    return policy.extend(mounts=mounts, writable=writable, files=files, limits=limits)
+
+
+def open_guest(
+    mounts: Mapping[Any, AnyPath] | None = None,
+    writable: Mapping[Any, AnyPath] | None = None,
+    files: Mapping[Any, Content] | None = None,
+    policy: PolicyLike = None,
+    limits: Limits | None = None,
+    audit: AuditTarget | None = None,
+) -> Opened:
+    """A new guest, on its way."""
+    chosen = policy_of(mounts, writable, files, policy, limits)
+    return Opened(start_guest(chosen, audit), chosen)
+
+
+def warn_if_bare(guest: Guest) -> None:
+    """For a root caller a broken sentry is held by namespaces or Landlock only: say so where neither stands."""
+    if os.geteuid() == 0 and guest.ready is not None and not {"mountns", "landlock"} & set(guest.walls):
+        warnings.warn(
+            "sandbox: the caller is root and neither a mount namespace nor Landlock stands: a broken sentry would open "
+            "what root owns; see python -m sandbox doctor",
+            RuntimeWarning,
+            stacklevel=4,
+        )

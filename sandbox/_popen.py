@@ -1,0 +1,353 @@
+"""Popen: a command in a guest, in the terms of subprocess."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import time
+import weakref
+from collections.abc import Iterable, Mapping
+from typing import IO, Any
+
+from . import _streams
+from ._audit import AuditSummary, AuditTarget
+from ._command import Spec, make_spec, refuse_senseless
+from ._communicate import Exchange, TimeIsOut, close_quietly
+from ._errors import CommandTimeout, GuestFault
+from ._guest import Command, Guest, sealed
+from ._messages import Usage
+from ._open import PolicyLike, open_guest
+from ._paths import AnyPath
+from ._policy import Content, Limits
+from ._pty import Terminal, open_terminal
+from ._result import Result
+
+_COLLECT_SECONDS = 1.0
+
+
+class Popen:
+    """A running command, as `subprocess.Popen`: args, bufsize, executable, stdin, stdout, stderr, shell, cwd, env, text,
+    encoding, errors, umask, start_new_session and pass_fds mean the same.
+
+    stdin=None is no input; `cwd` is a guest path, /work by default; `env=None` is a clean environment; `pty=True` gives a
+    terminal: `terminal` has read, write and resize(rows, columns). `mounts`, `writable`, `files` (guest path first),
+    `policy`, `limits` and `audit` make the sandbox that the command has for itself; it ends with the command.
+
+    >>> with Popen(["echo", "hello"], stdout=_streams.PIPE, text=True) as process:
+    ...     process.stdout.read()
+    'hello\\n'
+    """
+
+    def __init__(
+        self,
+        args: Any,
+        bufsize: int = -1,
+        executable: AnyPath | None = None,
+        stdin: Any = None,
+        stdout: Any = None,
+        stderr: Any = None,
+        *,
+        shell: bool = False,
+        cwd: AnyPath | None = None,
+        env: Mapping[Any, Any] | None = None,
+        universal_newlines: bool | None = None,
+        text: bool | None = None,
+        encoding: str | None = None,
+        errors: str | None = None,
+        umask: int = -1,
+        start_new_session: bool = False,
+        pass_fds: Iterable[int] = (),
+        pipesize: int = -1,
+        pty: bool = False,
+        terminal_size: tuple[int, int] = (24, 80),
+        mounts: Mapping[Any, AnyPath] | None = None,
+        writable: Mapping[Any, AnyPath] | None = None,
+        files: Mapping[Any, Content] | None = None,
+        policy: PolicyLike = None,
+        limits: Limits | None = None,
+        audit: AuditTarget | None = None,
+        _guest: Guest | None = None,
+        _policy_env: Mapping[str, str] | None = None,
+        **senseless: Any,
+    ) -> None:
+        refuse_senseless(senseless, "Popen")
+        self.args = args
+        self.stdin: IO[Any] | None = None
+        self.stdout: IO[Any] | None = None
+        self.stderr: IO[Any] | None = None
+        self.terminal: Terminal | None = None
+        self.returncode: int | None = None
+        self.pid = 0
+        self.usage = Usage()
+        self.exceeded: str | None = None
+        self.duration = 0.0
+        self._text = _text_options(universal_newlines, text, encoding, errors)
+        self._exchange: Exchange | None = None
+        self._began = time.monotonic()
+        if bufsize == 1 and self._text is None:
+            bufsize = -1  # lines are of text
+        if pty and not (stdin is stdout is stderr is None):
+            raise ValueError("pty=True gives the command its stdin, stdout and stderr")
+        given = [mounts, writable, files, policy, limits, audit]
+        self._own = _guest is None
+        opened = None if _guest is not None else open_guest(*given)  # type: ignore[arg-type]
+        extra = opened.policy.env if opened else _policy_env
+        try:
+            spec = make_spec(
+                args,
+                executable=executable,
+                shell=shell,
+                cwd=cwd,
+                env=env,
+                policy_env=extra,
+                umask=umask,
+                start_new_session=start_new_session,
+            )
+            self._guest: Guest = _guest or opened.guest  # type: ignore[union-attr]
+            self._finalizer = weakref.finalize(self, self._guest.end) if self._own else None
+            self._before = AuditSummary({}) if self._own else self._guest.summary()
+            if pty:
+                wiring = self._wire_terminal(pass_fds, terminal_size)
+            else:
+                wiring = _streams.wire(stdin, stdout, stderr, pass_fds, pipesize)
+            self._command = self._start(spec, wiring, bufsize)
+        except BaseException:
+            if opened:
+                opened.guest.kill()
+                opened.guest.wait_ended()
+            raise
+
+    # ---- starting -------------------------------------------------------------------------------------------------
+
+    def _wire_terminal(self, pass_fds: Iterable[int], size: tuple[int, int]) -> _streams.Wiring:
+        self.terminal, theirs = open_terminal(*size)
+        try:
+            wiring = _streams.wire(theirs, theirs, theirs, pass_fds)
+        except BaseException:
+            os.close(theirs)
+            raise
+        wiring.own(0, theirs)
+        return wiring
+
+    def _start(self, spec: Spec, wiring: _streams.Wiring, bufsize: int) -> Command:
+        try:
+            memfd = sealed(spec.pack(list(wiring.given), terminal=self.terminal is not None), "sandbox-command")
+            try:
+                command = self._guest.run(memfd, list(wiring.given.values()))
+            finally:
+                os.close(memfd)
+            wiring.close()
+            self._guest.wait_started(command)
+            self._raise_unless_started(command, spec)
+        except BaseException:
+            wiring.close_all()
+            if self.terminal is not None:
+                self.terminal.close()
+            raise
+        self.pid = command.pid
+        self._open_streams(wiring.ours, bufsize)
+        return command
+
+    def _raise_unless_started(self, command: Command, spec: Spec) -> None:
+        if command.error:
+            name = spec.cwd if command.at_cwd else spec.program
+            raise OSError(command.error, os.strerror(command.error), os.fsdecode(name))
+        if command.lost and not command.exceeded:
+            self._guest.raise_failure()
+            raise GuestFault("the guest has ended before its command began")
+
+    def _open_streams(self, ours: dict[int, int], bufsize: int) -> None:
+        names = {0: "stdin", 1: "stdout", 2: "stderr"}
+        for number, fd in ours.items():
+            raw: Any = io.open(fd, "wb" if number == 0 else "rb", bufsize)  # noqa: SIM115
+            if self._text is not None:
+                options: dict[str, Any] = {"write_through": True, "line_buffering": bufsize == 1} if number == 0 else {}
+                raw = io.TextIOWrapper(raw, **self._text, **options)
+            setattr(self, names[number], raw)
+        ours.clear()
+        self._guest.hold_streams(self, [self.stdin, self.stdout, self.stderr])
+
+    # ---- while it runs --------------------------------------------------------------------------------------------
+
+    def poll(self) -> int | None:
+        """The return code, or None while the command runs."""
+        if self.returncode is None and self._guest.wait(self._command, 0):
+            self._take()
+        return self.returncode
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait until the command has ended: its return code. CommandTimeout after `timeout` seconds; it runs on."""
+        if self.returncode is None:
+            if not self._guest.wait(self._command, timeout):
+                raise CommandTimeout(self.args, timeout or 0.0)
+            self._take()
+        if self._own and self.stdout is None and self.stderr is None and self.terminal is None:
+            self._end_own()
+        self._raise_fault()
+        assert self.returncode is not None
+        return self.returncode
+
+    def communicate(self, input: Any = None, timeout: float | None = None) -> tuple[Any, Any]:
+        """Send `input`, read until the end, wait: (stdout, stderr). May be called again after a CommandTimeout."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        exchange = self._begin_exchange(input)
+        try:
+            exchange.run(deadline)
+            remaining = None if deadline is None else max(0.0, deadline - time.monotonic())
+            if self.returncode is None and not self._guest.wait(self._command, remaining):
+                raise TimeIsOut
+        except TimeIsOut:
+            raise CommandTimeout(
+                self.args, timeout or 0.0, exchange.output("stdout"), exchange.output("stderr")
+            ) from None
+        self._take()
+        self._close_streams()
+        self._end_own()
+        self._raise_fault()
+        return self._decoded(exchange.output("stdout")), self._decoded(exchange.output("stderr"))
+
+    def send_signal(self, sig: int) -> None:
+        """Send a signal to the command, unless it has ended."""
+        if self.poll() is None:
+            self._guest.signal(self._command, int(sig), group=False)
+
+    def terminate(self) -> None:
+        self.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
+
+    def resize(self, rows: int, columns: int) -> None:
+        """Change the size of the terminal of a command with pty=True."""
+        if self.terminal is None:
+            raise ValueError("the command has no terminal")
+        self.terminal.resize(rows, columns)
+
+    @property
+    def walls(self) -> tuple[str, ...]:
+        """The walls that stand around the guest."""
+        return self._guest.walls
+
+    @property
+    def audit(self) -> AuditSummary:
+        """Served calls of the guest since the command began."""
+        return self._guest.summary().since(self._before)
+
+    def result(self, stdout: Any = None, stderr: Any = None) -> Result:
+        """What `run` returns, once the command has ended."""
+        returncode = self.wait()
+        return Result(
+            args=self.args,
+            returncode=returncode,
+            stdout=stdout,
+            stderr=stderr,
+            duration=self.duration,
+            usage=self.usage,
+            audit=self.audit,
+            walls=self.walls,
+            exceeded=self.exceeded,
+        )
+
+    def abort(self) -> tuple[bytes | None, bytes | None]:
+        """Kill everything that the command started, wait for it: the output so far. In a Sandbox with other commands
+        that is the command's process group, and everything where that does not end it."""
+        if self._own:
+            self._guest.kill()
+            self._guest.wait_ended()
+        elif self.poll() is None:
+            self._guest.signal(self._command, signal.SIGKILL, group=True)
+            if not self._guest.wait(self._command, 2 * _COLLECT_SECONDS):
+                self._guest.kill()
+                self._guest.wait_ended()
+        exchange = self._exchange
+        if exchange is None:
+            return None, None
+        try:
+            exchange.run(time.monotonic() + _COLLECT_SECONDS)
+        except (TimeIsOut, ValueError):
+            pass
+        return exchange.output("stdout"), exchange.output("stderr")
+
+    # ---- the end --------------------------------------------------------------------------------------------------
+
+    def __enter__(self) -> Popen:
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        if kind is not None and issubclass(kind, KeyboardInterrupt):  # type: ignore[arg-type]
+            self.abort()
+        self._close_streams()
+        if self.returncode is None:
+            self._guest.wait(self._command)
+            self._take()
+        self._end_own()
+        if kind is None:
+            self._raise_fault()
+
+    def __repr__(self) -> str:
+        return f"<Popen: returncode: {self.returncode} args: {self.args!r}>"
+
+    def _begin_exchange(self, data: Any) -> Exchange:
+        if self._exchange is None:
+            if self.stdin is not None:
+                _flush(self.stdin)
+            outputs = {"stdout": self.stdout or self.terminal, "stderr": self.stderr}
+            self._exchange = Exchange(self.stdin or self.terminal, outputs)
+        if data is not None and self.stdin is None and self.terminal is None:
+            raise ValueError("input needs stdin=PIPE")
+        self._exchange.feed(self._encoded(data))
+        return self._exchange
+
+    def _encoded(self, data: Any) -> bytes:
+        if data is None:
+            return b""
+        if self._text is None:
+            return bytes(memoryview(data))
+        encoding = self._text["encoding"] or "utf-8"
+        return str(data).encode(encoding, self._text["errors"] or "strict")
+
+    def _decoded(self, data: bytes | None) -> Any:
+        if data is None or self._text is None:
+            return data
+        text = data.decode(self._text["encoding"] or "utf-8", self._text["errors"] or "strict")
+        return text.replace("\r\n", "\n").replace("\r", "\n")
+
+    def _take(self) -> None:
+        if self.returncode is None:
+            self.duration = time.monotonic() - self._began
+            self.returncode = self._command.returncode
+            self.usage = self._command.usage
+            self.exceeded = self._command.exceeded
+
+    def _raise_fault(self) -> None:
+        if self._guest.failure is not None and (self._own or self._command.lost):
+            self._guest.raise_failure()
+
+    def _close_streams(self) -> None:
+        for stream in (self.stdin, self.stdout, self.stderr):
+            close_quietly(stream)
+        if self.terminal is not None:
+            self.terminal.close()
+
+    def _end_own(self) -> None:
+        if self._own:
+            self._guest.end()
+            self._guest.wait_ended()
+
+
+def _text_options(
+    universal_newlines: bool | None, text: bool | None, encoding: str | None, errors: str | None
+) -> dict[str, Any] | None:
+    if text is not None and universal_newlines is not None and bool(text) != bool(universal_newlines):
+        raise ValueError("text and universal_newlines contradict each other")
+    if not (text or universal_newlines or encoding or errors):
+        return None
+    return {"encoding": encoding or "utf-8", "errors": errors}
+
+
+def _flush(stream: IO[Any]) -> None:
+    try:
+        stream.flush()
+    except BrokenPipeError:
+        pass

@@ -1,0 +1,83 @@
+"""run: one command in a sandbox of its own, from beginning to end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ._errors import CommandTimeout
+from ._open import warn_if_bare
+from ._popen import Popen
+from ._result import Result
+from ._streams import PIPE
+
+_UNSET = object()
+
+
+def run(
+    args: Any,
+    *,
+    input: Any = None,
+    capture_output: bool = True,
+    timeout: float | None = None,
+    check: bool = False,
+    stdin: Any = None,
+    stdout: Any = _UNSET,
+    stderr: Any = _UNSET,
+    **options: Any,
+) -> Result:
+    """Run a command in a sandbox of its own and wait for it. As `subprocess.run`, and `options` are those of Popen:
+    mounts, writable, files, policy, limits, audit, cwd, env, text, ...
+
+    Output is captured unless capture_output=False, or stdout or stderr are given; stdin=None is no input. `timeout` in
+    seconds: then everything is killed and CommandTimeout raised, with the output so far. check=True raises
+    CommandFailed for another status than 0.
+
+    >>> run(["cat"], input=b"hello").stdout
+    b'hello'
+    >>> run(["sh", "-c", "cat in.txt; exit 3"], files={"/work/in.txt": b"hi"}, text=True).returncode
+    3
+    """
+    return run_with(Popen, args, input, capture_output, timeout, check, stdin, stdout, stderr, options)
+
+
+def run_with(
+    popen: Callable[..., Popen],
+    args: Any,
+    input: Any,
+    capture_output: bool,
+    timeout: float | None,
+    check: bool,
+    stdin: Any,
+    stdout: Any,
+    stderr: Any,
+    options: dict[str, Any],
+    started: Callable[[Popen], None] | None = None,
+) -> Result:
+    """`run` with a Popen of the caller's, which `started` is told of."""
+    default = PIPE if capture_output and not options.get("pty") else None
+    stdout = default if stdout is _UNSET else stdout
+    stderr = default if stderr is _UNSET else stderr
+    if input is not None:
+        if stdin is not None:
+            raise ValueError("stdin and input may not both be used")
+        stdin = None if options.get("pty") else PIPE
+    with popen(args, stdin=stdin, stdout=stdout, stderr=stderr, **options) as process:
+        if started is not None:
+            started(process)
+        try:
+            out, err = process.communicate(input, timeout)
+        except CommandTimeout:
+            out, err = process.abort()
+            raise CommandTimeout(args, timeout or 0.0, out, err) from None
+        except BaseException:
+            process.abort()
+            raise
+    warn_if_bare(process._guest)
+    result = process.result(out, err)
+    if check:
+        result.check_returncode()
+    return result
+
+
+UNSET = _UNSET
