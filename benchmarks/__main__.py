@@ -62,7 +62,7 @@ def _run(chosen: argparse.Namespace) -> int:
     about: dict[str, object] = {"machine": machine(), "runners": words}
     figures: list[Figure] = []
     failures: dict[str, str] = {}
-    with tempfile.TemporaryDirectory(prefix="sandbox-benchmarks-") as scratch:
+    with tempfile.TemporaryDirectory(prefix="sandbox-benchmarks-", dir="/var/tmp") as scratch:
         for question in chosen.questions or QUESTIONS:
             bench, fit = QUESTIONS[question]
             runners = {name: runner for name, runner in here.items() if name in (wanted or fit)}

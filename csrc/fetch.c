@@ -10,6 +10,7 @@
 #include "mounts.h"
 #include "rpc.h"
 #include "walk.h"
+#include "thread.h"
 
 struct fetch {
     uint64_t number;
@@ -22,7 +23,7 @@ static int make_parents(struct request *request, const char *path) {
     snprintf(part, sizeof part, "%s", path);
     for (char *slash = strchr(part + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
         *slash = 0;
-        struct place place cleanup_place;
+        PLACE(place);
         int error = walk_absolute(request, part, WALK_FOLLOW, WALK_MAY_CREATE, &place);
         if (error < 0) return error;
         if (!place.special && place.name[0] && mounts_flag(place.mount, SBX_MOUNT_WRITABLE)) mkdirat(place.dir, place.name, 0755);
@@ -39,7 +40,7 @@ static int open_for(struct fetch *fetch) {
     bool writes = fetch->how == SBX_FETCH_WRITE;
     int error = writes ? make_parents(&fetch->request, path) : 0;
     if (error < 0) return error;
-    struct place place cleanup_place;
+    PLACE(place);
     error = walk_absolute(&fetch->request, path, WALK_FOLLOW, writes ? WALK_MAY_CREATE : WALK_EXISTING, &place);
     if (error < 0) return error;
     if (place.special) return -EACCES;
@@ -74,7 +75,7 @@ void fetch_start(uint64_t number, enum sbx_fetch how, const char *path) {
     fetch->number = number;
     fetch->how = how;
     strcpy(fetch->request.path[0], path);
-    int error = pthread_create(&thread, &attributes, fetch_run, fetch);
+    int error = thread_create(&thread, &attributes, fetch_run, fetch);
     pthread_attr_destroy(&attributes);
     if (error) {
         rpc_send(SBX_MSG_FETCHED, number, -error, 0, NULL, 0, -1);

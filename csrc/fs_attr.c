@@ -111,7 +111,7 @@ static bool too_large(const struct request *request, off_t now, off_t wanted) {
 struct answer fs_truncate(struct request *request) {
     off_t length = (off_t)request->value[0];
     if (length < 0) return answer_error(EINVAL);
-    struct place place cleanup_place;
+    PLACE(place);
     int error = place_walk(request, 0, WALK_FOLLOW, WALK_EXISTING, &place);
     if (error < 0) return answer_error(-error);
     struct stat status;

@@ -25,7 +25,7 @@ static int enter(const struct request *request, int fd, int mount, const char *g
 }
 
 struct answer fs_chdir(struct request *request) {
-    struct place place cleanup_place;
+    PLACE(place);
     int error = place_walk(request, 0, WALK_FOLLOW, WALK_EXISTING, &place);
     if (error < 0) return answer_error(-error);
     struct stat status;
@@ -45,7 +45,7 @@ struct answer fs_fchdir(struct request *request) {
     struct stat status;
     if (fstat(borrowed, &status) < 0) return answer_error(errno);
     if (!S_ISDIR(status.st_mode)) return answer_error(ENOTDIR);
-    struct place place cleanup_place;
+    PLACE(place);
     int error = walk_descriptor(gettid(), borrowed, &place);
     if (error < 0) return answer_denied(EACCES); /* a directory that no mount holds */
     if (place.special) return place_answer(place.mount, enter(request, -1, place.mount, place.guest));
@@ -94,7 +94,7 @@ struct answer fs_inotify_add(struct request *request) {
     if (watcher < 0) return answer_error(-watcher);
     if ((mask & IN_MASK_ADD) && (mask & IN_MASK_CREATE)) return answer_error(EINVAL);
     enum walk_last last = mask & IN_DONT_FOLLOW ? WALK_NOFOLLOW : WALK_FOLLOW;
-    struct place place cleanup_place;
+    PLACE(place);
     int error = place_walk(request, 0, last, WALK_EXISTING, &place);
     if (error < 0) return answer_error(-error);
     struct stat status;

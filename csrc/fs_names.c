@@ -37,7 +37,7 @@ static int make_begin(struct request *request, int which, bool directory, struct
 }
 
 struct answer fs_mkdir(struct request *request) {
-    struct place place cleanup_place;
+    PLACE(place);
     int error = make_begin(request, 0, true, &place);
     if (error < 0) return place.dir < 0 ? answer_error(-error) : place_answer(place.mount, error);
     mode_t mode = place_mode(request, request->mode & 01777);
@@ -49,7 +49,7 @@ struct answer fs_mknod(struct request *request) {
     if (type == S_IFDIR) return answer_error(EPERM);
     bool device = S_ISCHR(type) || S_ISBLK(type);
     if (!device && type != 0 && !S_ISREG(type) && !S_ISFIFO(type) && !S_ISSOCK(type)) return answer_error(EINVAL);
-    struct place place cleanup_place;
+    PLACE(place);
     int error = make_begin(request, 0, false, &place);
     if (error < 0) return place.dir < 0 ? answer_error(-error) : place_answer(place.mount, error);
     if (device) { /* as on Linux without privilege, once it is clear that the name could be made */
@@ -66,7 +66,7 @@ struct answer fs_mknod(struct request *request) {
 
 struct answer fs_symlink(struct request *request) {
     if (request->name[0] == 0) return answer_error(ENOENT);
-    struct place place cleanup_place;
+    PLACE(place);
     int error = make_begin(request, 0, false, &place);
     if (error < 0) return place.dir < 0 ? answer_error(-error) : place_answer(place.mount, error);
     return place_answer(place.mount, symlinkat(request->name, place.dir, place_slashed(&place)) < 0 ? -errno : 0);
@@ -81,15 +81,14 @@ struct source {
 
 /* By a descriptor of ours: only what a mount holds can be linked, and only in that mount. */
 static int source_held(struct source *source) {
-    struct place place cleanup_place;
+    PLACE(place);
     int error = walk_descriptor(gettid(), source->fd, &place);
     source->mount = error < 0 ? -1 : place.mount;
     return error == -EXDEV ? 0 : error;
 }
 
 static int source_find(struct request *request, struct source *source) {
-    source->place.owned = false;
-    source->place.dir = -1;
+    walk_none(&source->place);
     if ((request->flags & AT_EMPTY_PATH) && request->path[0][0] == 0 && !request->path_null[0]) {
         source->fd = guest_borrow_fd(request->tid, request->dirfd[0]);
         return source->fd < 0 ? source->fd : source_held(source);
@@ -106,7 +105,7 @@ static int source_find(struct request *request, struct source *source) {
 }
 
 static struct answer link_to(struct request *request, struct source *source) {
-    struct place to cleanup_place;
+    PLACE(to);
     int error = make_begin(request, 1, false, &to);
     if (error < 0) return to.dir < 0 ? answer_error(-error) : place_answer(to.mount, error);
     if (source->mount != to.mount || (source->fd < 0 && (place_is_point(&source->place) || source->place.special))) {
@@ -148,7 +147,7 @@ static struct answer unlink_point(const struct place *place, int holder, bool di
 struct answer fs_unlink(struct request *request) {
     if (request->flags & ~(unsigned)AT_REMOVEDIR) return answer_error(EINVAL);
     bool directory = request->flags & AT_REMOVEDIR;
-    struct place place cleanup_place;
+    PLACE(place);
     enum place_last last;
     int error = place_parent(request, 0, &place, &last);
     if (error < 0) return answer_error(-error);
@@ -194,7 +193,8 @@ struct answer fs_rename(struct request *request) {
     unsigned flags = request->flags;
     if (flags & ~(unsigned)(NOREPLACE | EXCHANGE)) return answer_error(EINVAL); /* whiteouts are device nodes */
     if ((flags & NOREPLACE) && (flags & EXCHANGE)) return answer_error(EINVAL);
-    struct place from cleanup_place, to cleanup_place;
+    PLACE(from);
+    PLACE(to);
     to.owned = false;
     enum place_last last_from, last_to;
     int error = place_parent(request, 0, &from, &last_from);

@@ -37,7 +37,7 @@ static int refuse_create(struct request *request, int flags, bool *refused) {
     const char *last = slash ? slash + 1 : path;
     *refused = length > 0 && (last[0] == 0 || strcmp(last, ".") == 0 || strcmp(last, "..") == 0);
     if (!*refused) return 0;
-    struct place place cleanup_place;
+    PLACE(place);
     enum place_last kind;
     int error = place_parent(request, 0, &place, &kind);
     if (error == 0 && kind == PLACE_NAME) error = place_parent_stands(&place);
@@ -104,7 +104,7 @@ struct answer fs_open(struct request *request) {
     int error = creates ? refuse_create(request, flags, &refused) : 0;
     if (error < 0) return answer_error(-error);
     enum walk_last last = (flags & O_NOFOLLOW) || (creates && (flags & O_EXCL)) ? WALK_NOFOLLOW : WALK_FOLLOW;
-    struct place place cleanup_place;
+    PLACE(place);
     error = place_walk(request, 0, last, creates ? WALK_MAY_CREATE : WALK_EXISTING, &place);
     if (error < 0) return answer_error(-error);
     if (place.directory) flags &= ~O_NOFOLLOW; /* a slash after a link follows it */

@@ -212,7 +212,7 @@ int held_change(struct request *request, enum walk_last last, struct held *held)
         if (held->foreign) return -EPERM;
         return held->mount >= 0 && !mounts_flag(held->mount, SBX_MOUNT_WRITABLE) ? -EROFS : 0;
     }
-    struct place place cleanup_place;
+    PLACE(place);
     int error = place_walk(request, 0, last, WALK_EXISTING, &place);
     if (error < 0) return error;
     held->mount = place.mount;

@@ -49,7 +49,7 @@ struct answer fs_stat(struct request *request) {
     if (request->flags & ~(unsigned)LOOK_FLAGS) return answer_error(EINVAL);
     struct stat *status = (struct stat *)(void *)request->buffer;
     if (held_by_descriptor(request)) return with_out(answer_result(stat_descriptor(request, status)), request->out, status, sizeof *status);
-    struct place place cleanup_place;
+    PLACE(place);
     int error = place_walk(request, 0, last_of(request), WALK_EXISTING, &place);
     if (error < 0) return answer_error(-error);
     error = place_stat(request, &place, last_of(request), status);
@@ -108,9 +108,9 @@ static int statx_descriptor(const struct request *request, uint32_t mask, struct
     } else {
         if ((error = descriptor_link(request, link)) < 0) return error;
         if (statx(guest_proc(), link, sync, mask, status) < 0) return descriptor_error();
-        struct place place cleanup_place;
+        PLACE(place);
         if (mask & (STATX_MNT_ID | MNT_ID_UNIQUE) && walk_descriptor(request->tid, request->dirfd[0], &place) == 0) mount = place.mount;
-        else place.owned = false;
+
     }
     show_mount(status, mask, mount, false);
     return 0;
@@ -124,7 +124,7 @@ struct answer fs_statx(struct request *request) {
     if (request->flags & ~(unsigned)LOOK_FLAGS) return answer_error(EINVAL);
     if (held_by_descriptor(request))
         return with_out(answer_result(statx_descriptor(request, mask, status)), request->out, status, sizeof *status);
-    struct place place cleanup_place;
+    PLACE(place);
     int error = place_walk(request, 0, last_of(request), WALK_EXISTING, &place);
     if (error < 0) return answer_error(-error);
     if (place.special) {
@@ -177,7 +177,7 @@ struct answer fs_access(struct request *request) {
         bool refused = plain && (request->mode & W_OK) && held.mount >= 0 && !mounts_flag(held.mount, SBX_MOUNT_WRITABLE);
         return place_answer(held.mount, refused ? -EROFS : 0);
     }
-    struct place place cleanup_place;
+    PLACE(place);
     int error = place_walk(request, 0, last_of(request), WALK_EXISTING, &place);
     if (error < 0) return answer_error(-error);
     return place_answer(place.mount, access_place(request, &place));
@@ -208,7 +208,7 @@ struct answer fs_readlink(struct request *request) {
         length = fd < 0 ? fd : (int)readlinkat(fd, "", text, SBX_PATH_MAX);
         if (fd >= 0 && length < 0) length = -errno;
     } else {
-        struct place place cleanup_place;
+        PLACE(place);
         length = place_walk(request, 0, WALK_NOFOLLOW, WALK_EXISTING, &place);
         if (length < 0) return answer_error(-length);
         length = link_text(request, &place, text, SBX_PATH_MAX);
@@ -220,7 +220,7 @@ struct answer fs_readlink(struct request *request) {
 }
 
 struct answer fs_statfs(struct request *request) {
-    struct place place cleanup_place;
+    PLACE(place);
     int error = place_walk(request, 0, WALK_FOLLOW, WALK_EXISTING, &place);
     if (error < 0) return answer_error(-error);
     struct statfs *status = (struct statfs *)(void *)request->buffer;

@@ -24,7 +24,7 @@ static int look(struct request *request, struct held *held) {
         int error = held_borrow(request, request->fd, held);
         return error < 0 ? error : held->path_only ? -EBADF : 0;
     }
-    struct place place cleanup_place;
+    PLACE(place);
     int error = place_walk(request, 0, last_of(request), WALK_EXISTING, &place);
     if (error < 0) return error;
     held->mount = place.mount;

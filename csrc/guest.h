@@ -36,8 +36,12 @@ pid_t guest_leader(pid_t tid);             /* thread group of a thread, or -ESRC
 int guest_inject(uint64_t id, int fd, bool close_on_exec);
 /* Where pidfd_getfd is refused: who borrows instead (borrow.c). */
 void guest_lender(int (*borrow)(uint64_t id, pid_t tid, int fd), bool needed);
+bool guest_borrows(void);                  /* pidfd_getfd and kcmp work here: borrowing is cheap */
 /* A descriptor of ours for descriptor `fd` of the thread: the same open file description. -errno as the guest would see. */
 int guest_borrow_fd(pid_t tid, int fd);
+
+/* Is descriptor `fd` of process `pid` the same open file description as `ours`? 1 or 0; -errno where kcmp is refused. */
+int guest_same_file(pid_t pid, int fd, int ours);
 
 /* The context number in the low half of the tag; -ESRCH where the process is gone or is no process of this guest. */
 int64_t guest_context(pid_t tid);

@@ -85,7 +85,7 @@ static int open_place(struct search *search, const struct place *place) {
 
 /* An interpreter, of a script or of a program: an exec path of its own. path[1] is free in an exec and is not recorded. */
 static int open_interpreter(struct search *search, const char *path) {
-    struct place place cleanup_place;
+    PLACE(place);
     struct request *request = search->request;
     char joined[2 * SBX_PATH_MAX];
     if (path[0] != '/' && path[0] != '\0' && search->cwd) {
@@ -130,7 +130,7 @@ static int open_foreign(struct search *search, int guest_fd) {
 }
 
 static int open_descriptor(struct search *search, int guest_fd) {
-    struct place place cleanup_place;
+    PLACE(place);
     int error = walk_descriptor(search->request->tid, guest_fd, &place);
     if (error == -EXDEV) return open_foreign(search, guest_fd);
     if (error < 0) return error;
@@ -234,7 +234,7 @@ static void start(struct image *image) {
 }
 
 static int resolve_once(struct search *search) {
-    struct place place cleanup_place;
+    PLACE(place);
     struct request *request = search->request;
     start(search->image);
     if (request->path[0][0] == '\0' && request->dirfd[0] != AT_FDCWD) {

@@ -235,7 +235,7 @@ static int read_command(const struct command *command, struct sbx_command *heade
 }
 
 static int find_cwd(struct request *request, const char *cwd, struct context *context) {
-    struct place place __attribute__((cleanup(walk_done)));
+    PLACE(place);
     int error = walk_absolute(request, cwd, WALK_FOLLOW, WALK_EXISTING, &place);
     if (error < 0) return error;
     context->cwd = place.special ? -1 : walk_open(&place, O_PATH | O_DIRECTORY, 0);

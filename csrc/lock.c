@@ -1,110 +1,198 @@
 #include "lock.h"
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
-#include <pthread.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/eventfd.h>
 #include <sys/file.h>
-#include <sys/mman.h>
-#include <sys/syscall.h>
 #include <unistd.h>
-#include "fs_place.h"
+#include "lock_holder.h"
 #include "loop.h"
 #include "mounts.h"
 #include "process.h"
 
 #define ERESTARTSYS 512
-#define HOLDERS_MAX 1024
-#define LOOK_MS 20 /* how often a waiting lock is tried again where nobody tells us of a release */
-#define STACK_SIZE 65536
+#define LOOK_MS 20 /* how often a waiting lock is tried where nobody tells us of a release */
 
-/* Who holds locks on a file: a process (fcntl) or an open file description of a read-only grant (flock). */
-struct holder {
-    struct holder *next;
-    bool by_description;
+/* One lock to be set: tried until it stands. */
+struct attempt {
+    struct held file;
     pid_t leader;
-    int owner; /* pidfd of the process, or a copy of the description */
-    int bearer; /* our open file description, which has the locks */
-    dev_t device;
-    ino_t inode;
+    int access;          /* O_ACCMODE of the guest's descriptor */
+    bool private;        /* the file is of a read-only grant */
+    int command;         /* of fcntl */
+    struct flock range;
+    int operation;       /* of flock */
 };
 
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static pthread_cond_t released = PTHREAD_COND_INITIALIZER;
-static struct holder *holders;
-static int count, watch_event = -1;
-
-static void drop(struct holder **at) {
-    struct holder *holder = *at;
-    *at = holder->next;
-    close(holder->bearer);
-    close(holder->owner);
-    free(holder);
-    count--;
-    pthread_cond_broadcast(&released);
+static int begin(const struct request *request, struct attempt *attempt) {
+    *attempt = (struct attempt){.file.fd = -1};
+    int error = held_borrow(request, request->fd, &attempt->file);
+    if (error < 0) return error;
+    if (attempt->file.path_only) return -EBADF;
+    attempt->access = fcntl(attempt->file.fd, F_GETFL) & O_ACCMODE;
+    int mount = attempt->file.mount;
+    attempt->private = mount >= 0 ? !mounts_flag(mount, SBX_MOUNT_WRITABLE) : attempt->file.foreign && attempt->access == O_RDONLY;
+    attempt->leader = guest_leader(request->tid);
+    return attempt->leader < 0 ? attempt->leader : 0;
 }
 
-/* ---- processes that end: their locks end with them ------------------------------------------------------------------------- */
-
-static bool ended(int pidfd) {
-    struct pollfd polled = {.fd = pidfd, .events = POLLIN};
-    return poll(&polled, 1, 0) > 0;
-}
-
-static void *watch(void *unused) {
-    (void)unused;
-    static struct pollfd polled[HOLDERS_MAX + 1];
+/* Try until it stands, or until a signal of the guest's comes. */
+static int keep_trying(struct request *request, struct attempt *attempt, bool wait, int (*try)(struct attempt *)) {
     for (;;) {
-        nfds_t used = 1;
-        polled[0] = (struct pollfd){.fd = watch_event, .events = POLLIN};
-        pthread_mutex_lock(&lock);
-        for (struct holder **at = &holders; *at;) {
-            if (!(*at)->by_description && ended((*at)->owner)) {
-                drop(at);
-                continue;
-            }
-            if (!(*at)->by_description) polled[used++] = (struct pollfd){.fd = (*at)->owner, .events = POLLIN};
-            at = &(*at)->next;
-        }
-        pthread_mutex_unlock(&lock);
-        /* A holder dropped meanwhile leaves a number that may be another descriptor's: then we look once too often. */
-        if (poll(polled, used, used > 1 ? 1000 : -1) > 0 && polled[0].revents) {
-            uint64_t value;
-            if (read(watch_event, &value, sizeof value) < 0 && errno != EAGAIN) return NULL;
-        }
+        if (wait) loop_block_enter(request);
+        holder_lock();
+        int did = try(attempt);
+        if (did == -EAGAIN && wait) holder_wait(LOOK_MS);
+        holder_unlock();
+        bool interrupted = wait && loop_block_leave();
+        if (did != -EAGAIN || !wait) return did;
+        if (interrupted) return -ERESTARTSYS;
     }
 }
 
-static int start_watch(void) { /* with lock held */
-    uint64_t one = 1;
-    if (watch_event >= 0) return write(watch_event, &one, sizeof one) < 0 && errno != EAGAIN ? -errno : 0;
-    int event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    if (event < 0) return -ENOLCK;
-    watch_event = event;
-    pthread_attr_t attributes;
-    pthread_attr_init(&attributes);
-    pthread_attr_setstacksize(&attributes, STACK_SIZE);
-    pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
-    pthread_t thread;
-    int error = pthread_create(&thread, &attributes, watch, NULL);
-    pthread_attr_destroy(&attributes);
-    if (!error) return 0;
-    close(watch_event);
-    watch_event = -1;
-    return -ENOLCK;
+/* ---- fcntl ------------------------------------------------------------------------------------------------------------------- */
+
+static int set_on(int fd, const struct attempt *attempt) {
+    struct flock range = attempt->range;
+    range.l_pid = 0;
+    if (fcntl(fd, F_OFD_SETLK, &range) == 0) return 0;
+    return errno == EACCES ? -EAGAIN : -errno;
 }
 
-/* ---- holders --------------------------------------------------------------------------------------------------------------- */
+static int try_process(struct attempt *attempt) {
+    bool unlock = attempt->range.l_type == F_UNLCK;
+    struct holder *holder = holder_find(&attempt->file, attempt->leader, false);
+    if (holder == NULL && unlock) return 0;
+    bool fresh = holder == NULL;
+    int error = fresh ? holder_make(&attempt->file, attempt->leader, false, &holder) : 0;
+    if (error < 0) return error;
+    error = set_on(holder->bearer, attempt);
+    if (error == -EAGAIN && holder_prune(&attempt->file, holder)) error = set_on(holder->bearer, attempt);
+    bool nothing_left = unlock && attempt->range.l_start == 0 && attempt->range.l_len == 0;
+    if (unlock) holder_released();
+    if (nothing_left || (error < 0 && fresh)) holder_drop(holder);
+    return error;
+}
 
-static bool stale(const struct holder *holder) {
-    if (!holder->by_description) return ended(holder->owner) || !process_holds(holder->leader, holder->device, holder->inode, -1);
-    bool held = false;
-    struct looking { const struct holder *holder; bool *held; } looking = {holder, &held};
-    bool visit(pid_t leader, void *data);
-    (void)visit;
-    (void)looking;
-    return !held;
+static int try_description(struct attempt *attempt) {
+    int error = set_on(attempt->file.fd, attempt);
+    if (error == -EAGAIN && holder_prune(&attempt->file, NULL)) error = set_on(attempt->file.fd, attempt);
+    if (attempt->range.l_type == F_UNLCK) holder_released();
+    return error;
+}
+
+/* From the file's start, so that it means the same for our description. */
+static int make_absolute(struct attempt *attempt) {
+    struct flock *range = &attempt->range;
+    off_t from = 0;
+    if (range->l_whence == SEEK_CUR) from = lseek(attempt->file.fd, 0, SEEK_CUR);
+    else if (range->l_whence == SEEK_END) from = attempt->file.status.st_size;
+    else if (range->l_whence != SEEK_SET) return -EINVAL;
+    if (from < 0) from = 0; /* a pipe has no offset */
+    if (__builtin_add_overflow(range->l_start, from, &range->l_start)) return -EOVERFLOW;
+    range->l_whence = SEEK_SET;
+    return range->l_start < 0 ? -EINVAL : 0;
+}
+
+static int check_type(const struct attempt *attempt) {
+    switch (attempt->range.l_type) {
+    case F_RDLCK: return attempt->access == O_WRONLY ? -EBADF : 0;
+    case F_WRLCK: return attempt->access == O_RDONLY ? -EBADF : 0;
+    case F_UNLCK: return 0;
+    default: return -EINVAL;
+    }
+}
+
+/* Who is in the way? */
+static int get(struct attempt *attempt, bool of_description) {
+    struct flock *range = &attempt->range;
+    if (range->l_type != F_RDLCK && range->l_type != F_WRLCK) return -EINVAL;
+    if (of_description && range->l_pid) return -EINVAL;
+    if (attempt->private) {
+        range->l_type = F_UNLCK;
+        return 0;
+    }
+    range->l_pid = 0;
+    holder_lock();
+    struct holder *own = of_description ? NULL : holder_find(&attempt->file, attempt->leader, false);
+    int error = fcntl(own ? own->bearer : attempt->file.fd, F_OFD_GETLK, range) < 0 ? -errno : 0;
+    if (!error && range->l_type != F_UNLCK) {
+        pid_t owner = holder_owner(&attempt->file, range->l_start, range->l_len);
+        range->l_pid = owner > 0 ? owner : range->l_pid > 0 && process_is_guest(range->l_pid) ? range->l_pid : -1;
+    }
+    holder_unlock();
+    return error;
+}
+
+struct answer lock_fcntl(struct request *request) {
+    int command = (int)request->args[1];
+    bool of_description = command == F_OFD_GETLK || command == F_OFD_SETLK || command == F_OFD_SETLKW;
+    struct attempt attempt;
+    int error = begin(request, &attempt);
+    int mount = attempt.file.mount;
+    if (error == 0 && guest_read(request->tid, request->args[2], &attempt.range, sizeof attempt.range) < 0) error = -EFAULT;
+    if (error == 0) error = make_absolute(&attempt);
+    bool only_asks = command == F_GETLK || command == F_OFD_GETLK;
+    if (error == 0 && only_asks) error = get(&attempt, of_description);
+    else if (error == 0) {
+        bool wait = command == F_SETLKW || command == F_OFD_SETLKW;
+        if ((error = check_type(&attempt)) == 0 && of_description && attempt.range.l_pid) error = -EINVAL;
+        /* Of a read-only grant there are read locks only, which cannot meet in a guest. */
+        if (error == 0 && !attempt.private)
+            error = keep_trying(request, &attempt, wait && attempt.range.l_type != F_UNLCK, of_description ? try_description : try_process);
+    }
+    held_done(&attempt.file);
+    struct answer answer = place_answer(mount, error);
+    if (error == 0 && only_asks) {
+        struct flock *range = (struct flock *)(void *)request->buffer;
+        *range = attempt.range;
+        answer.out[0] = (struct answer_out){request->args[2], range, sizeof *range};
+    }
+    return answer;
+}
+
+/* ---- flock ------------------------------------------------------------------------------------------------------------------- */
+
+static int flock_now(int fd, int operation) { return flock(fd, operation | LOCK_NB) < 0 ? -errno : 0; }
+
+static int try_private(struct attempt *attempt) {
+    bool unlock = attempt->operation == LOCK_UN;
+    struct holder *holder = holder_find(&attempt->file, attempt->leader, true);
+    bool fresh = holder == NULL;
+    if (fresh && unlock) return 0;
+    int error = fresh ? holder_make(&attempt->file, attempt->leader, true, &holder) : 0;
+    if (error < 0) return error;
+    if (!unlock) error = flock_now(holder->bearer, attempt->operation);
+    if (error == -EAGAIN && holder_prune(&attempt->file, holder)) error = flock_now(holder->bearer, attempt->operation);
+    if (unlock || (error < 0 && fresh)) holder_drop(holder);
+    else holder_released(); /* a weaker lock than before, perhaps */
+    return error;
+}
+
+/* On the guest's own open file description, which the lock belongs to. */
+static int flock_shared(struct request *request, const struct attempt *attempt, bool wait) {
+    int error = flock_now(attempt->file.fd, attempt->operation);
+    while (error == -EAGAIN && wait) {
+        loop_block_enter(request);
+        error = flock(attempt->file.fd, attempt->operation) < 0 ? -errno : 0;
+        bool interrupted = loop_block_leave();
+        if (error != -EINTR) break;
+        error = interrupted ? -ERESTARTSYS : -EAGAIN;
+    }
+    return error;
+}
+
+struct answer lock_flock(struct request *request) {
+    struct attempt attempt;
+    int operation = (int)request->value[0];
+    attempt.file.fd = -1;
+    bool wait = !(operation & LOCK_NB), known;
+    operation &= ~LOCK_NB;
+    known = operation == LOCK_SH || operation == LOCK_EX || operation == LOCK_UN;
+    if (!known) return answer_error(EINVAL);
+    int error = begin(request, &attempt);
+    int mount = attempt.file.mount;
+    attempt.operation = operation;
+    if (error == 0 && attempt.private) error = keep_trying(request, &attempt, wait && operation != LOCK_UN, try_private);
+    else if (error == 0) error = flock_shared(request, &attempt, wait);
+    held_done(&attempt.file);
+    return place_answer(mount, error);
 }

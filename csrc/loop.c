@@ -21,6 +21,7 @@
 #include "misc.h"
 #include "private.h"
 #include "sockets.h"
+#include "thread.h"
 
 #define THREADS_MAX 512
 #define STACK_SIZE (256 * 1024)
@@ -119,7 +120,7 @@ static int start_thread(void) { /* with lock held */
     pthread_attr_setstacksize(&attributes, STACK_SIZE);
     pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
     pthread_t thread;
-    int error = pthread_create(&thread, &attributes, receive, worker);
+    int error = thread_create(&thread, &attributes, receive, worker);
     pthread_attr_destroy(&attributes);
     if (error) {
         free(worker);

@@ -88,7 +88,7 @@ static int look_link(pid_t pid, const char *name, char target[SBX_PATH_MAX]) {
 
 /* A descriptor of a process: where it leads in the view, or what it is. */
 static int look_descriptor(pid_t pid, long fd, enum procfs_kind *kind, char target[SBX_PATH_MAX]) {
-    struct place place cleanup_place;
+    PLACE(place);
     int error = walk_descriptor(pid, (int)fd, &place);
     if (error == -EBADF) return -ENOENT;
     if (error < 0 && error != -EXDEV) return error;

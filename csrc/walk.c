@@ -25,10 +25,18 @@ struct walker {
     enum walk_goal goal;
 };
 
+void walk_none(struct place *place) {
+    place->dir = -1;
+    place->owned = false;
+    place->context = NULL;
+    place->kept = NULL;
+}
+
 void walk_done(struct place *place) {
     if (place->owned) close(place->dir);
-    place->owned = false;
-    place->dir = -1;
+    if (place->context) context_put(place->context);
+    if (place->kept) directory_put(place->kept);
+    walk_none(place);
 }
 
 /* INVARIANT below-root: the kernel resolves `name` under `dir` and refuses links and whatever would leave it. */
@@ -52,7 +60,6 @@ static bool is_service(int mount) {
 static int finish(struct walker *walker, int mount, const char *rest, bool directory, struct place *place) {
     place->mount = mount;
     place->directory = directory;
-    place->owned = false;
     place->special = is_service(mount);
     memcpy(place->guest, walker->at_length ? walker->at : "/", walker->at_length ? walker->at_length + 1 : 2);
     strcpy(place->name, rest);
@@ -73,26 +80,34 @@ static int settle_parent(struct place *place) {
     return 0;
 }
 
-/* Where no ".." is pending, resolve the text alone: right if no link is met, and then the kernel says ELOOP. */
-static int try_text(struct walker *walker, struct place *place) {
-    char *to = walker->at + walker->at_length;
-    const char *from = walker->pending;
-    bool directory = false;
-    while (*from) {
-        while (*from == '/') from++;
-        size_t length = strcspn(from, "/");
+/* Append `path`, which has no "..", to `to` (which ends at `end`) without its dots and double slashes. Returns the new end,
+ * or NULL where there is no room. */
+static char *append_text(char *to, const char *end, const char *path, bool *directory) {
+    *directory = false;
+    while (*path) {
+        path += strspn(path, "/");
+        size_t length = strcspn(path, "/");
         if (length == 0) break;
-        directory = from[length] == '/' || (length == 1 && from[0] == '.');
-        if (!(length == 1 && from[0] == '.')) {
-            if ((size_t)(to - walker->at) + length + 2 > SBX_PATH_MAX) return -ENAMETOOLONG;
+        bool dot = length == 1 && path[0] == '.';
+        *directory = path[length] == '/' || dot;
+        if (!dot) {
+            if ((size_t)(end - to) < length + 2) return NULL;
             *to++ = '/';
-            memcpy(to, from, length);
+            memcpy(to, path, length);
             to += length;
         }
-        from += length;
+        path += length;
     }
     *to = 0;
-    walker->at_length = (size_t)(to - walker->at);
+    return to;
+}
+
+/* Where no ".." is pending, resolve the text alone: right if no link is met, and then the kernel says ELOOP. */
+static int try_text(struct walker *walker, struct place *place) {
+    bool directory;
+    char *end = append_text(walker->at + walker->at_length, walker->at + SBX_PATH_MAX, walker->pending, &directory);
+    if (end == NULL) return -ENAMETOOLONG;
+    walker->at_length = (size_t)(end - walker->at);
     uint32_t rest = 0;
     int mount = sbx_plan_find(mounts_plan(), walker->at_length ? walker->at : "/", &rest);
     if (mount < 0) return mount;
@@ -101,6 +116,26 @@ static int try_text(struct walker *walker, struct place *place) {
     if (kind_of(mount) == SBX_MOUNT_PROC) return -ELOOP;
     if (mounts_single_file(mount) && (name[0] || directory)) return -ENOTDIR;
     return finish(walker, mount, name, directory, place);
+}
+
+/* The same below a directory that is held: no text of its own place is needed where no mount and nothing hidden can lie
+ * below it. False: not to be done this way. */
+static bool try_held(const char *path, int dir, int mount, const char *guest, struct place *place) {
+    const struct sbx_plan *plan = mounts_plan();
+    if (dir < 0 || is_service(mount) || plan_mount(plan, (uint32_t)mount)->hide_count || plan_has_below(plan, guest)) return false;
+    bool directory;
+    char joined[SBX_PATH_MAX + 1];
+    char *end = append_text(joined, joined + sizeof joined, path, &directory);
+    size_t before = strcmp(guest, "/") == 0 ? 0 : strlen(guest);
+    if (end == NULL || end == joined || before + (size_t)(end - joined) >= SBX_PATH_MAX) return false;
+    memcpy(place->guest, guest, before);
+    memcpy(place->guest + before, joined, (size_t)(end - joined) + 1);
+    memcpy(place->name, joined + 1, (size_t)(end - joined));
+    place->dir = dir;
+    place->mount = mount;
+    place->directory = directory;
+    place->special = false;
+    return true;
 }
 
 static bool has_dotdot(const char *path) {
@@ -224,6 +259,30 @@ static int walk_careful(struct walker *walker, struct place *place) {
     return finish(walker, mount, path + offset, directory, place);
 }
 
+static int locate_own(int fd, int *mount, char guest[SBX_PATH_MAX]);
+
+/* A relative path whose text needs no look at where it starts. */
+static bool walk_held(const struct request *request, int which, struct place *place) {
+    const char *path = request->path[which];
+    if (!mounts_whole() || request->careful || has_dotdot(path)) return false;
+    if (request->dirfd[which] == AT_FDCWD) {
+        struct context *context = context_of(request->tid);
+        if (context && try_held(path, context->cwd, context->cwd_mount, context->cwd_path, place)) {
+            place->context = context;
+            return true;
+        }
+        context_put(context);
+        return false;
+    }
+    struct directory *kept = directory_of(request->tid, request->dirfd[which], locate_own);
+    if (kept && try_held(path, kept->fd, kept->mount, kept->guest, place)) {
+        place->kept = kept;
+        return true;
+    }
+    if (kept) directory_put(kept);
+    return false;
+}
+
 static int start_at(struct walker *walker, int dirfd) {
     const char *from = "";
     struct place *where = (struct place *)walker->pending; /* large enough, and not in use yet */
@@ -278,20 +337,23 @@ static bool deleted(const char *name, ssize_t length) {
     return length > 10 && memcmp(name + length - 10, " (deleted)", 10) == 0;
 }
 
-int walk_own(int fd, char guest[SBX_PATH_MAX]) {
+static int locate_own(int fd, int *mount, char guest[SBX_PATH_MAX]) {
     char link[32], name[SBX_PATH_MAX];
     snprintf(link, sizeof link, "self/fd/%d", fd);
     ssize_t length = readlinkat(mounts_proc(), link, name, sizeof name - 1);
     if (length > 0) name[length] = 0;
     struct stat status;
     if (deleted(name, length) && fstat(fd, &status) == 0 && status.st_nlink == 0) return -ENOENT;
+    return name_to_guest(name, length, mount, guest);
+}
+
+int walk_own(int fd, char guest[SBX_PATH_MAX]) {
     int mount;
-    return name_to_guest(name, length, &mount, guest);
+    return locate_own(fd, &mount, guest);
 }
 
 int walk_descriptor(pid_t tid, int fd, struct place *place) {
-    place->owned = false;
-    place->dir = -1;
+    walk_none(place);
     if (fd < 0) return -EBADF;
     char link[48], name[SBX_PATH_MAX];
     snprintf(link, sizeof link, "%d/fd/%d", tid, fd);
@@ -333,8 +395,7 @@ static int resolve(struct walker *walker, const char *path, struct place *place)
     size_t length = strlen(path);
     memcpy(walker->pending, path, length + 1);
     walker->links = 0;
-    place->owned = false;
-    place->dir = -1;
+    walk_none(place);
     char start[SBX_PATH_MAX];
     size_t start_length = walker->at_length;
     memcpy(start, walker->at, start_length + 1);
@@ -351,8 +412,7 @@ static int resolve(struct walker *walker, const char *path, struct place *place)
 
 int walk(const struct request *request, int which, enum walk_last last, enum walk_goal goal, struct place *place) {
     const char *path = request->path[which];
-    place->owned = false;
-    place->dir = -1;
+    walk_none(place);
     if (request->path_null[which]) return -EFAULT;
     if (path[0] == 0) return -ENOENT;
     struct walker walker;
@@ -361,6 +421,7 @@ int walk(const struct request *request, int which, enum walk_last last, enum wal
     walker.goal = goal;
     walker.at_length = 0;
     walker.at[0] = 0;
+    if (path[0] != '/' && walk_held(request, which, place)) return 0;
     if (path[0] != '/') {
         int error = start_at(&walker, request->dirfd[which]);
         if (error < 0) return error;
@@ -376,8 +437,7 @@ int walk_absolute(const struct request *request, const char *path, enum walk_las
     walker.goal = goal;
     walker.at_length = 0;
     walker.at[0] = 0;
-    place->owned = false;
-    place->dir = -1;
+    walk_none(place);
     return path[0] == '/' ? resolve(&walker, path, place) : -ENOENT;
 }
 

@@ -2,6 +2,7 @@
 #ifndef SBX_WALK_H
 #define SBX_WALK_H
 #include "context.h"
+#include "directory.h"
 #include "decode.h"
 #include "plan.h"
 
@@ -14,13 +15,17 @@ struct place {
     int mount;                     /* index in the plan */
     int dir;                       /* descriptor; owned where `owned` */
     bool owned;
+    struct context *context;       /* that `dir` belongs to, held; or NULL */
+    struct directory *kept;        /* the same of a directory */
     bool directory;                /* the path ended in a slash: only a directory will do */
     bool special;                  /* served otherwise than from `dir`: proc, pts, tty, service file, a link of /proc */
     char guest[SBX_PATH_MAX];
     char name[SBX_PATH_MAX];
 };
+void walk_none(struct place *place);
 void walk_done(struct place *place);
-#define cleanup_place __attribute__((cleanup(walk_done)))
+/* Declares a place that is given back at the end of its block. */
+#define PLACE(name) struct place name __attribute__((cleanup(walk_done))); walk_none(&name)
 
 /* Resolve path `which` of the request (its dirfd, or the working directory). 0, or -errno. */
 int walk(const struct request *request, int which, enum walk_last last, enum walk_goal goal, struct place *place);

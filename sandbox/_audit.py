@@ -1,8 +1,8 @@
 """The audit trail: counts, a binary file, and events made of it.
 
-The file is blocks, each `magic, guest, length` and that many bytes: `SBXH` tells of a guest (JSON), `SBXR` holds its records
-as the sentry wrote them, `SBXS` names the requests that the Supervisor served for it. Blocks of several guests may
-follow each other in any order, so files can be appended to and joined."""
+The file is blocks, each `magic, guest, length` and that many bytes: `SBXH` tells of a guest (JSON), `SBXR` holds
+its records as the sentry wrote them, `SBXS` names the requests that the Supervisor served for it. Blocks of
+several guests may follow each other in any order, so files can be appended to and joined."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ class Sink:
     def __init__(self, target: AuditTarget, guest: int, about: Mapping[str, object]) -> None:
         self._guest = guest
         self._own = isinstance(target, (str, bytes, os.PathLike))
-        self._file: IO[bytes] = open(target, "ab", buffering=0) if self._own else target  # type: ignore[arg-type,assignment]
+        self._file: Any = open(target, "ab", buffering=0) if self._own else target  # type: ignore[arg-type]  # noqa: SIM115
         self._put(b"SBXH", json.dumps({"version": 1, "time": time.time(), **about}).encode())
 
     def _put(self, magic: bytes, data: bytes) -> None:
@@ -156,7 +156,8 @@ class Event:
         verdict = self.verdict if self.error is None else f"{self.verdict} {self.error}"
         where = f" [{printable(self.mount)}]" if self.mount else ""
         doubt = "" if self.trusted else " NOT SERVED BY THE SUPERVISOR"
-        return f"{clock} {self.pid:>7} {self.call:<16} {verdict:<16} {self.duration * 1e6:>8.1f}us {paths}{where}{doubt}"
+        took = f"{self.duration * 1e6:>8.1f}us"
+        return f"{clock} {self.pid:>7} {self.call:<16} {verdict:<16} {took} {paths}{where}{doubt}"
 
 
 def _blocks(file: IO[bytes], name: str) -> Iterator[tuple[bytes, int, bytes]]:
@@ -180,8 +181,8 @@ class _Guest:
 
 
 def events(file: IO[bytes], name: str = "?") -> Iterator[Event]:
-    """The events of an audit file that can be read twice, in the order of each guest. What a broken sentry wrote, or left
-    out, is an event with the verdict `damaged`; the other guests' events follow."""
+    """The events of an audit file that can be read twice, in the order of each guest. What a broken sentry wrote, or
+    left out, is an event with the verdict `damaged`; the other guests' events follow."""
     guests: dict[int, _Guest] = {}
     start = file.tell()
     for magic, guest, data in _blocks(file, name):

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 
 from . import _core
@@ -71,10 +72,8 @@ class Cgroup:
     def kill(self) -> None:
         """Kill what is in it, where the kernel can in one act."""
         if self.version == 2:
-            try:
+            with suppress(OSError):
                 _write(self.path + "/cgroup.kill", "1")
-            except OSError:
-                pass
 
     def remove(self) -> bool:
         """True when nothing of it is left; False while processes still leave."""

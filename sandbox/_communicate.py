@@ -24,7 +24,7 @@ class Exchange:
         self._sink = sink
         self._input: memoryview = memoryview(b"")
         self._outputs = {name: source for name, source in outputs.items() if source is not None}
-        self._open = dict(self._outputs)
+        self._open = {name: source for name, source in self._outputs.items() if not source.closed}
         self._chunks: dict[str, list[bytes]] = {name: [] for name in self._outputs}
         self._fed = False
 

@@ -135,4 +135,4 @@ def _limit(name: str, value: Any) -> int | float:
         raise PolicyError(f"limit {name}: {value!r} is no {'number' if name == 'wall_seconds' else 'whole number'}")
     if not (value > 0 and math.isfinite(value) and value < 1 << 63):
         raise PolicyError(f"limit {name}: {value!r} is not more than 0 and less than 2**63")
-    return value  # type: ignore[no-any-return]
+    return value

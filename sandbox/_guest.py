@@ -11,10 +11,12 @@ import socket
 import stat
 import threading
 import time
+import weakref
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import Any
 
 from . import _core, _inbox
 from ._audit import AuditSummary, Sink
@@ -123,6 +125,7 @@ class Guest:
         self._drain_lock = threading.Lock()
         self._counts: dict[int, tuple[int, int, int]] = {}
         self._timers: list[Timer] = []
+        self._streams: list[weakref.ref[Any]] = []
         self._outbox = Outbox(parts.socket, lambda on: loop.also_writable(parts.socket.fileno(), on))
 
     def begin(self, setup: Sequence[Message]) -> None:
@@ -240,10 +243,21 @@ class Guest:
                 self.failure = error
         self.kill()
 
+    def hold_streams(self, streams: Iterable[Any]) -> None:
+        """Our ends of a command's pipes: a forked child must not keep them open."""
+        self._streams = [ref for ref in self._streams if ref() is not None]
+        self._streams += [weakref.ref(stream) for stream in streams if stream is not None]
+
     def forget_after_fork(self) -> None:
-        """In a forked child: hold nothing of the parent's guest, and leave it alone."""
+        """In a forked child: hold nothing of the parent's guest, and leave it alone. Objects that own a descriptor keep
+        one, of nothing."""
         self._changed = threading.Condition()
         self._foreign = True
+        streams = [stream for ref in self._streams if (stream := ref()) is not None and not stream.closed]
+        null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+        for stream in streams:
+            os.dup2(null, stream.fileno(), inheritable=False)
+        os.close(null)
         self.parts.socket.close()
         os.close(self.parts.pidfd)
         self.parts.trail.close()

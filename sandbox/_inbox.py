@@ -1,5 +1,5 @@
-"""Messages of a sentry, checked. A sentry is not trusted: what is not exactly as csrc/core.h says is Malformed, and what
-identifiers mean is looked up by the guest that the socket belongs to, never believed."""
+"""Messages of a sentry, checked. A sentry is not trusted: what is not exactly as csrc/core.h says is Malformed, and
+what identifiers mean is looked up by the guest that the socket belongs to, never believed."""
 
 from __future__ import annotations
 

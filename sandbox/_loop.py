@@ -98,11 +98,11 @@ class Loop:
             for fd, events in self._epoll.poll(wait):
                 callback = self._callbacks.get(fd)
                 if callback is not None:
-                    self._guarded(lambda call=callback, what=events: call(what))  # type: ignore[misc]
+                    self._guarded(callback, events)
 
-    def _guarded(self, callback: Callable[[], None]) -> None:
+    def _guarded(self, callback: Callable[..., None], *args: int) -> None:
+        """One guest's error is not the others'."""
         try:
-            callback()
+            callback(*args)
         except Exception:
-            kind, error, trace = sys.exc_info()
-            threading.excepthook(threading.ExceptHookArgs((kind, error, trace, self._thread)))  # type: ignore[arg-type]
+            threading.excepthook(threading.ExceptHookArgs((*sys.exc_info(), self._thread)))

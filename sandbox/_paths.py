@@ -1,4 +1,6 @@
-"""Paths as a policy means them: guest paths absolute and normal, host paths absolute; bytes that are no UTF-8 survive."""
+"""Paths as a policy means them: guest paths absolute and normal, host paths absolute.
+
+Bytes that are no UTF-8 survive."""
 
 from __future__ import annotations
 

@@ -25,8 +25,8 @@ _FLAGS = (
 
 @dataclass(frozen=True)
 class Plan:
-    """`places` are in the order of the sentry's mounts; a BYTES place's handle counts in `contents`, a SERVICE place's in
-    `functions`."""
+    """`places` are in the order of the sentry's mounts; a BYTES place's handle counts in `contents`, a SERVICE place's
+    in `functions`."""
 
     places: tuple[Place, ...]
     mounts: tuple[_core.PlanMount, ...]

@@ -72,7 +72,7 @@ class Policy:
         files: Mapping[Any, Content] | None = None,
         limits: Limits | None = None,
     ) -> Policy:
-        """This policy with the shorthands of `run` laid over it: guest path first, `limits` where they say something."""
+        """This policy with the shorthands of `run` laid over it, guest path first; `limits` where they say more."""
         more = [Mount(target, source) for target, source in _items("mounts", mounts)]
         more += [Mount(target, source, writable=True) for target, source in _items("writable", writable)]
         made = [File(target, content) for target, content in _items("files", files)]
@@ -89,7 +89,7 @@ class Policy:
 
     @classmethod
     def load(cls, path: AnyPath) -> Policy:
-        """The policy of a TOML file: tables [[mounts]], [[scratch]], [[files]], [limits], [env], and the list `require`;
+        """The policy of a TOML file: tables [[mounts]], [[scratch]], [[files]], [limits], [env], the list `require`;
         keys are the names of the Python arguments. Relative sources count from the file's directory."""
         name = os.fsdecode(path)
         try:

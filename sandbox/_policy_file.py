@@ -26,7 +26,9 @@ def parse(text: str | bytes, name: str) -> dict[str, Any]:
     _known(name, "", document, (*_TABLES, "limits", "env", "require"))
     limits = _table(name, document, "limits")
     _known(name, "limits", limits, Limits.__dataclass_fields__)
-    made: dict[str, Any] = {table: [_entry(name, table, item) for item in _tables(name, document, table)] for table in _TABLES}
+    made: dict[str, Any] = {
+        table: [_entry(name, table, item) for item in _tables(name, document, table)] for table in _TABLES
+    }
     require, env = document.get("require", []), _table(name, document, "env")
     _typed(name, "require", require, list)
     for key, value in env.items():

@@ -8,6 +8,7 @@ import signal
 import time
 import weakref
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from typing import IO, Any
 
 from . import _streams
@@ -27,11 +28,11 @@ _COLLECT_SECONDS = 1.0
 
 
 class Popen:
-    """A running command, as `subprocess.Popen`: args, bufsize, executable, stdin, stdout, stderr, shell, cwd, env, text,
-    encoding, errors, umask, start_new_session and pass_fds mean the same.
+    """A running command, as `subprocess.Popen`: args, bufsize, executable, stdin, stdout, stderr, shell, cwd, env,
+    text, encoding, errors, umask, start_new_session and pass_fds mean the same.
 
-    stdin=None is no input; `cwd` is a guest path, /work by default; `env=None` is a clean environment; `pty=True` gives a
-    terminal: `terminal` has read, write and resize(rows, columns). `mounts`, `writable`, `files` (guest path first),
+    stdin=None is no input; `cwd` is a guest path, /work by default; `env=None` is a clean environment; `pty=True` gives
+    a terminal: `terminal` has read, write and resize(rows, columns). `mounts`, `writable`, `files` (guest path first),
     `policy`, `limits` and `audit` make the sandbox that the command has for itself; it ends with the command.
 
     >>> with Popen(["echo", "hello"], stdout=_streams.PIPE, text=True) as process:
@@ -160,13 +161,13 @@ class Popen:
     def _open_streams(self, ours: dict[int, int], bufsize: int) -> None:
         names = {0: "stdin", 1: "stdout", 2: "stderr"}
         for number, fd in ours.items():
-            raw: Any = io.open(fd, "wb" if number == 0 else "rb", bufsize)  # noqa: SIM115
+            raw: Any = open(fd, "wb" if number == 0 else "rb", bufsize)  # noqa: SIM115
             if self._text is not None:
                 options: dict[str, Any] = {"write_through": True, "line_buffering": bufsize == 1} if number == 0 else {}
                 raw = io.TextIOWrapper(raw, **self._text, **options)
             setattr(self, names[number], raw)
         ours.clear()
-        self._guest.hold_streams(self, [self.stdin, self.stdout, self.stderr])
+        self._guest.hold_streams([self.stdin, self.stdout, self.stderr, self.terminal])
 
     # ---- while it runs --------------------------------------------------------------------------------------------
 
@@ -188,7 +189,7 @@ class Popen:
         assert self.returncode is not None
         return self.returncode
 
-    def communicate(self, input: Any = None, timeout: float | None = None) -> tuple[Any, Any]:
+    def communicate(self, input: Any = None, timeout: float | None = None) -> tuple[Any, Any]:  # noqa: A002
         """Send `input`, read until the end, wait: (stdout, stderr). May be called again after a CommandTimeout."""
         deadline = None if timeout is None else time.monotonic() + timeout
         exchange = self._begin_exchange(input)
@@ -263,10 +264,8 @@ class Popen:
         exchange = self._exchange
         if exchange is None:
             return None, None
-        try:
+        with suppress(TimeIsOut, ValueError):
             exchange.run(time.monotonic() + _COLLECT_SECONDS)
-        except (TimeIsOut, ValueError):
-            pass
         return exchange.output("stdout"), exchange.output("stderr")
 
     # ---- the end --------------------------------------------------------------------------------------------------
@@ -347,7 +346,5 @@ def _text_options(
 
 
 def _flush(stream: IO[Any]) -> None:
-    try:
+    with suppress(BrokenPipeError):
         stream.flush()
-    except BrokenPipeError:
-        pass

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import tempfile
+from contextlib import suppress
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -26,10 +27,8 @@ def remove_tree(path: str) -> None:
         _empty(top)
     finally:
         os.close(top)
-    try:
+    with suppress(OSError):
         os.rmdir(path)
-    except OSError:
-        pass
 
 
 def _empty(top: int) -> None:
@@ -77,11 +76,9 @@ def _lift(top: int, name: str, moved: int) -> int:
             if _unlinked(inner, child) or _rmdir(inner, child):
                 continue
             moved += 1
-            try:
+            with suppress(OSError):
                 os.chmod(child, 0o700, dir_fd=inner)  # moving a directory writes its ".."
                 os.rename(child, f".sandbox-{moved}", src_dir_fd=inner, dst_dir_fd=top)
-            except OSError:
-                pass
     finally:
         os.close(inner)
     return moved

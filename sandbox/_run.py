@@ -11,19 +11,19 @@ from ._popen import Popen
 from ._result import Result
 from ._streams import PIPE
 
-_UNSET = object()
+UNSET = object()
 
 
 def run(
     args: Any,
     *,
-    input: Any = None,
+    input: Any = None,  # noqa: A002
     capture_output: bool = True,
     timeout: float | None = None,
     check: bool = False,
     stdin: Any = None,
-    stdout: Any = _UNSET,
-    stderr: Any = _UNSET,
+    stdout: Any = UNSET,
+    stderr: Any = UNSET,
     **options: Any,
 ) -> Result:
     """Run a command in a sandbox of its own and wait for it. As `subprocess.run`, and `options` are those of Popen:
@@ -38,27 +38,29 @@ def run(
     >>> run(["sh", "-c", "cat in.txt; exit 3"], files={"/work/in.txt": b"hi"}, text=True).returncode
     3
     """
-    return run_with(Popen, args, input, capture_output, timeout, check, stdin, stdout, stderr, options)
+    chosen = {"stdin": stdin, "stdout": stdout, "stderr": stderr, "capture_output": capture_output}
+    return run_with(Popen, args, data=input, timeout=timeout, check=check, **chosen, **options)
 
 
 def run_with(
     popen: Callable[..., Popen],
     args: Any,
-    input: Any,
-    capture_output: bool,
-    timeout: float | None,
-    check: bool,
-    stdin: Any,
-    stdout: Any,
-    stderr: Any,
-    options: dict[str, Any],
+    *,
+    data: Any = None,
+    capture_output: bool = True,
+    timeout: float | None = None,
+    check: bool = False,
+    stdin: Any = None,
+    stdout: Any = UNSET,
+    stderr: Any = UNSET,
     started: Callable[[Popen], None] | None = None,
+    **options: Any,
 ) -> Result:
     """`run` with a Popen of the caller's, which `started` is told of."""
     default = PIPE if capture_output and not options.get("pty") else None
-    stdout = default if stdout is _UNSET else stdout
-    stderr = default if stderr is _UNSET else stderr
-    if input is not None:
+    stdout = default if stdout is UNSET else stdout
+    stderr = default if stderr is UNSET else stderr
+    if data is not None:
         if stdin is not None:
             raise ValueError("stdin and input may not both be used")
         stdin = None if options.get("pty") else PIPE
@@ -66,7 +68,7 @@ def run_with(
         if started is not None:
             started(process)
         try:
-            out, err = process.communicate(input, timeout)
+            out, err = process.communicate(data, timeout)
         except CommandTimeout:
             out, err = process.abort()
             raise CommandTimeout(args, timeout or 0.0, out, err) from None
@@ -78,6 +80,3 @@ def run_with(
     if check:
         result.check_returncode()
     return result
-
-
-UNSET = _UNSET

@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import os
 import secrets
+import signal
 import socket
 import threading
 import time
@@ -66,8 +67,8 @@ class Supervisor:
         return self._launch(order, self._options)
 
     def _try_out(self, order: Order) -> Guest:
-        """The first guest shows which walls stand here. It is made with the filter for all of them; where one is missing
-        it has run nothing yet and is made again."""
+        """The first guest shows which walls stand here. It is made with the filter for all of them; where one is
+        missing it has run nothing yet and is made again."""
         options = Option(0)
         for option in _RELIED:
             options |= option
@@ -118,6 +119,7 @@ class Supervisor:
         undo.callback(ours.close)
         with theirs:
             pid, pidfd, spawned = _spawn(theirs.fileno(), wall_bits(order.walls))
+        undo.callback(_discard, pid, pidfd)
         ours.setblocking(False)
         cgroup = _enter(cgroup, pid)
         walls = wall_names(spawned)
@@ -188,6 +190,13 @@ def _spawn(sock: int, walls: int) -> tuple[int, int, int]:
         return _core.spawn(SENTRY, sock, walls)
     except OSError as error:
         raise SandboxError(f"sentry {SENTRY}: cannot be started: {error.strerror}") from error
+
+
+def _discard(pid: int, pidfd: int) -> None:
+    with suppress(OSError):
+        signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+        os.waitpid(pid, 0)
+    os.close(pidfd)
 
 
 def _enter(cgroup: Cgroup | None, pid: int) -> Cgroup | None:

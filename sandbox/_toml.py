@@ -1,6 +1,7 @@
-"""TOML in and out: text to a dictionary with errors that name the file, and a dictionary to text that reads back equal.
+"""TOML in and out: text to a dictionary with errors that name the file, a dictionary to text that reads back equal.
 
->>> print(dumps({"require": ["landlock"], "limits": {"memory": 1024}, "mounts": [{"target": "/a", "hide": []}]}), end="")
+>>> document = {"require": ["landlock"], "limits": {"memory": 1024}, "mounts": [{"target": "/a", "hide": []}]}
+>>> print(dumps(document), end="")
 require = ["landlock"]
 <BLANKLINE>
 [limits]

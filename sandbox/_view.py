@@ -1,12 +1,13 @@
-"""What a guest sees at each path, as a list of places: the default view, and a policy laid over it. Reads names and links
-of the host, never content."""
+"""What a guest sees at each path, as a list of places: the default view, and a policy laid over it. Reads names and
+links of the host, never content."""
 
 from __future__ import annotations
 
 import os
 import pwd
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from enum import Enum
 
@@ -118,10 +119,8 @@ def _accounts() -> dict[str, bytes]:
 def _private(path: str) -> bool:
     """Would this prefix show the caller's own files? The root, a home directory or what holds one."""
     homes = {os.path.expanduser("~"), "/home", "/root"}
-    try:
+    with suppress(KeyError):
         homes.add(pwd.getpwuid(os.getuid()).pw_dir)
-    except KeyError:
-        pass
     real = os.path.realpath(path)
     return real == "/" or any((os.path.realpath(home) + "/").startswith(real + "/") for home in homes)
 
@@ -161,7 +160,7 @@ def _scratch(guest: str, sticky: bool = False) -> Place:
 
 
 def _default(root: Mount | None) -> Iterator[Place]:
-    """The places that stand unless the policy names them. Another root keeps its own /work and home where it has them."""
+    """What stands unless the policy names it. Another root keeps its own /work and home where it has them."""
     if root is None:
         yield Place("/", Kind.SKELETON)
         yield from _system()
@@ -235,3 +234,19 @@ def _link(path: str, view: Mapping[str, Place]) -> str | None:
         return os.readlink(place.source + rest)
     except OSError:
         return None
+
+
+def children(view: Iterable[Place], folder: str) -> tuple[set[str], set[str]]:
+    """Names that mount points add to a directory, and names that are hidden in it."""
+    folder = os.path.normpath(folder)
+    top = "" if folder == "/" else folder
+    added: set[str] = set()
+    hidden: set[str] = set()
+    for place in view:
+        if place.guest.startswith(top + "/") and place.guest != folder:
+            added.add(place.guest[len(top) + 1 :].split("/")[0])
+        for name in place.hide:
+            parent, _, last = f"{place.guest.rstrip('/')}/{name}".rpartition("/")
+            if (parent or "/") == folder:
+                hidden.add(last)
+    return added, hidden

@@ -26,5 +26,6 @@ class FileService:
         if isinstance(made, (bytearray, memoryview)):
             return bytes(made)
         if not isinstance(made, bytes):
-            raise TypeError(f"file {self._names[request.handle]}: the function returned {type(made).__name__}, not bytes")
+            name = self._names[request.handle]
+            raise TypeError(f"file {name}: the function returned {type(made).__name__}, not bytes")
         return made

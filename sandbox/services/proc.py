@@ -74,7 +74,7 @@ _MAPPING = re.compile(rb"(?P<head>[0-9a-f]+-[0-9a-f]+ \S+ \S+ \S+ \d+)(?P<gap> *
 
 
 def maps(service: ProcService, source: bytes) -> bytes:
-    """maps and smaps: names of the guest's view; mappings of our own stub left out with the lines that describe them."""
+    """maps and smaps: names of the guest's view; our own stub is left out, with the lines that describe it."""
     kept: list[bytes] = []
     keep = True
     for line in source.split(b"\n"):
@@ -176,7 +176,7 @@ _DEV = (
     b"          0\n"
 )
 _INET = b"  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode"
-_INET6 = _INET.replace(b"local_address rem_address  ", b"local_address                         remote_address             ")
+_INET6 = _INET.replace(b"local_address rem_address  ", b"local_address".ljust(38) + b"remote_address".ljust(27))
 _NET = {
     b"arp": b"IP address       HW type     Flags       HW address            Mask     Device\n",
     b"dev": _DEV,

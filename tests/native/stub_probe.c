@@ -33,6 +33,7 @@
 #include "mounts.h"
 #include "private.h"
 #include "procfs.h"
+#include "thread.h"
 #include "trace.h"
 #include "walk.h"
 
@@ -51,7 +52,7 @@ int mounts_proc(void) { return proc_fd; }
 bool mounts_flag(int mount, enum sbx_mount_flag flag) { return (void)mount, flag == SBX_MOUNT_EXEC; }
 bool borrow_stands(void) { return false; }
 void loop_leave(void) {}
-int procfs_look(const struct request *request, const char *name, enum procfs_kind *kind, char *target) {
+int procfs_look(const struct request *request, const char *name, enum procfs_kind *kind, char target[SBX_PATH_MAX]) {
     (void)request, (void)name, (void)kind, (void)target;
     return -ENOENT;
 }
@@ -211,7 +212,7 @@ int main(int argc, char **argv) {
     if (context_enter(child, &context) < 0) return 125;
     for (int i = 0; i < THREADS; i++) {
         pthread_t thread;
-        if (pthread_create(&thread, NULL, receive, NULL)) return 125;
+        if (thread_create(&thread, NULL, receive, NULL)) return 125;
     }
     int status = serve_until_end(child, events);
     if (getenv("PROBE_COUNT")) fprintf(stderr, "probe: %d execs\n", served);
