@@ -40,10 +40,11 @@ class BuildAll(build_ext):  # type: ignore[misc]  # setuptools is untyped where 
 
     def run(self) -> None:
         compiler = shlex.split(os.environ.get("CC", "gcc"))
+        wanted = shlex.split(os.environ.get("CFLAGS", ""))  # last, so that it can take a warning back
         for target, arguments in self.executables().items():
             target.parent.mkdir(parents=True, exist_ok=True)
             fresh = target.with_suffix(".new")  # moved into place: a running sentry keeps its file
-            subprocess.run([*compiler, *arguments, "-o", str(fresh)], check=True)
+            subprocess.run([*compiler, *arguments, *wanted, "-o", str(fresh)], check=True)
             fresh.replace(target)
         super().run()
 

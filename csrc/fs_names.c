@@ -21,24 +21,9 @@ static struct answer busy(int mount) {
     return answer;
 }
 
-/* Find where a name is to be made. 0: the kernel may be asked; it knows the rest. */
-static int make_begin(struct request *request, int which, bool directory, struct place *place) {
-    enum place_last last;
-    int error = place_parent(request, which, place, &last);
-    if (error < 0) return error;
-    if (last != PLACE_NAME || place_is_point(place)) return -EEXIST;
-    if (place->special) return -EEXIST; /* what is missing in /proc was not found */
-    if (!place_read_only(place)) return 0;
-    struct stat status;
-    if (fstatat(place->dir, place->name, &status, AT_SYMLINK_NOFOLLOW) == 0) return -EEXIST;
-    if (errno != ENOENT) return -errno;
-    if ((error = place_parent_stands(place)) < 0) return error;
-    return place->directory && !directory ? -ENOENT : -EROFS;
-}
-
 struct answer fs_mkdir(struct request *request) {
     PLACE(place);
-    int error = make_begin(request, 0, true, &place);
+    int error = place_make(request, 0, true, &place);
     if (error < 0) return place.dir < 0 ? answer_error(-error) : place_answer(place.mount, error);
     mode_t mode = place_mode(request, request->mode & 01777);
     return place_answer(place.mount, mkdirat(place.dir, place_slashed(&place), mode) < 0 ? -errno : 0);
@@ -50,7 +35,7 @@ struct answer fs_mknod(struct request *request) {
     bool device = S_ISCHR(type) || S_ISBLK(type);
     if (!device && type != 0 && !S_ISREG(type) && !S_ISFIFO(type) && !S_ISSOCK(type)) return answer_error(EINVAL);
     PLACE(place);
-    int error = make_begin(request, 0, false, &place);
+    int error = place_make(request, 0, false, &place);
     if (error < 0) return place.dir < 0 ? answer_error(-error) : place_answer(place.mount, error);
     if (device) { /* as on Linux without privilege, once it is clear that the name could be made */
         struct stat status;
@@ -67,7 +52,7 @@ struct answer fs_mknod(struct request *request) {
 struct answer fs_symlink(struct request *request) {
     if (request->name[0] == 0) return answer_error(ENOENT);
     PLACE(place);
-    int error = make_begin(request, 0, false, &place);
+    int error = place_make(request, 0, false, &place);
     if (error < 0) return place.dir < 0 ? answer_error(-error) : place_answer(place.mount, error);
     return place_answer(place.mount, symlinkat(request->name, place.dir, place_slashed(&place)) < 0 ? -errno : 0);
 }
@@ -106,7 +91,7 @@ static int source_find(struct request *request, struct source *source) {
 
 static struct answer link_to(struct request *request, struct source *source) {
     PLACE(to);
-    int error = make_begin(request, 1, false, &to);
+    int error = place_make(request, 1, false, &to);
     if (error < 0) return to.dir < 0 ? answer_error(-error) : place_answer(to.mount, error);
     if (source->mount != to.mount || (source->fd < 0 && (place_is_point(&source->place) || source->place.special))) {
         struct stat status;

@@ -144,6 +144,20 @@ bool place_shelters(const struct place *place) {
     return false;
 }
 
+int place_make(struct request *request, int which, bool directory, struct place *place) {
+    enum place_last last;
+    int error = place_parent(request, which, place, &last);
+    if (error < 0) return error;
+    if (last != PLACE_NAME || place_is_point(place)) return -EEXIST;
+    if (place->special) return -EEXIST; /* what is missing in /proc was not found */
+    if (!place_read_only(place)) return 0;
+    struct stat status;
+    if (fstatat(place->dir, place->name, &status, AT_SYMLINK_NOFOLLOW) == 0) return -EEXIST;
+    if (errno != ENOENT) return -errno;
+    if ((error = place_parent_stands(place)) < 0) return error;
+    return place->directory && !directory ? -ENOENT : -EROFS;
+}
+
 void held_done(struct held *held) { guest_close(&held->fd); }
 void held_link(int fd, char link[32]) { snprintf(link, 32, "self/fd/%d", fd); }
 

@@ -34,6 +34,9 @@ int place_holder(const struct place *place);
 /* A mount point or a hidden name lies at or below the place: it cannot move or go. */
 bool place_shelters(const struct place *place);
 enum sbx_mount_kind place_kind(int mount);
+/* Find where a name is to be made, as a directory or not. 0: the kernel may be asked, and knows the rest; else the error
+ * that Linux gives first. */
+int place_make(struct request *request, int which, bool directory, struct place *place);
 
 /* An object that a call names by descriptor, or by path, held by a descriptor of ours. */
 struct held {

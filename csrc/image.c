@@ -92,6 +92,7 @@ static int open_interpreter(struct search *search, const char *path) {
         snprintf(joined, sizeof joined, "%s/%s", search->cwd, path);
         path = joined;
     }
+    if (path[0] == '\0') return -EACCES; /* what Linux says: "" is the working directory */
     if (strlen(path) >= SBX_PATH_MAX) return -ENAMETOOLONG;
     strcpy(request->path[1], path);
     request->dirfd[1] = AT_FDCWD;
@@ -208,7 +209,9 @@ static int finish(struct search *search) {
     strcpy(image->exe, exe);
     image->mount = mount;
     const char *name = last_component(search->by_descriptor ? exe : load->execfn);
-    memcpy(load->comm, name, strnlen(name, sizeof load->comm - 1));
+    size_t length = strlen(name);
+    if (search->by_descriptor && length > 10 && strcmp(name + length - 10, " (deleted)") == 0) length -= 10; /* memfds */
+    memcpy(load->comm, name, length < sizeof load->comm ? length : sizeof load->comm - 1);
     return 0;
 }
 
@@ -246,6 +249,7 @@ static int resolve_once(struct search *search) {
         search->image->program = error < 0 ? error : open_place(search, &place);
     }
     if (search->image->program < 0) return search->image->program;
+    if (request->flags & AT_EXECVE_CHECK) return 0; /* asks for the file alone */
     name_file(search);
     return finish(search);
 }

@@ -277,11 +277,13 @@ static int prepare_by_search(struct request *request, const char *cwd, const cha
     return error;
 }
 
-static int begin(struct request *request, struct command *command) {
+static int begin(struct request *request, struct command *command, bool *at_cwd) {
     struct sbx_command header;
     char program[SBX_PATH_MAX], cwd[SBX_PATH_MAX];
     int error = read_command(command, &header, program, cwd);
-    if (!error) error = find_cwd(request, cwd, &command->context);
+    if (error) return error;
+    error = find_cwd(request, cwd, &command->context);
+    *at_cwd = error < 0;
     if (error) return error;
     command->context.umask = header.umask;
     if (!(header.flags & SBX_COMMAND_SEARCH)) return prepare(request, cwd, program);
@@ -300,8 +302,9 @@ static struct answer start(struct request *request) {
     pthread_mutex_unlock(&lock);
     if (command == NULL) return answer_denied(ENOSYS);
     request->careful = true; /* there is no second try here */
-    int error = begin(request, command);
-    if (error < 0) rpc_send(SBX_MSG_FAILED, command->number, -error, 0, NULL, 0, -1);
+    bool at_cwd = false;
+    int error = begin(request, command, &at_cwd);
+    if (error < 0) rpc_send(SBX_MSG_FAILED, command->number, -error, at_cwd, NULL, 0, -1);
     else rpc_send(SBX_MSG_STARTED, command->number, request->tid, 0, NULL, 0, -1);
     return answer_result(error < 0 ? error : 0);
 }

@@ -2,7 +2,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
-#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,6 +12,7 @@
 #include <unistd.h>
 #include "mounts.h"
 #include "process.h"
+#include "thread.h"
 
 #define HOLDERS_MAX 1024
 #define STACK_SIZE 65536
@@ -84,7 +84,7 @@ static int wake_watch(void) {
     pthread_attr_setstacksize(&attributes, STACK_SIZE);
     pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
     pthread_t thread;
-    int error = pthread_create(&thread, &attributes, watch, NULL);
+    int error = thread_create(&thread, &attributes, watch, NULL);
     pthread_attr_destroy(&attributes);
     if (!error) return 0;
     guest_close(&watch_event);

@@ -18,6 +18,7 @@
 struct mounted {
     int fd;
     bool single;
+    bool in_skeleton; /* a BYTES row that became a file of the skeleton: no mount of its own */
     char *host; /* how the kernel shows it: /m/3, or its host path; "" where it has none */
     size_t host_length;
 };
@@ -118,21 +119,16 @@ static int make_point(int root, const char *guest, const struct sbx_mount *mount
 }
 
 static int copy_bytes(int from, int directory, const char *name) {
-    int to = openat(directory, name, O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0600);
+    int to = openat(directory, name, O_CREAT | O_WRONLY | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (to < 0) return -errno;
     char buffer[65536];
     off_t at = 0;
     ssize_t got;
-    while ((got = pread(from, buffer, sizeof buffer, at)) > 0) {
-        if (write(to, buffer, (size_t)got) != got) {
-            close(to);
-            return -ENOSPC;
-        }
-        at += got;
-    }
+    while ((got = pread(from, buffer, sizeof buffer, at)) > 0 && write(to, buffer, (size_t)got) == got) at += got;
+    int error = got < 0 ? -errno : got > 0 ? -ENOSPC : 0;
     fchmod(to, 0444);
     close(to);
-    return got < 0 ? -errno : openat(directory, name, O_PATH | O_CLOEXEC);
+    return error;
 }
 
 /* A descriptor for mount `i` before any cloning. -1 with errno 0: served otherwise. */
@@ -154,9 +150,9 @@ static int open_source(uint32_t i, const int *files, int scratch) {
         return fd;
     }
     case SBX_MOUNT_BYTES: {
-        int fd = copy_bytes(files[mount->handle], base, name);
-        if (fd < 0) errno = -fd;
-        return fd < 0 ? -1 : fd;
+        int error = copy_bytes(files[mount->handle], base, name);
+        errno = -error;
+        return error < 0 ? -1 : openat(base, name, O_PATH | O_CLOEXEC);
     }
     default: return -1;
     }
@@ -173,46 +169,67 @@ static int note_host(uint32_t i) {
     return 0;
 }
 
-static int open_all(const int *files, int scratch, bool clone, const char **why) {
-    for (uint32_t i = 0; i < plan->mount_count; i++) {
-        const struct sbx_mount *mount = plan_mount(plan, i);
-        const char *guest = plan_text(plan, mount->guest);
-        mounted[i] = (struct mounted){.fd = open_source(i, files, scratch)};
+/* The mount that holds the directory of a mount point. */
+static int holder_of(const char *guest) {
+    char parent[SBX_PATH_MAX];
+    uint32_t rest;
+    snprintf(parent, sizeof parent, "%s", guest);
+    char *slash = strrchr(parent, '/');
+    *(slash == parent ? slash + 1 : slash) = 0;
+    return sbx_plan_find(plan, parent, &rest);
+}
+
+static enum sbx_mount_kind kind_at(int mount) { return mount < 0 ? SBX_MOUNT_NONE : (enum sbx_mount_kind)plan_mount(plan, (uint32_t)mount)->kind; }
+
+/* Make the point of mount `i`, in the skeleton or in the scratch that holds it; elsewhere it is only in the guest's view. */
+static int place_point(uint32_t i, const int *files) {
+    const struct sbx_mount *mount = plan_mount(plan, i);
+    const char *guest = plan_text(plan, mount->guest);
+    int holder = i == 0 ? -1 : holder_of(guest);
+    enum sbx_mount_kind kind = kind_at(holder);
+    if (kind != SBX_MOUNT_SKELETON && kind != SBX_MOUNT_SCRATCH) return 0;
+    uint32_t skip = holder == 0 ? 0 : plan_mount(plan, (uint32_t)holder)->guest_length;
+    int error = make_point(mounted[holder].fd, guest + skip, mount, !mounted[i].single);
+    if (!error && mounted[i].in_skeleton) error = copy_bytes(files[mount->handle], mounted[holder].fd, guest + 1);
+    return error == -EROFS ? 0 : error;
+}
+
+static int open_one(uint32_t i, const int *files, int scratch, bool clone, const char **why) {
+    const struct sbx_mount *mount = plan_mount(plan, i);
+    const char *guest = plan_text(plan, mount->guest);
+    bool in_skeleton = mount->kind == SBX_MOUNT_BYTES && kind_at(holder_of(guest)) == SBX_MOUNT_SKELETON;
+    mounted[i] = (struct mounted){.fd = -1, .in_skeleton = in_skeleton, .single = in_skeleton};
+    if (!in_skeleton) {
+        mounted[i].fd = open_source(i, files, scratch);
         if (mounted[i].fd < 0 && errno) return fail("mount", guest, why);
         struct stat status = {0};
         if (mounted[i].fd >= 0 && fstat(mounted[i].fd, &status) < 0) return fail("mount", guest, why);
         mounted[i].single = mounted[i].fd >= 0 ? !S_ISDIR(status.st_mode)
                                                : mount->kind == SBX_MOUNT_SERVICE || mount->kind == SBX_MOUNT_TTY;
-        bool directory = !mounted[i].single;
-        if (i > 0) { /* the mount point: in the skeleton, or in the scratch that holds it */
-            char parent[SBX_PATH_MAX];
-            snprintf(parent, sizeof parent, "%s", guest);
-            char *slash = strrchr(parent, '/');
-            *(slash == parent ? slash + 1 : slash) = 0;
-            uint32_t rest = 0;
-            int holder = sbx_plan_find(plan, parent, &rest);
-            const char *below = holder < 0 ? NULL : guest + plan_mount(plan, (uint32_t)holder)->guest_length;
-            int kind = holder < 0 ? SBX_MOUNT_NONE : plan_mount(plan, (uint32_t)holder)->kind;
-            if (kind == SBX_MOUNT_SKELETON || kind == SBX_MOUNT_SCRATCH) {
-                int error = make_point(mounted[holder].fd, holder == 0 ? guest : below, mount, directory);
-                if (error < 0 && error != -EROFS) {
-                    errno = -error;
-                    return fail("mount point", guest, why);
-                }
-            }
-        }
-        /* The skeleton takes its read-only clone last: mount points are still made in it. */
-        if (clone && i > 0 && mounted[i].fd >= 0 && mount->kind != SBX_MOUNT_SCRATCH) {
-            int error = clone_tree(&mounted[i].fd, mount->flags);
-            if (error < 0) {
-                errno = -error;
-                return fail("clone of mount", guest, why);
-            }
-        }
+    }
+    int error = place_point(i, files);
+    if (error < 0) {
+        errno = -error;
+        return fail("mount point", guest, why);
+    }
+    /* Skeleton and scratch take their clones last: mount points are still made in them. */
+    bool late = mount->kind == SBX_MOUNT_SCRATCH || mount->kind == SBX_MOUNT_SKELETON;
+    error = clone && !late && mounted[i].fd >= 0 ? clone_tree(&mounted[i].fd, mount->flags) : 0;
+    if (error < 0) {
+        errno = -error;
+        return fail("clone of mount", guest, why);
+    }
+    return 0;
+}
+
+static int open_all(const int *files, int scratch, bool clone, const char **why) {
+    for (uint32_t i = 0; i < plan->mount_count; i++) {
+        int error = open_one(i, files, scratch, clone, why);
+        if (error < 0) return error;
     }
     for (uint32_t i = 0; clone && i < plan->mount_count; i++) {
         const struct sbx_mount *mount = plan_mount(plan, i);
-        if (mounted[i].fd < 0 || (i > 0 && mount->kind != SBX_MOUNT_SCRATCH)) continue;
+        if (mount->kind != SBX_MOUNT_SCRATCH && mount->kind != SBX_MOUNT_SKELETON) continue;
         int error = clone_tree(&mounted[i].fd, mount->flags);
         if (error < 0) {
             errno = -error;
@@ -356,6 +373,13 @@ int mounts_setup(const struct sbx_plan *the_plan, const int *files, bool own_roo
     close(skeleton);
     proc = open("/proc", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     return proc < 0 ? fail("open", "/proc", why) : 0;
+}
+
+int mounts_find(const char *guest, uint32_t *rest) {
+    int mount = sbx_plan_find(plan, guest, rest);
+    if (mount <= 0 || !mounted[mount].in_skeleton) return mount;
+    *rest = 1;
+    return 0;
 }
 
 int mounts_locate(const char *kernel_path, size_t *rest) {

@@ -55,6 +55,9 @@ int rpc_receive(struct sbx_message *message, char *text, int fds[SBX_MESSAGE_FDS
         memcpy(fds, CMSG_DATA(at), (size_t)*count * sizeof(int));
     }
     if (got == 0) return 0;
+    if (header.msg_flags & MSG_TRUNC) return -EPROTO;
+    /* Our table of descriptors is full: a REPLY without its own is EIO for one call, anything else is no whole message. */
+    if ((header.msg_flags & MSG_CTRUNC) && message->type != SBX_MSG_REPLY) return -EPROTO;
     if ((size_t)got < sizeof *message || (size_t)got != sizeof *message + message->length) return -EPROTO;
     return 1;
 }

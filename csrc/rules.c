@@ -31,6 +31,7 @@
 
 /* What linux-libc-dev of Debian 12 does not have, or keeps for the kernel. */
 #define MSG_FASTOPEN 0x20000000u
+#define MSG_OOB 1
 #define AF_UNIX 1
 #define AT_EMPTY_PATH 0x1000
 #define AT_EXECVE_CHECK 0x10000

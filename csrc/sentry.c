@@ -30,6 +30,7 @@
 #include "loop.h"
 #include "mounts.h"
 #include "rpc.h"
+#include "sockets.h"
 #include "trace.h"
 #include "trail.h"
 #include "walk.h"
@@ -152,6 +153,7 @@ static void set_up(void) {
     if ((error = borrow_setup()) < 0) fault(error, "channel for descriptors");
     if ((error = loop_setup()) < 0) fault(error, "event descriptor");
     guest_lender(borrow_fd, !sentry.ready.borrow);
+    sockets_setup(has_wall(SBX_WALL_NETNS));
     guest_setup(listener, mounts_proc(), sentry.plan->tag, pids_are_ours);
     prctl(PR_SET_DUMPABLE, 0); /* the guest, of the same uid, reads nothing of ours */
     const char *base = (const char *)sentry.plan;

@@ -79,7 +79,7 @@ const struct sbx_syscall *syscalls_row(uint32_t nr) {
 enum sbx_op syscalls_op(const struct sbx_syscall *row, const uint64_t args[6]) {
     if (row->op != SBX_OP_FCNTL) return (enum sbx_op)row->op;
     switch ((uint32_t)args[1]) {
-    case F_SETLK: case F_SETLKW: case F_OFD_SETLK: case F_OFD_SETLKW: return SBX_OP_LOCK;
+    case F_GETLK: case F_SETLK: case F_SETLKW: case F_OFD_SETLK: case F_OFD_SETLKW: return SBX_OP_LOCK;
     default: return SBX_OP_FCNTL;
     }
 }

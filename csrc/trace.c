@@ -68,36 +68,23 @@ static void let_go(struct trace *trace) {
     if (atomic_exchange(&reap_again, false)) kill(getpid(), SIGCHLD);
 }
 
-/* The end of the thread. A thread that is not its group's leader is waited for by nobody else, and a process of another
- * parent is handed on to it by this wait. Only our own children are really reaped here. */
-static void finish(struct trace *trace, pid_t pid) {
+/* The next stop of the thread: its signal with the ptrace event above it, or -1 for its end. A thread that is not the
+ * leader takes the leader's id when it execs, and nothing wakes a wait for the old one: so there we wait for all that
+ * this thread of ours traces, which is nothing else. This wait reaps: a thread that is no leader is waited for by nobody
+ * else, and a process of another parent is handed on to it; only our own children end here. */
+static int next_stop(struct trace *trace) {
     int status;
     struct rusage usage;
-    pid_t got;
-    while ((got = wait4(pid, &status, __WALL | __WNOTHREAD, &usage)) < 0 && errno == EINTR) continue;
-    if (got == trace->tgid) hand_over(got, status, &usage);
-    let_go(trace);
-}
-
-/* The next stop of the thread: its status as WSTOPSIG sees it with the ptrace event above, or -1 for its end. A thread
- * that is not the leader takes the leader's id when it execs, and nothing wakes a wait for the old one: so there we
- * wait for all that this thread of ours traces, which is nothing else. */
-static int next_stop(struct trace *trace) {
-    for (;;) {
-        siginfo_t info = {0};
-        idtype_t which = trace->waits_for_any ? P_ALL : P_PID;
-        if (waitid(which, (id_t)trace->tid, &info, WEXITED | WSTOPPED | WNOWAIT | __WALL | __WNOTHREAD) < 0) {
-            if (errno == EINTR) continue;
-            let_go(trace);
-            return -1;
-        }
-        if (info.si_code == CLD_TRAPPED || info.si_code == CLD_STOPPED) {
-            trace->tid = info.si_pid;
-            return info.si_status;
-        }
-        finish(trace, info.si_pid);
-        return -1;
+    pid_t pid;
+    do pid = wait4(trace->waits_for_any ? -1 : trace->tid, &status, __WALL | __WNOTHREAD, &usage);
+    while (pid < 0 && errno == EINTR);
+    if (pid > 0 && WIFSTOPPED(status)) {
+        trace->tid = pid;
+        return status >> 8;
     }
+    if (pid > 0 && pid == trace->tgid) hand_over(pid, status, &usage);
+    let_go(trace);
+    return -1;
 }
 
 static bool is_event(int stop, int event) {

@@ -102,42 +102,6 @@ static char *append_text(char *to, const char *end, const char *path, bool *dire
     return to;
 }
 
-/* Where no ".." is pending, resolve the text alone: right if no link is met, and then the kernel says ELOOP. */
-static int try_text(struct walker *walker, struct place *place) {
-    bool directory;
-    char *end = append_text(walker->at + walker->at_length, walker->at + SBX_PATH_MAX, walker->pending, &directory);
-    if (end == NULL) return -ENAMETOOLONG;
-    walker->at_length = (size_t)(end - walker->at);
-    uint32_t rest = 0;
-    int mount = sbx_plan_find(mounts_plan(), walker->at_length ? walker->at : "/", &rest);
-    if (mount < 0) return mount;
-    const char *name = (walker->at_length ? walker->at : "/") + rest;
-    if (kind_of(mount) == SBX_MOUNT_LINK) return -ELOOP;
-    if (kind_of(mount) == SBX_MOUNT_PROC) return -ELOOP;
-    if (mounts_single_file(mount) && (name[0] || directory)) return -ENOTDIR;
-    return finish(walker, mount, name, directory, place);
-}
-
-/* The same below a directory that is held: no text of its own place is needed where no mount and nothing hidden can lie
- * below it. False: not to be done this way. */
-static bool try_held(const char *path, int dir, int mount, const char *guest, struct place *place) {
-    const struct sbx_plan *plan = mounts_plan();
-    if (dir < 0 || is_service(mount) || plan_mount(plan, (uint32_t)mount)->hide_count || plan_has_below(plan, guest)) return false;
-    bool directory;
-    char joined[SBX_PATH_MAX + 1];
-    char *end = append_text(joined, joined + sizeof joined, path, &directory);
-    size_t before = strcmp(guest, "/") == 0 ? 0 : strlen(guest);
-    if (end == NULL || end == joined || before + (size_t)(end - joined) >= SBX_PATH_MAX) return false;
-    memcpy(place->guest, guest, before);
-    memcpy(place->guest + before, joined, (size_t)(end - joined) + 1);
-    memcpy(place->name, joined + 1, (size_t)(end - joined));
-    place->dir = dir;
-    place->mount = mount;
-    place->directory = directory;
-    place->special = false;
-    return true;
-}
-
 static bool has_dotdot(const char *path) {
     for (const char *at = path; *at; at += strspn(at, "/")) {
         size_t length = strcspn(at, "/");
@@ -161,6 +125,66 @@ static int expand(struct walker *walker, const char *target, const char *rest) {
     return 0;
 }
 
+static void cut_to(struct walker *walker, size_t length) {
+    walker->at_length = length;
+    walker->at[length] = 0;
+}
+
+/* Append all that is pending, and find its mount. The mount, or -errno; -ELOOP where only a walk link by link will do. */
+static int append_pending(struct walker *walker, uint32_t *rest, bool *directory) {
+    char *end = append_text(walker->at + walker->at_length, walker->at + SBX_PATH_MAX, walker->pending, directory);
+    if (end == NULL) return -ENAMETOOLONG;
+    walker->at_length = (size_t)(end - walker->at);
+    return mounts_find(walker->at_length ? walker->at : "/", rest);
+}
+
+/* Where no ".." is pending, resolve the text alone: right if no link is met, and then the kernel says ELOOP. The links that
+ * the plan itself holds are followed here. */
+static int try_text(struct walker *walker, struct place *place) {
+    for (;;) {
+        bool directory;
+        uint32_t rest = 0;
+        int mount = append_pending(walker, &rest, &directory);
+        if (mount < 0) return mount;
+        const char *name = (walker->at_length ? walker->at : "/") + rest;
+        enum sbx_mount_kind kind = kind_of(mount);
+        if (kind == SBX_MOUNT_LINK && (name[0] || directory || walker->last == WALK_FOLLOW)) {
+            const struct sbx_mount *link = plan_mount(mounts_plan(), (uint32_t)mount);
+            const char *target = plan_text(mounts_plan(), link->source);
+            char after[SBX_PATH_MAX + 2];
+            snprintf(after, sizeof after, "%s%s%s", name[0] ? "/" : "", name, directory ? "/" : "");
+            if (has_dotdot(target)) return -ELOOP;
+            cut_to(walker, (size_t)(strrchr(plan_text(mounts_plan(), link->guest), '/') - plan_text(mounts_plan(), link->guest)));
+            int error = expand(walker, target, after);
+            if (error < 0) return error;
+            continue;
+        }
+        if (kind == SBX_MOUNT_LINK || kind == SBX_MOUNT_PROC) return -ELOOP;
+        if (mounts_single_file(mount) && (name[0] || directory)) return -ENOTDIR;
+        return finish(walker, mount, name, directory, place);
+    }
+}
+
+/* The same below a directory that is held: no text of its own place is needed where no mount and nothing hidden can lie
+ * below it. False: not to be done this way. */
+static bool try_held(const char *path, int dir, int mount, const char *guest, struct place *place) {
+    const struct sbx_plan *plan = mounts_plan();
+    if (dir < 0 || is_service(mount) || plan_mount(plan, (uint32_t)mount)->hide_count || plan_has_below(plan, guest)) return false;
+    bool directory;
+    char joined[SBX_PATH_MAX + 1];
+    char *end = append_text(joined, joined + sizeof joined, path, &directory);
+    size_t before = strcmp(guest, "/") == 0 ? 0 : strlen(guest);
+    if (end == NULL || end == joined || before + (size_t)(end - joined) >= SBX_PATH_MAX) return false;
+    memcpy(place->guest, guest, before);
+    memcpy(place->guest + before, joined, (size_t)(end - joined) + 1);
+    memcpy(place->name, joined + 1, (size_t)(end - joined));
+    place->dir = dir;
+    place->mount = mount;
+    place->directory = directory;
+    place->special = false;
+    return true;
+}
+
 enum step { STEP_ON = 1, STEP_EXPANDED, STEP_LAST };
 
 /* Look at walker->at, which has just grown by one component whose parent is known to be a directory. `rest` is what is
@@ -168,7 +192,7 @@ enum step { STEP_ON = 1, STEP_EXPANDED, STEP_LAST };
 static int look(struct walker *walker, size_t cut, const char *rest, bool final, bool trailing) {
     uint32_t offset = 0;
     const struct sbx_plan *plan = mounts_plan();
-    int mount = sbx_plan_find(plan, walker->at, &offset);
+    int mount = mounts_find(walker->at, &offset);
     if (mount < 0) return mount;
     const char *name = walker->at + offset;
     bool follow = !final || trailing || walker->last == WALK_FOLLOW;
@@ -203,8 +227,7 @@ static int look(struct walker *walker, size_t cut, const char *rest, bool final,
         }
     }
     if (leads == NULL) return final ? STEP_LAST : STEP_ON;
-    walker->at[cut] = 0;
-    walker->at_length = cut;
+    cut_to(walker, cut);
     int error = expand(walker, leads, rest);
     return error < 0 ? error : STEP_EXPANDED;
 }
@@ -217,10 +240,40 @@ static int step_up(struct walker *walker) {
     return 0;
 }
 
+/* All that is pending in one look, which is enough where only the last component is a link: a library's name, most often.
+ * STEP_LAST: it is there, and no link that is to be followed. STEP_EXPANDED: it was one. STEP_ON: look at each component. */
+static int try_whole(struct walker *walker, bool *directory) {
+    size_t before = walker->at_length;
+    uint32_t rest = 0;
+    int mount = has_dotdot(walker->pending) ? -ELOOP : append_pending(walker, &rest, directory);
+    const char *name = walker->at + rest;
+    bool plain = mount >= 0 && !is_service(mount) && kind_of(mount) != SBX_MOUNT_LINK && !mounts_single_file(mount) && walker->at_length > rest;
+    cleanup_close int fd = plain ? open_below(mounts_fd(mount), name, O_PATH | O_NOFOLLOW, 0) : -ELOOP;
+    struct stat status;
+    if (fd < 0 || fstat(fd, &status) < 0) {
+        cut_to(walker, before);
+        return fd == -ELOOP || (fd == -ENOENT && walker->goal == WALK_MAY_CREATE) ? STEP_ON : fd < 0 ? fd : -errno;
+    }
+    if (!S_ISLNK(status.st_mode) || (walker->last == WALK_NOFOLLOW && !*directory))
+        return *directory && !S_ISDIR(status.st_mode) ? -ENOTDIR : STEP_LAST;
+    char target[SBX_PATH_MAX];
+    ssize_t length = readlinkat(fd, "", target, sizeof target - 1);
+    if (length < 0) return -errno;
+    target[length] = 0;
+    cut_to(walker, (size_t)(strrchr(walker->at, '/') - walker->at));
+    int error = expand(walker, target, *directory ? "/" : "");
+    return error < 0 ? error : STEP_EXPANDED;
+}
+
 /* Link by link: every component is looked at below the mount that holds it. */
 static int walk_careful(struct walker *walker, struct place *place) {
-    bool directory = false;
+    bool directory = false, whole = true;
     for (;;) {
+        int tried = whole ? try_whole(walker, &directory) : STEP_ON;
+        if (tried < 0) return tried;
+        if (tried == STEP_LAST) break;
+        if (tried == STEP_EXPANDED) continue;
+        whole = directory = false;
         char *at = walker->pending + strspn(walker->pending, "/");
         size_t length = strcspn(at, "/");
         if (length == 0) { /* ended in "/", "." or "..": `at` is a directory, resolved */
@@ -245,7 +298,8 @@ static int walk_careful(struct walker *walker, struct place *place) {
         walker->at[walker->at_length] = 0;
         int did = look(walker, cut, rest, final, trailing);
         if (did < 0) return did;
-        if (did == STEP_EXPANDED) continue;
+        whole = did == STEP_EXPANDED;
+        if (whole) continue;
         if (did == STEP_LAST) {
             directory = trailing;
             break;
@@ -254,7 +308,7 @@ static int walk_careful(struct walker *walker, struct place *place) {
     }
     uint32_t offset = 0;
     const char *path = walker->at_length ? walker->at : "/";
-    int mount = sbx_plan_find(mounts_plan(), path, &offset);
+    int mount = mounts_find(path, &offset);
     if (mount < 0) return mount;
     return finish(walker, mount, path + offset, directory, place);
 }
@@ -379,7 +433,7 @@ int walk_descriptor(pid_t tid, int fd, struct place *place) {
     int error = name_to_guest(name, length, &place->mount, place->guest);
     if (error < 0) return error;
     uint32_t rest = 0;
-    int held_by = sbx_plan_find(mounts_plan(), place->guest, &rest);
+    int held_by = mounts_find(place->guest, &rest);
     strcpy(place->name, held_by < 0 ? "" : place->guest + rest);
     if (held_by >= 0 && held_by != place->mount) rest = 0; /* another mount lies over it now: reach it by descriptor */
     place->special = is_service(place->mount);

@@ -7,15 +7,12 @@ import asyncio
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from ._paths import AnyPath
 from ._popen import Popen
 from ._result import Result
 from ._run import run_with
-
-if TYPE_CHECKING:
-    from ._sandbox import Sandbox
 
 T = TypeVar("T")
 
@@ -204,8 +201,8 @@ class AsyncForms:
     async def aclose(self: Any) -> None:
         await in_thread(self.close)
 
-    async def __aenter__(self: Any) -> Sandbox:
-        return self  # type: ignore[no-any-return]
+    async def __aenter__(self: T) -> T:
+        return self
 
     async def __aexit__(self: Any, *_: object) -> None:
         await self.aclose()

@@ -42,7 +42,7 @@ _NAMES: dict[int, str] = {}
 Counts = Mapping[int, "tuple[int, int, int]"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class AuditSummary:
     """How many served calls there were: `done`, `failed` with Linux's own error, `denied` by the policy.
 
@@ -52,7 +52,7 @@ class AuditSummary:
     8
     """
 
-    counts: Counts = field(repr=False)
+    counts: Counts
 
     @cached_property
     def calls(self) -> dict[str, tuple[int, int, int]]:
@@ -89,6 +89,9 @@ class AuditSummary:
             old = earlier.counts.get(nr, (0, 0, 0))
             rows[nr] = (row[0] - old[0], row[1] - old[1], row[2] - old[2])
         return AuditSummary({nr: row for nr, row in rows.items() if any(row)})
+
+    def __repr__(self) -> str:
+        return f"<AuditSummary: {self}>"
 
     def __str__(self) -> str:
         text = f"{self.total} calls served: {self.done} done, {self.failed} failed, {self.denied} denied"

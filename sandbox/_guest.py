@@ -507,7 +507,7 @@ class Guest:
             _, status, used = os.wait4(self.parts.pid, 0)
         except ChildProcessError:
             return "status unknown"
-        self.usage = Usage(used.ru_utime, used.ru_stime, used.ru_maxrss * 1024)
+        self.usage = Usage(used.ru_utime, used.ru_stime)  # its ru_maxrss is that of the caller, before the exec
         return f"signal {os.WTERMSIG(status)}" if os.WIFSIGNALED(status) else f"status {os.WEXITSTATUS(status)}"
 
     def _clean_up(self) -> None:

@@ -46,7 +46,8 @@ class Service(Protocol):
 
 @dataclass(frozen=True)
 class Usage:
-    """What a command used, with everything that it waited for: processor seconds, and the peak of memory in bytes."""
+    """What a command used, with everything that it waited for: processor seconds, and the peak of memory in bytes,
+    0 where it is not known."""
 
     user: float = 0.0
     system: float = 0.0

@@ -54,7 +54,8 @@ class Plan:
 
     def mounted(self, scratch: str) -> list[Mounted]:
         """The mounts as services/proc.py knows them, with both names that the kernel may have for each."""
-        return [_mounted(index, place, scratch) for index, place in enumerate(self.places)]
+        rows = enumerate(self.places)
+        return [_mounted(index, place, scratch) for index, place in rows if place.kind not in (Kind.LINK, Kind.TTY)]
 
 
 def _mounted(index: int, place: Place, scratch: str) -> Mounted:

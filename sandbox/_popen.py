@@ -32,8 +32,8 @@ class Popen:
     text, encoding, errors, umask, start_new_session and pass_fds mean the same.
 
     stdin=None is no input; `cwd` is a guest path, /work by default; `env=None` is a clean environment; `pty=True` gives
-    a terminal: `terminal` has read, write and resize(rows, columns). `mounts`, `writable`, `files` (guest path first),
-    `policy`, `limits` and `audit` make the sandbox that the command has for itself; it ends with the command.
+    a terminal, `terminal`, with read, write and resize(rows, columns). `mounts`, `writable`, `files` (guest path
+    first), `policy`, `limits` and `audit` make the sandbox that the command has for itself; it ends with the command.
 
     >>> with Popen(["echo", "hello"], stdout=_streams.PIPE, text=True) as process:
     ...     process.stdout.read()
@@ -88,8 +88,8 @@ class Popen:
         self._began = time.monotonic()
         if bufsize == 1 and self._text is None:
             bufsize = -1  # lines are of text
-        if pty and not (stdin is stdout is stderr is None):
-            raise ValueError("pty=True gives the command its stdin, stdout and stderr")
+        if pty and stdin is not None:
+            raise ValueError("pty=True gives the command its stdin")
         given = [mounts, writable, files, policy, limits, audit]
         self._own = _guest is None
         opened = None if _guest is not None else open_guest(*given)  # type: ignore[arg-type]
@@ -109,7 +109,7 @@ class Popen:
             self._finalizer = weakref.finalize(self, self._guest.end) if self._own else None
             self._before = AuditSummary({}) if self._own else self._guest.summary()
             if pty:
-                wiring = self._wire_terminal(pass_fds, terminal_size)
+                wiring = self._wire_terminal(stdout, stderr, pass_fds, terminal_size)
             else:
                 wiring = _streams.wire(stdin, stdout, stderr, pass_fds, pipesize)
             self._command = self._start(spec, wiring, bufsize)
@@ -121,10 +121,13 @@ class Popen:
 
     # ---- starting -------------------------------------------------------------------------------------------------
 
-    def _wire_terminal(self, pass_fds: Iterable[int], size: tuple[int, int]) -> _streams.Wiring:
+    def _wire_terminal(
+        self, stdout: Any, stderr: Any, pass_fds: Iterable[int], size: tuple[int, int]
+    ) -> _streams.Wiring:
         self.terminal, theirs = open_terminal(*size)
         try:
-            wiring = _streams.wire(theirs, theirs, theirs, pass_fds)
+            out = theirs if stdout is None else stdout
+            wiring = _streams.wire(theirs, out, theirs if stderr is None else stderr, pass_fds)
         except BaseException:
             os.close(theirs)
             raise
@@ -208,10 +211,14 @@ class Popen:
         self._raise_fault()
         return self._decoded(exchange.output("stdout")), self._decoded(exchange.output("stderr"))
 
-    def send_signal(self, sig: int) -> None:
-        """Send a signal to the command, unless it has ended."""
+    def wait_exit(self) -> None:
+        """Wait until the command has ended, and leave everything else as it is. For a thread that only watches."""
+        self._guest.wait(self._command)
+
+    def send_signal(self, sig: int, *, group: bool = False) -> None:
+        """Send a signal to the command, or to its process group, unless it has ended."""
         if self.poll() is None:
-            self._guest.signal(self._command, int(sig), group=False)
+            self._guest.signal(self._command, int(sig), group=group)
 
     def terminate(self) -> None:
         self.send_signal(signal.SIGTERM)

@@ -1,0 +1,201 @@
+#include "socket_name.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include "mounts.h"
+
+#define BOUND_MAX 4096
+#define PATH_AT offsetof(struct sockaddr_un, sun_path)
+#define PREFIX "/proc/self/fd/"
+
+/* A name that a guest's socket was bound to. The oldest is forgotten where there are too many. */
+struct bound {
+    char kernel[sizeof ((struct sockaddr_un *)0)->sun_path + 1];
+    char guest[sizeof ((struct sockaddr_un *)0)->sun_path + 1];
+    dev_t device;
+    ino_t inode;
+};
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static struct bound *bound;
+static size_t bound_count, bound_room, bound_next;
+static bool private_names;
+
+void socket_name_setup(bool own_network) { private_names = own_network; }
+void socket_name_done(struct socket_name *name) { guest_close(&name->held); }
+
+static struct bound *find_bound(const char *kernel) {
+    for (size_t i = 0; i < bound_count; i++)
+        if (strcmp(bound[i].kernel, kernel) == 0) return &bound[i];
+    return NULL;
+}
+
+static struct bound *new_bound(void) {
+    if (bound_count == bound_room && bound_room < BOUND_MAX) {
+        size_t room = bound_room ? bound_room * 2 : 16;
+        struct bound *grown = realloc(bound, room * sizeof *bound);
+        if (grown == NULL) return NULL;
+        bound = grown;
+        bound_room = room;
+    }
+    if (bound_count < bound_room) return &bound[bound_count++];
+    return &bound[bound_next++ % BOUND_MAX];
+}
+
+static bool is_ours(const struct stat *status) {
+    pthread_mutex_lock(&lock);
+    bool found = false;
+    for (size_t i = 0; i < bound_count && !found; i++) found = bound[i].device == status->st_dev && bound[i].inode == status->st_ino;
+    pthread_mutex_unlock(&lock);
+    return found;
+}
+
+int socket_name_read(const struct request *request, uint64_t address, uint64_t length, struct socket_name *name) {
+    name->held = name->mount = -1;
+    if ((int)length < 0 || length > sizeof name->address.space) return -EINVAL;
+    memset(&name->address, 0, sizeof name->address);
+    name->length = (socklen_t)length;
+    return guest_read(request->tid, address, &name->address, (size_t)length);
+}
+
+/* The path of an address becomes path 0 of the request, as if the call had named it. 1; 0 where it has none; -errno. */
+static int take_path(struct request *request, const struct socket_name *name, bool *denied) {
+    if (name->length < sizeof(sa_family_t)) return -EINVAL;
+    if (name->address.any.sa_family != AF_UNIX) {
+        *denied = true; /* of a socket that the caller handed in */
+        return -EINVAL;
+    }
+    if (name->length > sizeof name->address.path) return -EINVAL;
+    if (name->length == PATH_AT) return 0;
+    if (name->address.path.sun_path[0] == 0) {
+        *denied = !private_names;
+        return private_names ? 0 : -EPERM;
+    }
+    size_t length = strnlen(name->address.path.sun_path, name->length - PATH_AT);
+    memcpy(request->path[0], name->address.path.sun_path, length);
+    request->path[0][length] = 0;
+    request->path_null[0] = false;
+    request->dirfd[0] = AT_FDCWD;
+    request->paths = 1;
+    return 1;
+}
+
+static void set_path(struct socket_name *name, const char *text) {
+    memset(&name->address, 0, sizeof name->address);
+    name->address.path.sun_family = AF_UNIX;
+    size_t length = strlen(text);
+    memcpy(name->address.path.sun_path, text, length);
+    name->length = (socklen_t)(PATH_AT + length + (length < sizeof name->address.path.sun_path));
+}
+
+/* May a guest talk to whoever listens there? To its own sockets, and to one that was granted by itself, to be written. */
+static bool reachable(int mount, const struct stat *status) {
+    if (place_kind(mount) != SBX_MOUNT_HOST) return true;
+    if (mounts_single_file(mount) && mounts_flag(mount, SBX_MOUNT_WRITABLE)) return true;
+    return is_ours(status);
+}
+
+int socket_name_find(struct request *request, struct socket_name *name, bool *denied) {
+    int has = take_path(request, name, denied);
+    if (has <= 0) return has;
+    PLACE(place);
+    int error = place_walk(request, 0, WALK_FOLLOW, WALK_EXISTING, &place);
+    if (error < 0) return error;
+    name->mount = place.mount;
+    struct stat status;
+    if ((error = place_stat(request, &place, WALK_FOLLOW, &status)) < 0) return error;
+    if (!S_ISSOCK(status.st_mode) || place.special) return -ECONNREFUSED;
+    name->held = walk_open(&place, O_PATH | O_NOFOLLOW, 0);
+    if (name->held < 0) return name->held;
+    if (fstat(name->held, &status) < 0 || !reachable(place.mount, &status)) {
+        *denied = true;
+        return -EACCES;
+    }
+    char text[32];
+    snprintf(text, sizeof text, PREFIX "%d", name->held);
+    set_path(name, text);
+    return 0;
+}
+
+/* The directory that the name is made in, by a number under which no other name is remembered. */
+static int hold_parent(struct place *place, const char *last, char *text, size_t room) {
+    char *slash = strrchr(place->name, '/');
+    struct place parent = *place;
+    parent.owned = parent.directory = false;
+    parent.name[slash ? slash - place->name : 0] = 0;
+    int fd = walk_open(&parent, O_PATH | O_DIRECTORY, 0);
+    while (fd >= 0) {
+        if (snprintf(text, room, PREFIX "%d/%s", fd, last) >= (int)room) {
+            close(fd);
+            return -ENAMETOOLONG;
+        }
+        if (find_bound(text) == NULL) break;
+        int other = fcntl(fd, F_DUPFD_CLOEXEC, fd + 1);
+        int error = errno;
+        close(fd);
+        fd = other < 0 ? -error : other;
+    }
+    return fd;
+}
+
+static int bind_at(struct request *request, int socket, struct socket_name *name, struct place *place) {
+    char text[sizeof name->address.path.sun_path + 1];
+    const char *slash = strrchr(place->name, '/'), *last = slash ? slash + 1 : place->name;
+    cleanup_close int parent = hold_parent(place, last, text, sizeof text);
+    if (parent < 0) return parent;
+    set_path(name, text);
+    struct stat status;
+    if (fstat(socket, &status) < 0) return -errno;
+    fchmod(socket, place_mode(request, status.st_mode & 0777)); /* the file gets the socket's own mode */
+    int error = bind(socket, &name->address.any, name->length) < 0 ? -errno : 0;
+    fchmod(socket, status.st_mode & 07777);
+    struct bound *entry = error ? NULL : new_bound();
+    if (entry == NULL) return error;
+    snprintf(entry->kernel, sizeof entry->kernel, "%s", text);
+    snprintf(entry->guest, sizeof entry->guest, "%.108s", request->path[0]);
+    if (fstatat(parent, last, &status, AT_SYMLINK_NOFOLLOW) < 0) memset(&status, 0, sizeof status);
+    entry->device = status.st_dev;
+    entry->inode = status.st_ino;
+    return 0;
+}
+
+int socket_name_bind(struct request *request, int socket, struct socket_name *name, bool *denied) {
+    int has = take_path(request, name, denied);
+    if (has < 0) return has;
+    if (has == 0) return bind(socket, &name->address.any, name->length) < 0 ? -errno : 0;
+    PLACE(place);
+    int error = place_make(request, 0, false, &place);
+    if (place.dir >= 0) name->mount = place.mount;
+    if (error == 0 && place.directory) error = place_parent_stands(&place) < 0 ? place_parent_stands(&place) : -ENOENT;
+    if (error < 0) return error == -EEXIST ? -EADDRINUSE : error;
+    pthread_mutex_lock(&lock);
+    error = bind_at(request, socket, name, &place);
+    pthread_mutex_unlock(&lock);
+    return error;
+}
+
+void socket_name_show(struct socket_name *name) {
+    if (name->length <= PATH_AT || name->address.any.sa_family != AF_UNIX) return;
+    if (strncmp(name->address.path.sun_path, PREFIX, sizeof PREFIX - 1) != 0) return;
+    char text[sizeof name->address.path.sun_path + 1] = "";
+    memcpy(text, name->address.path.sun_path, sizeof name->address.path.sun_path);
+    pthread_mutex_lock(&lock);
+    const struct bound *entry = find_bound(text);
+    set_path(name, entry ? entry->guest : "");
+    pthread_mutex_unlock(&lock);
+    if (entry == NULL) name->length = PATH_AT;
+}
+
+int socket_name_write(const struct request *request, const struct socket_name *name, uint64_t address, uint64_t length_at) {
+    int room;
+    if (guest_read(request->tid, length_at, &room, sizeof room) < 0) return -EFAULT;
+    if (room < 0) return -EINVAL;
+    int length = (int)name->length;
+    size_t copied = (size_t)(room < length ? room : length);
+    if (guest_write(request->tid, address, &name->address, copied) < 0) return -EFAULT;
+    return guest_write(request->tid, length_at, &length, sizeof length);
+}

@@ -1,0 +1,103 @@
+#include "sockets.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#include "loop.h"
+#include "socket_name.h"
+
+#define ERESTARTSYS 512
+
+void sockets_setup(bool own_network) { socket_name_setup(own_network); }
+
+/* Every family but AF_UNIX, which is native. */
+struct answer sockets_socket(struct request *request) {
+    (void)request;
+    return answer_denied(EAFNOSUPPORT);
+}
+
+struct answer sockets_option(struct request *request) {
+    (void)request;
+    return answer_denied(ENOPROTOOPT);
+}
+
+static struct answer named(const struct socket_name *name, int64_t result, bool denied) {
+    struct answer answer = place_answer(name->mount, result);
+    answer.denied = answer.denied || (denied && result < 0);
+    return answer;
+}
+
+static int borrow_socket(const struct request *request) {
+    cleanup_close int fd = guest_borrow_fd(request->tid, request->fd);
+    struct stat status;
+    if (fd < 0) return fd;
+    if (fcntl(fd, F_GETFL) & O_PATH) return -EBADF;
+    return fstat(fd, &status) == 0 && S_ISSOCK(status.st_mode) ? take(&fd) : -ENOTSOCK;
+}
+
+struct answer sockets_bind(struct request *request) {
+    cleanup_close int socket = borrow_socket(request);
+    if (socket < 0) return answer_error(-socket);
+    struct socket_name name cleanup_name;
+    bool denied = false;
+    int error = socket_name_read(request, request->in, request->size, &name);
+    if (error == 0) error = socket_name_bind(request, socket, &name, &denied);
+    return named(&name, error, denied);
+}
+
+static bool blocks(int fd) { return !(fcntl(fd, F_GETFL) & O_NONBLOCK); }
+
+struct answer sockets_connect(struct request *request) {
+    cleanup_close int socket = borrow_socket(request);
+    if (socket < 0) return answer_error(-socket);
+    struct socket_name name cleanup_name;
+    bool denied = false;
+    int error = socket_name_read(request, request->in, request->size, &name);
+    bool apart = error == 0 && name.length >= sizeof(sa_family_t) && name.address.any.sa_family == AF_UNSPEC; /* dissolves an association */
+    if (error == 0 && !apart) error = socket_name_find(request, &name, &denied);
+    if (error < 0) return named(&name, error, denied);
+    bool waits = blocks(socket);
+    for (;;) { /* a full backlog makes it wait */
+        if (waits) loop_block_enter(request);
+        error = connect(socket, &name.address.any, name.length) < 0 ? -errno : 0;
+        bool interrupted = waits && loop_block_leave();
+        if (error != -EINTR || !waits) break;
+        if (interrupted) error = -ERESTARTSYS;
+        if (interrupted) break;
+    }
+    return named(&name, error, denied);
+}
+
+struct answer sockets_name(struct request *request) {
+    cleanup_close int socket = borrow_socket(request);
+    if (socket < 0) return answer_error(-socket);
+    struct socket_name name = {.length = sizeof name.address, .held = -1, .mount = -1};
+    int did = request->nr == SYS_getsockname ? getsockname(socket, &name.address.any, &name.length) : getpeername(socket, &name.address.any, &name.length);
+    if (did < 0) return answer_error(errno);
+    socket_name_show(&name);
+    return answer_result(socket_name_write(request, &name, request->out, request->value[0]));
+}
+
+struct answer sockets_accept(struct request *request) {
+    unsigned flags = request->flags;
+    if (flags & ~(unsigned)(SOCK_CLOEXEC | SOCK_NONBLOCK)) return answer_error(EINVAL);
+    cleanup_close int socket = borrow_socket(request);
+    if (socket < 0) return answer_error(-socket);
+    struct socket_name name = {.held = -1, .mount = -1};
+    bool waits = blocks(socket);
+    cleanup_close int fd = -1;
+    for (;;) {
+        name.length = sizeof name.address;
+        if (waits) loop_block_enter(request);
+        fd = accept4(socket, &name.address.any, &name.length, (int)(flags | SOCK_CLOEXEC));
+        int why = errno;
+        bool interrupted = waits && loop_block_leave();
+        if (fd >= 0) break;
+        if (why != EINTR || !waits) return answer_error(why);
+        if (interrupted) return answer_error(ERESTARTSYS);
+    }
+    socket_name_show(&name);
+    int error = socket_name_write(request, &name, request->out, request->value[0]);
+    if (error < 0) return answer_error(-error);
+    return answer_fd(take(&fd), flags & SOCK_CLOEXEC ? O_CLOEXEC : 0);
+}

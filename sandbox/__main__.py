@@ -1,0 +1,181 @@
+"""python -m sandbox: run, doctor, surface, audit. Exit status of run: the command's, 128+n for signal n, 124 timeout,
+125 an error of sandbox itself, 126 a program that cannot be executed, 127 one that is not found."""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import fields
+from typing import Any, NoReturn
+
+from . import _audit, _terminal, doctor, surface
+from ._errors import CommandTimeout, PolicyError, SandboxError
+from ._paths import printable
+from ._policy import Limits, Mount, Policy
+from ._popen import Popen
+
+TIMEOUT, OWN_ERROR, CANNOT_RUN, NOT_FOUND = 124, 125, 126, 127
+_SUFFIXES = {"k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
+_BYTES = ("memory", "file_size", "scratch_bytes")
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        self.print_usage(sys.stderr)
+        self.exit(OWN_ERROR, f"{self.prog}: {message}\n")
+
+
+def size(text: str) -> int:
+    """A number of bytes, with K, M, G or T for powers of 1024.
+
+    >>> size("64M")
+    67108864
+    """
+    number = text.rstrip("iBb")
+    factor = _SUFFIXES.get(number[-1:].lower(), 1)
+    return int(number[:-1] if factor > 1 else number) * factor
+
+
+def mount(text: str) -> tuple[str, str]:
+    """HOST[:GUEST]: guest path and host path.
+
+    >>> mount("/srv/data:/data")
+    ('/data', '/srv/data')
+    """
+    host, colon, guest = text.rpartition(":")
+    if colon and guest.startswith("/"):
+        return guest, host
+    return os.path.abspath(text), text
+
+
+def assignment(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE")
+    return name, value
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="sandbox", description="Run Linux programs behind a served filesystem.")
+    commands = parser.add_subparsers(dest="action", required=True, parser_class=_Parser)
+    run = commands.add_parser("run", help="run a command", usage="sandbox run [options] -- command [argument ...]")
+    run.add_argument("--ro", action="append", type=mount, default=[], metavar="HOST[:GUEST]", help="mount read-only")
+    run.add_argument("--rw", action="append", type=mount, default=[], metavar="HOST[:GUEST]", help="mount writable")
+    run.add_argument("--root", metavar="DIR", help="another root instead of the default view")
+    run.add_argument("--policy", metavar="FILE", help="a policy in TOML")
+    run.add_argument("--audit", metavar="FILE", help="append the audit records to FILE")
+    run.add_argument("--timeout", type=float, metavar="S", help="kill everything after S seconds, exit with 124")
+    run.add_argument("--env", action="append", type=assignment, default=[], metavar="NAME=VALUE")
+    run.add_argument("--cwd", metavar="DIR", help="guest path of the working directory, /work by default")
+    run.add_argument("--require", action="append", default=[], metavar="WALL", help="refuse to run without this wall")
+    for entry in fields(Limits):
+        kind: Any = size if entry.name in _BYTES else float if entry.name == "wall_seconds" else int
+        run.add_argument("--" + entry.name.replace("_", "-"), type=kind, metavar="N", help=f"limit: {entry.name}")
+    run.add_argument("command", nargs=argparse.REMAINDER)
+    look = commands.add_parser("doctor", help="what stands here and what does not")
+    look.add_argument("--json", action="store_true")
+    commands.add_parser("surface", help="the table of system calls")
+    audit = commands.add_parser("audit", help="print the records of an audit file")
+    audit.add_argument("file")
+    audit.add_argument("--json", action="store_true", help="JSON lines")
+    audit.add_argument("--pid", type=int)
+    audit.add_argument("--call", help="name of the system call")
+    audit.add_argument("--path", help="text in a path")
+    audit.add_argument("--verdict", choices=("done", "failed", "denied", "damaged"))
+    return parser
+
+
+def _policy(options: argparse.Namespace) -> Policy:
+    base = Policy.load(options.policy) if options.policy else Policy()
+    root = [Mount("/", options.root)] if options.root else []
+    policy = Policy(
+        mounts=(*base.mounts, *root, *(Mount(*pair) for pair in options.ro)),
+        scratch=base.scratch,
+        files=base.files,
+        limits=Limits(**{entry.name: getattr(options, entry.name) for entry in fields(Limits)}).over(base.limits),
+        env={**base.env, **dict(options.env)},
+        require=(*base.require, *options.require),
+    )
+    writable = tuple(Mount(*pair, writable=True) for pair in options.rw)
+    return Policy((*policy.mounts, *writable), policy.scratch, policy.files, policy.limits, policy.env, policy.require)
+
+
+def _run(options: argparse.Namespace) -> int:
+    command = options.command[1:] if options.command[:1] == ["--"] else options.command
+    if not command:
+        raise PolicyError("run: there is no command")
+    policy = _policy(options)
+    if _terminal.on_terminal() and "TERM" in os.environ and "TERM" not in policy.env:
+        policy = _with_env(policy, TERM=os.environ["TERM"])
+
+    def start(**streams: Any) -> Popen:
+        return Popen(command, policy=policy, audit=options.audit, cwd=options.cwd, **streams)
+
+    try:
+        process = _terminal.run_here(start, options.timeout)
+    except CommandTimeout:
+        _say(f"{command[0]}: killed after {options.timeout:g} seconds")
+        return TIMEOUT
+    except OSError as error:
+        _say(f"{error.filename or command[0]}: {error.strerror}")
+        return NOT_FOUND if error.errno == errno.ENOENT else CANNOT_RUN
+    if process.exceeded:
+        _say(f"limit {process.exceeded} exceeded")
+    code = process.returncode or 0
+    return code if code >= 0 else 128 - code
+
+
+def _with_env(policy: Policy, **more: str) -> Policy:
+    env = {**policy.env, **more}
+    return Policy(policy.mounts, policy.scratch, policy.files, policy.limits, env, policy.require)
+
+
+def _audit_file(options: argparse.Namespace) -> int:
+    wanted = _audit.Filter(options.pid, options.call, options.path, options.verdict)
+    try:
+        for line in _audit.lines(_audit.load(options.file, wanted), options.json):
+            print(line)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise SandboxError(f"{options.file}: {error.strerror}") from None
+    return 0
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    report = doctor.examine()
+    print(report.to_json() if options.json else report)
+    return 1 if report.error else 0
+
+
+def _surface(_: argparse.Namespace) -> int:
+    print(surface.table())
+    return 0
+
+
+def _say(text: str) -> None:
+    print(f"sandbox: {printable(text)}", file=sys.stderr)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = _parser().parse_args(arguments)
+    action = {"run": _run, "doctor": _doctor, "surface": _surface, "audit": _audit_file}[options.action]
+    try:
+        status = action(options)
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # nothing more is wanted
+        return OWN_ERROR
+    except (SandboxError, ValueError) as error:
+        _say(str(error))
+        return OWN_ERROR
+    except KeyboardInterrupt:
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,111 @@
+"""Who may import whom, and which file may make which kernel call."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = ROOT / "sandbox"
+
+LAYERS = (
+    *("_errors", "_messages", "_paths", "_toml", "_grants", "_policy_file", "_policy", "_ffi", "_core.binding"),
+    *("_core.enums", "_core.messages", "_core.plans", "_core.processes", "_core.table", "_core.trail", "_core", "_filter"),
+    *("services", "services.files", "services.proc", "_view", "_plan", "_cgroup", "_remove", "_audit", "_inbox"),
+    *("_loop", "_workers", "_outbox", "_guest", "_supervisor", "_result", "_command", "_streams", "_pty"),
+    *("_communicate", "_open", "_popen", "_run", "_export", "_async", "_sandbox", "_terminal", "surface", "doctor"),
+    *("__init__", "__main__"),
+)
+"""A module imports only what stands before it."""
+
+FENCES = {
+    r"SYS_process_vm_\w+|process_vm_(readv|writev)\s*\(": {"guest.c"},
+    r"SYS_openat2": {"walk.c"},
+    r"SECCOMP_IOCTL_NOTIF_SEND": {"answer.c", "borrow.c"},
+    r"SECCOMP_IOCTL_NOTIF_ADDFD": {"answer.c", "guest.c"},
+    r"SECCOMP_IOCTL_NOTIF_RECV": {"loop.c"},
+    r"SYS_landlock_\w+": {"confine.c"},
+    r"\bptrace\s*\(|SYS_ptrace": {"trace.c"},
+    r"SYS_kcmp": {"guest.c"},
+    r"SYS_pidfd_getfd": {"guest.c", "sentry.c"},
+    r"SYS_(open_tree|move_mount|mount_setattr|fsopen|fsmount|fsconfig|pivot_root)|\bumount2?\s*\(": {"mounts.c"},
+    r"\bunshare\s*\(": {"confine.c"},
+    r"SECCOMP_SET_MODE_FILTER": {"filter.c"},
+}
+"""A fenced kernel call, and the files that may make it."""
+
+
+def modules() -> Iterator[tuple[str, Path]]:
+    for path in sorted(PACKAGE.rglob("*.py")):
+        name = ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
+        yield name.removesuffix(".__init__"), path
+
+
+def imports(name: str, path: Path) -> set[str]:
+    """Modules of the package that are imported when the module is."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.ImportFrom):
+            found |= set(_from(name, node))
+        elif isinstance(node, ast.Import):
+            found |= {alias.name.partition("sandbox.")[2] for alias in node.names if alias.name.startswith("sandbox.")}
+    return found
+
+
+def _from(name: str, node: ast.ImportFrom) -> Iterator[str]:
+    package = name.split(".") if name in ("_core", "services") else name.split(".")[:-1]
+    if node.level:
+        package = package[: len(package) - node.level + 1] if node.level > 1 else package
+        base = ".".join([*package, *filter(None, [node.module])])
+    elif node.module == "sandbox" or (node.module or "").startswith("sandbox."):
+        base = (node.module or "").partition("sandbox")[2].lstrip(".")
+    else:
+        return
+    for alias in node.names:
+        inner = f"{base}.{alias.name}".lstrip(".")
+        yield inner if inner in LAYERS else base
+
+
+@pytest.mark.parametrize(("name", "path"), modules(), ids=lambda value: value if isinstance(value, str) else "")
+def test_imports_point_upward_only(name: str, path: Path) -> None:
+    """A module imports what stands above it in LAYERS, and every module stands there."""
+    assert name in LAYERS, f"{name} has no layer"
+    for other in imports(name, path) - {""}:
+        assert LAYERS.index(other) < LAYERS.index(name), f"{name} imports {other}"
+
+
+def test_one_importer_of_the_extension() -> None:
+    """sandbox._ffi is imported by _core/binding.py alone."""
+    assert [name for name, path in modules() if "_ffi" in imports(name, path)] == ["_core.binding"]
+
+
+def test_services_know_neither_c_nor_supervisor() -> None:
+    """services/ speak the values of _messages only."""
+    for name, path in modules():
+        if name.startswith("services."):
+            assert imports(name, path) <= {"_messages"}
+
+
+def code_of(path: Path) -> str:
+    """C without comments and strings."""
+    text = re.sub(r"/\*.*?\*/|//[^\n]*", " ", path.read_text("utf-8"), flags=re.DOTALL)
+    return re.sub(r'"(\\.|[^"\\])*"', '""', text)
+
+
+@pytest.mark.parametrize("fence", FENCES, ids=lambda fence: fence[:24])
+def test_fenced_kernel_calls(fence: str) -> None:
+    """A fenced kernel call stands in its files only, and does stand there."""
+    found = {path.name for path in (ROOT / "csrc").glob("*.c") if re.search(fence, code_of(path))}
+    assert found and found <= FENCES[fence]
+
+
+def test_contract_is_plain() -> None:
+    """core.h is a cdef: no conditionals and no includes but stdint.h."""
+    lines = (ROOT / "csrc" / "core.h").read_text("utf-8").splitlines()
+    directives = [line for line in lines if line.startswith("#")]
+    plain = re.compile(r"#include <stdint.h>|#ifndef SBX_CORE_H|#define SBX_\w+( (0x)?[0-9a-f]+)?( +/\*.*)?|#endif")
+    assert [line for line in directives if not plain.fullmatch(line)] == []
