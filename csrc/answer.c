@@ -39,7 +39,9 @@ void answer_send(struct request *request, struct answer *answer) {
     /* Recorded first: a guest that has its answer finds its call in the trail. */
     record(request, answer, error == 512 ? EINTR : error);
     if (borrow_stands()) {
-        if (answer->kind == ANSWER_FD && !error) answer->value = borrow_inject(answer->fd, answer->fd_flags & O_CLOEXEC);
+        bool path_only = answer->kind == ANSWER_FD && !error && (fcntl(answer->fd, F_GETFL) & O_PATH);
+        if (path_only) answer->value = borrow_give_path(request->id, request->tid, answer->fd, answer->fd_flags & O_CLOEXEC);
+        else if (answer->kind == ANSWER_FD && !error) answer->value = borrow_inject(answer->fd, answer->fd_flags & O_CLOEXEC);
         if (answer->kind == ANSWER_FD) close(answer->fd);
         borrow_finish(request, error ? -error : answer->value);
         return;
@@ -49,6 +51,16 @@ void answer_send(struct request *request, struct answer *answer) {
                                           .srcfd = (uint32_t)answer->fd, .newfd_flags = answer->fd_flags & O_CLOEXEC};
         int sent = ioctl(guest_listener(), SECCOMP_IOCTL_NOTIF_ADDFD, &add);
         error = sent < 0 ? errno : 0;
+        if (error == EBADF) { /* an O_PATH descriptor */
+            int number = borrow_give_path(request->id, request->tid, answer->fd, answer->fd_flags & O_CLOEXEC);
+            error = number < 0 ? -number : 0;
+            answer->value = number;
+        }
+        if (borrow_stands()) {
+            close(answer->fd);
+            borrow_finish(request, error ? -error : answer->value);
+            return;
+        }
         close(answer->fd);
         if (!error || error == ENOENT) return; /* ENOENT: the caller is gone */
     } else if (answer->kind == ANSWER_FD) {

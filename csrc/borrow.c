@@ -156,6 +156,49 @@ int borrow_inject(int fd, bool close_on_exec) {
     return error ? error : (int)number;
 }
 
+static int receive_into(pid_t tid, bool close_on_exec) {
+    int64_t page = 0, result = 0;
+    const uint64_t map[6] = {0, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, (uint64_t)-1, 0};
+    int error = call(SYS_mmap, map, &page);
+    if (error) return error;
+    struct sending room;
+    memset(&room, 0, sizeof room);
+    uint64_t base = (uint64_t)page;
+    room.part = (struct iovec){(void *)(base + offsetof(struct sending, byte)), 1};
+    room.header = (struct msghdr){.msg_iov = (void *)(base + offsetof(struct sending, part)), .msg_iovlen = 1,
+                                  .msg_control = (void *)(base + offsetof(struct sending, control)), .msg_controllen = sizeof room.control};
+    error = guest_write_held(tid, base, &room, sizeof room);
+    const uint64_t take[6] = {(uint64_t)mine.theirs, base, MSG_DONTWAIT | (close_on_exec ? MSG_CMSG_CLOEXEC : 0), 0, 0, 0};
+    if (!error) {
+        expect(SYS_recvmsg, take[0], take[1]);
+        error = call(SYS_recvmsg, take, &result);
+    }
+    int number = -EMFILE; /* where its table is full nothing comes. The guest may write here too: to its own harm */
+    struct cmsghdr *rights = (struct cmsghdr *)(void *)room.control;
+    if (!error && (error = guest_read(tid, base, &room, sizeof room)) == 0 && rights->cmsg_len == CMSG_LEN(sizeof number))
+        memcpy(&number, CMSG_DATA(rights), sizeof number);
+    const uint64_t unmap[6] = {base, 4096, 0, 0, 0, 0};
+    if (error != -ESRCH) call(SYS_munmap, unmap, &result);
+    return error ? error : number;
+}
+
+int borrow_give_path(uint64_t id, pid_t tid, int fd, bool close_on_exec) {
+    int error = mine.stands ? 0 : hold(id, tid);
+    if (error) return error;
+    char byte = 0;
+    struct iovec part = {&byte, 1};
+    union { struct cmsghdr header; char space[CMSG_SPACE(sizeof(int))]; } rights = {.header = {.cmsg_len = CMSG_LEN(sizeof fd), .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS}};
+    memcpy(CMSG_DATA(&rights.header), &fd, sizeof fd);
+    struct msghdr header = {.msg_iov = &part, .msg_iovlen = 1, .msg_control = &rights, .msg_controllen = sizeof rights};
+    pthread_mutex_lock(&channel_lock);
+    error = sendmsg(channels[0], &header, MSG_NOSIGNAL | MSG_DONTWAIT) < 0 ? -errno : 0;
+    int number = error ? error : receive_into(tid, close_on_exec);
+    struct msghdr left = {.msg_iov = &part, .msg_iovlen = 1}; /* what was not taken must not come to the next */
+    while (recvmsg(channels[1], &left, MSG_DONTWAIT) > 0) continue;
+    pthread_mutex_unlock(&channel_lock);
+    return number;
+}
+
 void borrow_finish(const struct request *request, int64_t result) {
     int64_t ignored;
     const uint64_t close_theirs[6] = {(uint64_t)mine.theirs, 0, 0, 0, 0, 0};

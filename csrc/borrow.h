@@ -12,6 +12,9 @@ int borrow_fd(uint64_t id, pid_t tid, int fd);
 bool borrow_stands(void);
 /* Put a descriptor into the held thread: its number there, or -errno. */
 int borrow_inject(int fd, bool close_on_exec);
+/* Put an O_PATH descriptor into the thread that waits for the answer to notification `id`, which is held from then on: the
+ * kernel's own way (ADDFD) does not take one, a message does. Its number there, or -errno. */
+int borrow_give_path(uint64_t id, pid_t tid, int fd, bool close_on_exec);
 /* Let the held thread go on, its call having returned `result` (-512: again after signals). */
 void borrow_finish(const struct request *request, int64_t result);
 /* Calls that a held thread makes for us. ANSWER_NONE: not one of them. Any sentry thread. */

@@ -19,7 +19,8 @@
 #define AT_EXECVE_CHECK 0x10000 /* Linux 6.14 */
 #endif
 #define SLOTS 256                    /* execs at once, from the call to the LOAD */
-#define WAITING_MAX 192              /* threads of ours that may wait for a slot; with SLOTS, less than the pool */
+#define DANCES_MAX 64                /* of these, traced: each takes a thread of ours */
+#define DEFERRED_MAX 4096            /* execs that wait for others; beyond, EAGAIN */
 #define STACK_LIMIT_MAX (24u << 20)  /* soft RLIMIT_STACK up to which a quarter of it bounds the arguments */
 
 /* An exec is DANCING while its thread is traced, PENDING from the exec stop to the LOAD, LOADING while that is served. */
@@ -28,9 +29,10 @@ struct slot { enum state state; pid_t tgid, tid; bool armed; uint64_t args[6]; }
 
 static struct slot slots[SLOTS];
 static struct image images[SLOTS]; /* apart, so that a search through the slots stays small */
-static int waiting;
+/* What had to wait, in order of arrival: nobody stands by, whoever ends an exec takes the next one up (exec_deferred). */
+static struct { struct seccomp_notif notification; pid_t tgid; } deferred[DEFERRED_MAX];
+static int deferred_count, dancing;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
 
 static int stub = -1;
 static struct stat stub_status;
@@ -49,9 +51,9 @@ static int find(pid_t tgid, enum state state) { /* with lock held */
 }
 
 static void release(int slot) { /* with lock held */
-    if (slots[slot].state != DANCING) image_done(&images[slot]);
+    if (slots[slot].state == DANCING) dancing--;
+    else image_done(&images[slot]);
     slots[slot] = (struct slot){0};
-    pthread_cond_broadcast(&changed);
 }
 
 static void slot_release(int slot) {
@@ -60,10 +62,8 @@ static void slot_release(int slot) {
     pthread_mutex_unlock(&lock);
 }
 
-/* A process that was killed before its LOAD leaves its slot behind: freed when its number comes again, or for want of slots. */
-static int find_free(pid_t tgid) { /* with lock held */
-    int old = find(tgid, PENDING);
-    if (old >= 0) release(old);
+/* A process that was killed before its LOAD leaves its slot behind: freed for want of others. */
+static int find_free(void) { /* with lock held */
     for (int i = 0; i < SLOTS; i++)
         if (slots[i].state == FREE) return i;
     for (int i = 0; i < SLOTS; i++)
@@ -74,27 +74,57 @@ static int find_free(pid_t tgid) { /* with lock held */
     return -1;
 }
 
-/* A slot in state DANCING. One dance at a time in a thread group, or two execs would wait for each other's threads. */
-static int slot_take(const struct request *request, pid_t tgid) {
-    int slot = -1;
-    pthread_mutex_lock(&lock);
-    while (find(tgid, DANCING) >= 0 || (slot = find_free(tgid)) < 0) {
-        if (waiting >= WAITING_MAX) break;
-        waiting++;
-        pthread_cond_wait(&changed, &lock);
-        waiting--;
-        if (!guest_alive(request->id)) break; /* the other exec has ended this thread */
+/* One dance at a time in a thread group, or two execs would wait for each other's threads. */
+static int take_slot(const struct request *request, pid_t tgid) { /* with lock held */
+    if (dancing >= DANCES_MAX || find(tgid, DANCING) >= 0) return -EAGAIN;
+    int slot = find(tgid, PENDING);
+    if (slot >= 0) {
+        /* Left by another process of this number; or a sibling's exec has just ended this very thread. */
+        if (!guest_alive(request->id)) return -ESRCH;
+        release(slot);
     }
-    if (slot >= 0) slots[slot] = (struct slot){.state = DANCING, .tgid = tgid, .tid = request->tid};
+    slot = find_free();
+    if (slot < 0) return -EAGAIN;
+    slots[slot] = (struct slot){.state = DANCING, .tgid = tgid, .tid = request->tid};
+    dancing++;
+    return slot;
+}
+
+/* A slot in state DANCING, or -EBUSY: the call has been put off, or -EAGAIN. */
+static int slot_take_or_defer(const struct request *request, pid_t tgid) {
+    pthread_mutex_lock(&lock);
+    int slot = take_slot(request, tgid);
+    if (slot == -EAGAIN && deferred_count < DEFERRED_MAX) {
+        struct seccomp_notif *kept = &deferred[deferred_count].notification;
+        *kept = (struct seccomp_notif){.id = request->id, .pid = (uint32_t)request->tid, .data.nr = (int)request->nr};
+        for (int i = 0; i < 6; i++) kept->data.args[i] = request->args[i];
+        deferred[deferred_count++].tgid = tgid;
+        slot = -EBUSY;
+    }
     pthread_mutex_unlock(&lock);
-    return slot >= 0 ? slot : -EAGAIN;
+    return slot;
+}
+
+bool exec_deferred(struct seccomp_notif *notification) {
+    bool found = false;
+    pthread_mutex_lock(&lock);
+    for (int i = 0; i < deferred_count && dancing < DANCES_MAX && !found; i++) {
+        if (find(deferred[i].tgid, DANCING) >= 0) continue;
+        if (find_free() < 0) break;
+        *notification = deferred[i].notification;
+        deferred_count--;
+        memmove(&deferred[i], &deferred[i + 1], (size_t)(deferred_count - i) * sizeof deferred[0]);
+        found = true;
+    }
+    pthread_mutex_unlock(&lock);
+    return found;
 }
 
 static void slot_keep(int slot, const struct image *image) {
     pthread_mutex_lock(&lock);
     images[slot] = *image;
     slots[slot].state = PENDING;
-    pthread_cond_broadcast(&changed);
+    dancing--;
     pthread_mutex_unlock(&lock);
 }
 
@@ -125,15 +155,21 @@ static bool is_misstep(const struct request *request) {
 
 /* ---- limits of the guest that stand in the way for a moment ------------------------------------------------------------ */
 
-/* A descriptor for the guest where its table is full: the soft limit is raised for as long as it takes. */
-static int inject(const struct request *request, int fd) {
-    struct rlimit64 old, raised;
+/* The guest's table may be full: its soft limit of descriptors is raised for as long as it takes to give it one, while
+ * its thread waits or is held. True where limit_files must follow. */
+static bool extend_files(pid_t pid, struct rlimit64 *old) {
+    if (syscall(SYS_prlimit64, pid, RLIMIT_NOFILE, NULL, old) < 0 || old->rlim_cur >= old->rlim_max) return false;
+    struct rlimit64 raised = {old->rlim_max, old->rlim_max};
+    return syscall(SYS_prlimit64, pid, RLIMIT_NOFILE, &raised, NULL) == 0;
+}
+
+static void limit_files(pid_t pid, const struct rlimit64 *old) { syscall(SYS_prlimit64, pid, RLIMIT_NOFILE, old, NULL); }
+
+static int inject_beyond(const struct request *request, int fd) {
+    struct rlimit64 files;
+    bool extended = extend_files(request->tid, &files);
     int number = guest_inject(request->id, fd, true);
-    if (number != -EMFILE || syscall(SYS_prlimit64, request->tid, RLIMIT_NOFILE, NULL, &old) < 0) return number;
-    raised = (struct rlimit64){old.rlim_max, old.rlim_max};
-    if (old.rlim_cur >= old.rlim_max || syscall(SYS_prlimit64, request->tid, RLIMIT_NOFILE, &raised, NULL) < 0) return number;
-    number = guest_inject(request->id, fd, true);
-    syscall(SYS_prlimit64, request->tid, RLIMIT_NOFILE, &old, NULL);
+    if (extended) limit_files(request->tid, &files);
     return number;
 }
 
@@ -204,11 +240,17 @@ static enum trace_end call_stub(struct trace *trace, const struct request *reque
 }
 
 /* True where the image has been handed on to the slot; the caller's thread has been answered in any case. */
-static bool dance(struct trace *trace, const struct request *request, int slot, int injected, const struct image *image,
+static bool dance(struct trace *trace, const struct request *request, int slot, uint64_t limit, struct image *image,
                   struct context *context) {
     int64_t result = 0;
     struct rlimit64 stack;
     if (trace_stop(trace) != TRACE_RETURNED) return false;
+    int injected = (int)trace->saved.rax; /* the stub's descriptor, or why there is none */
+    if (injected < 0) {
+        trace_return(trace, injected);
+        return false;
+    }
+    image->table_full = (uint64_t)injected >= limit;
     bool lowered = lower_stack(trace->tgid, image, &stack);
     enum trace_end end = call_stub(trace, request, slot, injected, &result);
     if (lowered && end != TRACE_GONE) syscall(SYS_prlimit64, trace->tgid, RLIMIT_STACK, &stack, NULL);
@@ -222,10 +264,22 @@ static bool dance(struct trace *trace, const struct request *request, int slot, 
     return true;
 }
 
+/* The answer is the stub's descriptor: given and answered in one, which spares the guest's thread a wake-up. Returns the
+ * first number that would be beyond the guest's own limit. */
+static uint64_t give_stub(struct request *request, const struct image *image) {
+    struct rlimit64 files = {0, 0};
+    struct answer answer = answer_fd(fcntl(stub, F_DUPFD_CLOEXEC, 0), O_CLOEXEC);
+    if (answer.fd < 0) answer = answer_error(ENFILE);
+    answer.mount = image->mount;
+    bool extended = extend_files(request->tid, &files);
+    answer_send(request, &answer);
+    if (extended) limit_files(request->tid, &files);
+    return files.rlim_cur;
+}
+
 static struct answer redirect(struct request *request, int slot, pid_t tgid, struct image *image, struct context *context) {
     struct trace trace;
-    int injected = inject(request, stub);
-    int error = injected < 0 ? injected : trace_attach(&trace, request->tid, tgid);
+    int error = trace_attach(&trace, request->tid, tgid);
     if (error < 0) {
         slot_release(slot);
         return answer_error(-error);
@@ -236,10 +290,8 @@ static struct answer redirect(struct request *request, int slot, pid_t tgid, str
         slot_release(slot);
         return answer_error(ESRCH);
     }
-    struct answer answer = answer_value(0);
-    answer.mount = image->mount;
-    answer_send(request, &answer);
-    if (dance(&trace, request, slot, injected, image, context)) image->program = image->interpreter = -1;
+    uint64_t limit = give_stub(request, image);
+    if (dance(&trace, request, slot, limit, image, context)) image->program = image->interpreter = -1;
     else slot_release(slot);
     return (struct answer){.kind = ANSWER_SENT};
 }
@@ -260,8 +312,10 @@ static struct answer serve(struct request *request, struct image *image) {
         return answer_error(ESRCH);
     }
     loop_leave(); /* or nobody would receive the second call */
-    int slot = slot_take(request, tgid);
-    struct answer answer = slot < 0 ? answer_error(-slot) : redirect(request, slot, tgid, image, context);
+    int slot = slot_take_or_defer(request, tgid);
+    struct answer answer = {.kind = ANSWER_SENT}; /* or will be */
+    if (slot >= 0) answer = redirect(request, slot, tgid, image, context);
+    else if (slot != -EBUSY) answer = answer_error(-slot);
     context_put(context);
     return answer;
 }
@@ -279,12 +333,17 @@ struct answer exec_serve(struct request *request) {
 int exec_prepare(struct request *request, const char *path, const char *cwd) {
     struct image image;
     int error = image_resolve_path(request, path, cwd, &image);
-    if (error == 0 && (error = slot_take(request, request->tid)) >= 0) {
-        slot_keep(error, &image);
-        return 0;
+    image.table_full = true; /* perhaps: the stub's descriptor stands far above the command's */
+    if (error < 0) {
+        image_done(&image);
+        return error;
     }
-    image_done(&image);
-    return error;
+    pthread_mutex_lock(&lock);
+    int slot = take_slot(request, request->tid);
+    pthread_mutex_unlock(&lock);
+    if (slot >= 0) slot_keep(slot, &image);
+    else image_done(&image);
+    return slot < 0 ? slot : 0;
 }
 
 void exec_program_of(pid_t pid, char exe[SBX_PATH_MAX]) {
@@ -303,45 +362,44 @@ static int start_load(pid_t tgid) {
     return slot;
 }
 
-static void end_load(int slot, bool again) {
+static void load_again(int slot) {
     pthread_mutex_lock(&lock);
-    if (again) slots[slot].state = PENDING;
-    else release(slot);
+    slots[slot].state = PENDING;
     pthread_mutex_unlock(&lock);
 }
 
-/* A table with room for one descriptor more: then the interpreter's is asked for when the program's has been closed. */
-static int give(const struct request *request, struct image *image) {
+/* PRIVATE_LOAD's descriptors. The answer brings one by itself: the place that the stub's own had is free again. */
+static struct answer load_by_answer(const struct request *request, struct image *image) {
     struct private_load *load = &image->load;
-    load->interpreter = -1;
-    if (image->program >= 0) {
-        load->program = inject(request, image->program);
-        if (load->program < 0) return load->program;
-        guest_close(&image->program);
-    }
-    if (image->interpreter < 0) return 0;
-    load->interpreter = inject(request, image->interpreter);
-    if (load->interpreter == -EMFILE) {
-        load->interpreter = PRIVATE_ASK_AGAIN;
-        return 0;
-    }
-    return load->interpreter < 0 ? load->interpreter : 0;
+    if (image->program < 0) return answer_fd(take(&image->interpreter), O_CLOEXEC); /* asked again */
+    if (image->interpreter >= 0) load->interpreter = guest_inject(request->id, image->interpreter, true);
+    if (load->interpreter == -EMFILE) load->interpreter = PRIVATE_ASK_AGAIN;
+    else if (load->interpreter < -1) return answer_error(-load->interpreter);
+    else guest_close(&image->interpreter);
+    return answer_fd(take(&image->program), O_CLOEXEC);
+}
+
+/* The stub's own place was beyond the limit: every descriptor that is given is, too. */
+static struct answer load_beyond(const struct request *request, struct image *image) {
+    if (image->interpreter >= 0) image->load.interpreter = inject_beyond(request, image->interpreter);
+    int number = inject_beyond(request, image->program);
+    guest_close(&image->interpreter);
+    return image->load.interpreter < -1 ? answer_error(-image->load.interpreter) : answer_result(number);
 }
 
 struct answer exec_private_load(struct request *request) {
     int slot = start_load(request->tid);
     if (slot < 0) return answer_denied(ENOSYS);
     struct image *image = &images[slot];
-    int error = give(request, image);
-    struct answer answer = answer_result(error);
-    if (error == 0) {
-        struct private_load *copy = (struct private_load *)request->buffer;
-        memcpy(copy, &image->load, sizeof *copy);
-        size_t head = offsetof(struct private_load, execfn) + strlen(copy->execfn) + 1;
-        answer.out[0] = (struct answer_out){request->args[1], copy, head};
-        answer.out[1] = (struct answer_out){request->args[1] + offsetof(struct private_load, prefix), copy->prefix,
-                                            copy->prefix_length};
-    }
-    end_load(slot, error == 0 && image->load.interpreter == PRIVATE_ASK_AGAIN);
-    return answer;
+    struct private_load *load = &image->load;
+    load->interpreter = -1;
+    struct answer answer = image->table_full ? load_beyond(request, image) : load_by_answer(request, image);
+    uint64_t to = request->args[1];
+    answer.out[0] = (struct answer_out){to, load, offsetof(struct private_load, execfn) + strlen(load->execfn) + 1};
+    answer.out[1] = (struct answer_out){to + offsetof(struct private_load, prefix), load->prefix, load->prefix_length};
+    bool again = load->interpreter == PRIVATE_ASK_AGAIN;
+    if (again) load_again(slot); /* before the stub can ask */
+    answer_send(request, &answer);
+    if (!again) slot_release(slot);
+    return (struct answer){.kind = ANSWER_SENT};
 }

@@ -51,7 +51,8 @@ struct answer fs_chown(struct request *request) {
     uid_t user = (uid_t)request->value[0];
     gid_t group = (gid_t)request->value[1];
     int did = held.path_only ? fchownat(held.fd, "", user, group, AT_EMPTY_PATH) : fchown(held.fd, user, group);
-    return place_answer(held.mount, did < 0 ? -errno : 0);
+    /* In a user namespace ids of others are not even numbers. */
+    return place_answer(held.mount, did == 0 ? 0 : errno == EINVAL ? -EPERM : -errno);
 }
 
 /* The two times of a call in the form that it takes them in. *count 0: now. */

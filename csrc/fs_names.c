@@ -32,8 +32,8 @@ struct answer fs_mkdir(struct request *request) {
 struct answer fs_mknod(struct request *request) {
     mode_t type = request->mode & S_IFMT;
     if (type == S_IFDIR) return answer_error(EPERM);
-    bool device = S_ISCHR(type) || S_ISBLK(type);
-    if (!device && type != 0 && !S_ISREG(type) && !S_ISFIFO(type) && !S_ISSOCK(type)) return answer_error(EINVAL);
+    bool device = (S_ISCHR(type) && request->value[0]) || S_ISBLK(type); /* 0:0 is a whiteout: it opens nothing */
+    if (!device && type != 0 && !S_ISCHR(type) && !S_ISREG(type) && !S_ISFIFO(type) && !S_ISSOCK(type)) return answer_error(EINVAL);
     PLACE(place);
     int error = place_make(request, 0, false, &place);
     if (error < 0) return place.dir < 0 ? answer_error(-error) : place_answer(place.mount, error);
@@ -62,6 +62,7 @@ struct source {
     struct place place;
     int fd;          /* O_PATH, where it has no path in the view (O_TMPFILE, behind /proc/self/fd or by itself) */
     int mount;       /* -1: none holds it */
+    bool directory;
 };
 
 /* By a descriptor of ours: only what a mount holds can be linked, and only in that mount. */
@@ -75,8 +76,12 @@ static int source_held(struct source *source) {
 static int source_find(struct request *request, struct source *source) {
     walk_none(&source->place);
     if ((request->flags & AT_EMPTY_PATH) && request->path[0][0] == 0 && !request->path_null[0]) {
-        source->fd = guest_borrow_fd(request->tid, request->dirfd[0]);
-        return source->fd < 0 ? source->fd : source_held(source);
+        struct held held;
+        int error = held_borrow(request, request->dirfd[0], &held);
+        source->fd = held.fd;
+        source->mount = held.mount;
+        source->directory = S_ISDIR(held.status.st_mode);
+        return error;
     }
     enum walk_last last = request->flags & AT_SYMLINK_FOLLOW ? WALK_FOLLOW : WALK_NOFOLLOW;
     int error = place_walk(request, 0, last, WALK_EXISTING, &source->place);
@@ -84,6 +89,7 @@ static int source_find(struct request *request, struct source *source) {
     source->mount = source->place.mount;
     struct stat status;
     if ((error = place_stat(request, &source->place, last, &status)) < 0) return error;
+    source->directory = S_ISDIR(status.st_mode);
     if (!source->place.special || last == WALK_NOFOLLOW) return 0;
     source->fd = procfs_open(request, &source->place, O_PATH);
     return source->fd < 0 ? source->fd : source_held(source);
@@ -93,11 +99,12 @@ static struct answer link_to(struct request *request, struct source *source) {
     PLACE(to);
     int error = place_make(request, 1, false, &to);
     if (error < 0) return to.dir < 0 ? answer_error(-error) : place_answer(to.mount, error);
-    if (source->mount != to.mount || (source->fd < 0 && (place_is_point(&source->place) || source->place.special))) {
+    bool apart = source->mount != to.mount || (source->fd < 0 && source->place.special);
+    if (apart || source->directory) {
         struct stat status;
         if (fstatat(to.dir, place_slashed(&to), &status, AT_SYMLINK_NOFOLLOW) == 0) return place_answer(to.mount, -EEXIST);
         error = place_parent_stands(&to);
-        return place_answer(to.mount, error < 0 ? error : to.directory ? -ENOENT : -EXDEV);
+        return place_answer(to.mount, error < 0 ? error : to.directory ? -ENOENT : apart ? -EXDEV : -EPERM);
     }
     if (source->fd >= 0) {
         char link[32];
@@ -136,11 +143,11 @@ struct answer fs_unlink(struct request *request) {
     enum place_last last;
     int error = place_parent(request, 0, &place, &last);
     if (error < 0) return answer_error(-error);
-    int holder = place_holder(&place);
     if (last != PLACE_NAME) {
         static const int of_directory[] = {[PLACE_DOT] = EINVAL, [PLACE_DOTDOT] = ENOTEMPTY, [PLACE_ROOT] = EBUSY};
         return answer_error(directory ? of_directory[last] : EISDIR);
     }
+    int holder = place_holder(&place);
     if (place.special) return place_answer(holder, -EPERM);
     if (place_is_point(&place)) return unlink_point(&place, holder, directory);
     if (place_read_only(&place)) {
@@ -164,8 +171,8 @@ static bool pinned(const struct place *place) {
 
 /* Why the kernel is not asked, in Linux's order; 0: it is. */
 static int rename_refusal(const struct place *from, enum place_last last_from, const struct place *to, enum place_last last_to, unsigned flags) {
-    int holder = place_holder(from);
-    if (holder != place_holder(to)) return -EXDEV;
+    int holder = last_from == PLACE_NAME ? place_holder(from) : from->mount;
+    if (holder != (last_to == PLACE_NAME ? place_holder(to) : to->mount)) return -EXDEV;
     if (last_from != PLACE_NAME) return -EBUSY;
     if (last_to != PLACE_NAME) return flags & NOREPLACE ? -EEXIST : -EBUSY;
     if (from->special || to->special) return -EPERM;
@@ -185,7 +192,7 @@ struct answer fs_rename(struct request *request) {
     int error = place_parent(request, 0, &from, &last_from);
     if (error == 0) error = place_parent(request, 1, &to, &last_to);
     if (error < 0) return answer_error(-error);
-    int holder = place_holder(&from), refusal = rename_refusal(&from, last_from, &to, last_to, flags);
+    int holder = last_from == PLACE_NAME ? place_holder(&from) : from.mount, refusal = rename_refusal(&from, last_from, &to, last_to, flags);
     if (refusal < 0) {
         if ((error = place_parent_stands(&from)) == 0) error = place_parent_stands(&to);
         struct answer answer = place_answer(holder, error < 0 ? error : refusal);

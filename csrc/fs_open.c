@@ -71,9 +71,10 @@ static bool devices_allowed(int mount) {
 
 static int open_place(struct request *request, struct place *place, enum walk_last last, int flags) {
     mode_t mode = flags & (O_CREAT | TMPFILE_BIT) ? new_mode(request, place->mount) : 0;
-    if (flags & (O_PATH | TMPFILE_BIT)) return walk_open(place, flags, mode);
+    if (flags & O_PATH || (flags & TMPFILE_BIT && !place_read_only(place))) return walk_open(place, flags, mode);
     struct stat status;
     int error = place_stat(request, place, last, &status);
+    if (flags & TMPFILE_BIT) return error < 0 ? error : S_ISDIR(status.st_mode) ? -EROFS : -ENOTDIR;
     if (error < 0 && error != -ENOENT) return error == -ELOOP && (flags & O_CREAT) && (flags & O_EXCL) ? -EEXIST : error;
     if (error == 0) {
         if ((flags & O_CREAT) && (flags & O_EXCL)) return -EEXIST;

@@ -49,18 +49,27 @@ static enum place_last last_of(const char *path, size_t *length, bool *slash) {
     return PLACE_NAME;
 }
 
+/* Where the last component is "." or "..", or there is none: the directory before it, which must be one. */
+static int walk_to_parent(struct request *request, int which, enum place_last last, size_t length, struct place *place) {
+    char *path = request->path[which], kept[SBX_PATH_MAX];
+    strcpy(kept, path);
+    size_t parent = last == PLACE_ROOT ? 1 : length - (last == PLACE_DOT ? 1 : 2);
+    strcpy(path + parent, parent ? "" : ".");
+    int error = place_walk(request, which, WALK_FOLLOW, WALK_EXISTING, place);
+    strcpy(path, kept);
+    if (error < 0) return error;
+    struct stat status;
+    place->directory = true;
+    return place_stat(request, place, WALK_FOLLOW, &status);
+}
+
 int place_parent(struct request *request, int which, struct place *place, enum place_last *last) {
     char *path = request->path[which];
     size_t length;
     bool slash;
     *last = last_of(path, &length, &slash);
-    if (*last != PLACE_NAME || path[0] == 0) {
-        struct stat status;
-        int error = place_walk(request, which, WALK_FOLLOW, WALK_EXISTING, place);
-        if (error < 0) return error;
-        place->directory = true;
-        return place_stat(request, place, WALK_FOLLOW, &status);
-    }
+    if (path[0] == 0) return -ENOENT;
+    if (*last != PLACE_NAME) return walk_to_parent(request, which, *last, length, place);
     char kept = path[length];
     path[length] = 0;
     int error = place_walk(request, which, WALK_NOFOLLOW, WALK_MAY_CREATE, place);

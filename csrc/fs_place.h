@@ -11,7 +11,7 @@ int place_walk(struct request *request, int which, enum walk_last last, enum wal
 /* What stands last in a path, for calls that make or remove a name. */
 enum place_last { PLACE_NAME, PLACE_DOT, PLACE_DOTDOT, PLACE_ROOT };
 /* As Linux resolves the parent of a name that is to be made or removed: the last component is not followed, not even
- * where a slash stands after it. Where it is no name, what it leads to must be a directory. 0 or -errno. */
+ * where a slash stands after it. Where it is no name, the place is the directory before it. 0 or -errno. */
 int place_parent(struct request *request, int which, struct place *place, enum place_last *last);
 /* Is the parent of the place a directory that may be searched? For answers that the kernel is not asked for: a text alone
  * does not tell (walk.c). 0 or -errno. */

@@ -32,19 +32,24 @@ void image_done(struct image *image) {
     guest_close(&image->interpreter);
 }
 
-/* May the file be executed, as far as the kernel can be asked? AT_EXECVE_CHECK also knows of writers (ETXTBSY), but where
- * Landlock stands the sentry has no right to execute: then the permission bits alone are asked. */
-static int check_executable(int fd) {
+enum writers { WRITERS_NONE, WRITERS_POSSIBLE };
+
+/* May the file be executed, as far as the kernel can be asked? AT_EXECVE_CHECK also knows of writers (ETXTBSY), which is
+ * worth its time where the guest may write; but where Landlock stands the sentry has no right to execute: then, too, the
+ * permission bits alone are asked. */
+static int check_executable(int fd, enum writers writers) {
     char *const empty[] = {NULL};
-    if (syscall(SYS_execveat, fd, "", empty, empty, AT_EMPTY_PATH | AT_EXECVE_CHECK) == 0) return 0;
-    if (errno == ETXTBSY) return -ETXTBSY;
+    if (writers == WRITERS_POSSIBLE) {
+        if (syscall(SYS_execveat, fd, "", empty, empty, AT_EMPTY_PATH | AT_EXECVE_CHECK) == 0) return 0;
+        if (errno == ETXTBSY) return -ETXTBSY;
+    }
     return faccessat(fd, "", X_OK, AT_EMPTY_PATH | AT_EACCESS) < 0 ? -errno : 0;
 }
 
-static int check_opened(int fd) {
+static int check_opened(int fd, enum writers writers) {
     struct stat status;
     if (fstat(fd, &status) < 0) return -errno;
-    return S_ISREG(status.st_mode) ? check_executable(fd) : -EACCES;
+    return S_ISREG(status.st_mode) ? check_executable(fd, writers) : -EACCES;
 }
 
 /* A link of /proc whose object has no path in the view: a memfd, a deleted file. Other files there cannot be executed. */
@@ -77,7 +82,8 @@ static int open_place(struct search *search, const struct place *place) {
     if (fd < 0) return fd;
     image->denied = !place->special && !mounts_flag(place->mount, SBX_MOUNT_EXEC);
     if (image->denied) return -EACCES;
-    int error = check_opened(fd);
+    bool writable = place->special || mounts_flag(place->mount, SBX_MOUNT_WRITABLE);
+    int error = check_opened(fd, writable ? WRITERS_POSSIBLE : WRITERS_NONE);
     if (error < 0) return error;
     strcpy(image->exe, place->guest);
     return take(&fd);
@@ -120,7 +126,7 @@ static int open_foreign(struct search *search, int guest_fd) {
     bool is_memfd;
     cleanup_close int fd = reach_foreign(search->request->tid, guest_fd, &is_memfd);
     if (fd < 0) return fd;
-    int error = check_opened(fd);
+    int error = check_opened(fd, WRITERS_POSSIBLE);
     if (error < 0) return error;
     if (pread(fd, &byte, 1, 0) < 0) return -EACCES; /* the caller gave it for writing, or as a name */
     snprintf(link, sizeof link, "self/fd/%d", fd);
@@ -231,7 +237,7 @@ static void name_file(struct search *search) {
 
 static void start(struct image *image) {
     image->program = image->interpreter = image->mount = -1;
-    image->denied = false;
+    image->denied = image->table_full = false;
     image->exe[0] = '\0';
     memset(&image->load, 0, offsetof(struct private_load, execfn));
 }

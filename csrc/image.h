@@ -9,6 +9,7 @@ struct image {
     int program, interpreter;    /* open for reading; interpreter -1 where there is none */
     int mount;                   /* of the file that was looked at last, or -1 */
     bool denied;                 /* an error is the policy's (noexec) */
+    bool table_full;             /* exec.c's: no descriptor fits under the guest's limit */
     char exe[SBX_PATH_MAX];      /* guest path of the program, /proc/PID/exe */
     struct private_load load;    /* all but its descriptors */
 };

@@ -51,6 +51,9 @@ static int place_descriptors(const struct private_command *next, const struct sb
 
 static void become(const struct private_command *next) {
     struct stat status;
+    sigset_t none;
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL); /* the sentry blocks SIGCHLD for itself */
     if (fstat(next->memfd, &status) < 0) _exit(127);
     char *memory = mmap(NULL, (size_t)status.st_size, PROT_READ | PROT_WRITE, MAP_PRIVATE, next->memfd, 0);
     if (memory == MAP_FAILED) _exit(127);
@@ -239,6 +242,10 @@ static int find_cwd(struct request *request, const char *cwd, struct context *co
     int error = walk_absolute(request, cwd, WALK_FOLLOW, WALK_EXISTING, &place);
     if (error < 0) return error;
     context->cwd = place.special ? -1 : walk_open(&place, O_PATH | O_DIRECTORY, 0);
+    if (context->cwd == -ELOOP && !request->careful) { /* a link: once more, with care */
+        request->careful = true;
+        return find_cwd(request, cwd, context);
+    }
     if (context->cwd < 0 && !place.special) return context->cwd;
     context->cwd_mount = place.mount;
     strcpy(context->cwd_path, place.guest);

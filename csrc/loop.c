@@ -12,6 +12,7 @@
 #include <unistd.h>
 #include "answer.h"
 #include "borrow.h"
+#include "burst.h"
 #include "context.h"
 #include "exec.h"
 #include "fs.h"
@@ -103,11 +104,12 @@ static void *receive(void *argument) {
         struct seccomp_notif notification;
         memset(&notification, 0, sizeof notification);
         worker->left = false;
-        int got = ioctl(guest_listener(), SECCOMP_IOCTL_NOTIF_RECV, &notification);
+        int got = exec_deferred(&notification) ? 0 : ioctl(guest_listener(), SECCOMP_IOCTL_NOTIF_RECV, &notification);
         int why = errno;
         pthread_mutex_lock(&lock);
         receiving--;
         pthread_mutex_unlock(&lock);
+        if (got == 0) burst_received((pid_t)notification.pid, answer_now());
         if (got == 0) serve(worker, &notification);
         else if (why != EINTR && why != ENOENT) break; /* ENOENT: the caller died before we looked */
         pthread_mutex_lock(&lock);
@@ -162,6 +164,11 @@ int loop_start(void) {
 
 int loop_watch_event(void) { return blocked_event; }
 
+void loop_wake_main(void) {
+    uint64_t one = 1;
+    if (write(blocked_event, &one, sizeof one) < 0) return; /* full: it is readable already */
+}
+
 void loop_block_enter(struct request *request) {
     (void)request; /* it is the worker's own */
     loop_leave();
@@ -170,8 +177,7 @@ void loop_block_enter(struct request *request) {
     self->next_blocked = blocked;
     blocked = self;
     pthread_mutex_unlock(&lock);
-    uint64_t one = 1;
-    if (write(blocked_event, &one, sizeof one) < 0) return; /* full: it is readable already */
+    loop_wake_main();
 }
 
 bool loop_block_leave(void) {

@@ -14,5 +14,6 @@ void loop_block_enter(struct request *request);
 bool loop_block_leave(void);
 /* For the main thread: look after blocked calls; returns how many stand. Called every few milliseconds while any do. */
 int loop_watch(void);
+void loop_wake_main(void);   /* look at once, and every few milliseconds from now on */
 int loop_watch_event(void); /* eventfd that becomes readable when the first call blocks */
 #endif

@@ -8,6 +8,7 @@
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+#include "burst.h"
 #include "misc.h"
 #include "process.h"
 
@@ -175,7 +176,9 @@ struct answer misc_sched(struct request *request) {
     uint32_t number;
     memset(request->buffer, 0, 64);
     switch (request->nr) {
-    case SYS_sched_setaffinity: case SYS_sched_getaffinity: return affinity(request, target);
+    case SYS_sched_setaffinity: case SYS_sched_getaffinity:
+        burst_end(target);
+        return affinity(request, target);
     case SYS_sched_getscheduler: return answer_value(SCHED_OTHER);
     case SYS_sched_getparam: return answer_with(request, request->args[1], sizeof(int));
     case SYS_sched_rr_get_interval:

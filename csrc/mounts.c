@@ -30,6 +30,7 @@ static int proc = -1;
 static int skeleton = -1; /* directory that becomes mount 0 where the plan has no other root */
 static int base = -1;     /* directory that holds skeleton, scratch and files */
 static int scratch_in_place = -1;
+static int *early = NULL; /* clones of the host mounts, made before our own root lies over /tmp; NULL without one */
 static char failed[SBX_PATH_MAX + 64];
 
 const struct sbx_plan *mounts_plan(void) { return plan; }
@@ -141,7 +142,7 @@ static int open_source(uint32_t i, const int *files, int scratch) {
     case SBX_MOUNT_SKELETON:
         return fcntl(skeleton, F_DUPFD_CLOEXEC, 0);
     case SBX_MOUNT_HOST:
-        return open(plan_text(plan, mount->source), O_PATH | O_CLOEXEC);
+        return early ? early[i] : open(plan_text(plan, mount->source), O_PATH | O_CLOEXEC);
     case SBX_MOUNT_SCRATCH: {
         mode_t mode = mount->flags & SBX_MOUNT_STICKY ? 01777 : 0700;
         if (mkdirat(scratch, name, 0700) < 0) return -1;
@@ -213,8 +214,8 @@ static int open_one(uint32_t i, const int *files, int scratch, bool clone, const
         return fail("mount point", guest, why);
     }
     /* Skeleton and scratch take their clones last: mount points are still made in them. */
-    bool late = mount->kind == SBX_MOUNT_SCRATCH || mount->kind == SBX_MOUNT_SKELETON;
-    error = clone && !late && mounted[i].fd >= 0 ? clone_tree(&mounted[i].fd, mount->flags) : 0;
+    bool late = mount->kind == SBX_MOUNT_SCRATCH || mount->kind == SBX_MOUNT_SKELETON, done = early && mount->kind == SBX_MOUNT_HOST;
+    error = clone && !late && !done && mounted[i].fd >= 0 ? clone_tree(&mounted[i].fd, mount->flags) : 0;
     if (error < 0) {
         errno = -error;
         return fail("clone of mount", guest, why);
@@ -277,8 +278,27 @@ static int enter_root(int root, const char **why) {
     return chdir("/") < 0 ? fail("chdir", "/", why) : 0;
 }
 
+/* Host mounts may lie below /tmp, where our root is attached for the time being, or hold it. */
+static int clone_early(const char **why) {
+    early = calloc(plan->mount_count, sizeof *early);
+    if (early == NULL) return -ENOMEM;
+    for (uint32_t i = 0; i < plan->mount_count; i++) {
+        const struct sbx_mount *mount = plan_mount(plan, i);
+        if (mount->kind != SBX_MOUNT_HOST) continue;
+        early[i] = open(plan_text(plan, mount->source), O_PATH | O_CLOEXEC);
+        if (early[i] < 0) return fail("mount", plan_text(plan, mount->guest), why);
+        int error = clone_tree(&early[i], mount->flags);
+        if (error == 0) continue;
+        errno = -error;
+        return fail("clone of mount", plan_text(plan, mount->guest), why);
+    }
+    return 0;
+}
+
 static int setup_own_root(const int *files, const char **why) {
     if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0) return fail("make private", "/", why);
+    int early_error = clone_early(why);
+    if (early_error < 0) return early_error;
     int root = make_tmpfs(0, 0, "0755");
     if (root < 0) {
         errno = -root;
@@ -290,10 +310,12 @@ static int setup_own_root(const int *files, const char **why) {
         return fail("tmpfs for", "scratch", why);
     }
     int proc_mount = make_proc();
-    /* open_tree clones only what is attached in our namespace: attach root and scratch where /proc will be. */
+    /* open_tree clones only what is attached in our namespace: attach root and scratch. */
     if (mkdirat(root, "proc", 0555) < 0 || mkdirat(root, "base", 0755) < 0 || mkdirat(root, "scratch", 0755) < 0 || mkdirat(root, "skeleton", 0755) < 0)
         return fail("mkdir in", "the root", why);
-    if (syscall(SYS_move_mount, root, "", AT_FDCWD, "/tmp", MOVE_MOUNT_F_EMPTY_PATH) < 0) return fail("attach", "/tmp", why);
+    const char *at = plan_text(plan, plan->scratch_host); /* empty and the Supervisor's own: no source lies below it */
+    if (at[0] == 0) at = "/tmp";
+    if (syscall(SYS_move_mount, root, "", AT_FDCWD, at, MOVE_MOUNT_F_EMPTY_PATH) < 0) return fail("attach", at, why);
     if (syscall(SYS_move_mount, scratch, "", root, "scratch", MOVE_MOUNT_F_EMPTY_PATH) < 0) return fail("attach", "scratch", why);
     base = openat(root, "base", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     skeleton = openat(root, "skeleton", O_RDONLY | O_DIRECTORY | O_CLOEXEC);

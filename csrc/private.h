@@ -9,11 +9,11 @@ enum private_question {
     PRIVATE_NEXT,  /* launcher: args[1] = struct private_command *. Held until a command arrives. Value: command memfd */
     PRIVATE_START, /* the launcher's child: args[1] = command id. Its next execveat is the sentry's own */
     PRIVATE_TAKE,  /* a thread held by borrow.c: value: a descriptor given to it */
-    PRIVATE_LOAD   /* stub: args[1] = struct private_load *. Descriptors injected; valid once after a checked exec */
+    PRIVATE_LOAD   /* stub: args[1] = struct private_load *. Value: descriptor of the ELF file. Once after a checked exec */
 };
 
 #define PRIVATE_STUB_FD 1000    /* the launcher's descriptor of the stub, close-on-exec */
-#define PRIVATE_ASK_AGAIN -2
+#define PRIVATE_ASK_AGAIN -2    /* close the program's descriptor, then LOAD once more: its value is the interpreter's */
 #define PRIVATE_PREFIX_MAX 8704 /* `#!` lines of 4 nested scripts (256 each) and paths */
 
 struct private_command {
@@ -24,8 +24,7 @@ struct private_command {
 };
 
 struct private_load {
-    int32_t program;                 /* descriptor of the ELF file, to be closed */
-    int32_t interpreter;             /* of PT_INTERP's file, -1, or PRIVATE_ASK_AGAIN: close the program, LOAD once more */
+    int32_t interpreter;             /* descriptor of PT_INTERP's file, -1, or PRIVATE_ASK_AGAIN */
     uint32_t script;                 /* 1: argv[0] is replaced by the prefix strings */
     uint32_t prefix_count;           /* strings in prefix */
     uint32_t prefix_length;          /* their bytes with the NULs */

@@ -108,7 +108,8 @@ static int look_descriptor(pid_t pid, long fd, enum procfs_kind *kind, char targ
     if (length < 0) return -errno;
     target[length] = 0;
     /* A file that the caller handed in: its host path is not the guest's to know. A terminal's name is needed. */
-    if (target[0] == '/' && strncmp(target, "/memfd:", 7) != 0 && strncmp(target, "/dev/", 5) != 0) strcpy(target, "host:[file]");
+    bool device = strncmp(target, "/dev/", 5) == 0 && fstatat(guest_proc(), link, &status, 0) == 0 && S_ISCHR(status.st_mode);
+    if (target[0] == '/' && strncmp(target, "/memfd:", 7) != 0 && !device) strcpy(target, "host:[file]");
     return 0;
 }
 
@@ -217,6 +218,56 @@ int procfs_stat(const struct request *request, const struct place *place, struct
     return 0;
 }
 
+/* What /proc tells of a descriptor, at once: how it was opened, and of which file it is. */
+struct told { unsigned flags; long mount; unsigned long long inode; };
+
+static int tell(const char *info, struct told *told) {
+    char text[256];
+    cleanup_close int fd = openat(guest_proc(), info, O_RDONLY | O_CLOEXEC);
+    ssize_t got = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
+    if (got <= 0) return -ENOENT;
+    text[got] = 0;
+    return sscanf(text, "pos: %*d flags: %o mnt_id: %ld ino: %llu", &told->flags, &told->mount, &told->inode) == 3 ? 0 : -ENOENT;
+}
+
+/* Open anew what a descriptor of ours holds: the guest cannot put something else in its place. */
+static int reopen(int held, int flags) {
+    char link[32];
+    snprintf(link, sizeof link, "self/fd/%d", held);
+    int opened = openat(guest_proc(), link, (flags & ~(O_CREAT | O_EXCL | O_NOFOLLOW)) | O_CLOEXEC | O_NOCTTY);
+    return opened < 0 ? -errno : opened;
+}
+
+/* A pipe, memfd, deleted or foreign file behind PID/fd/N or PID/task/TID/fd/N: opened anew, never with more than the
+ * descriptor has. The guest may replace it at any time, so what is opened must be the file that the flags were told of. */
+static int open_magic(const char *name, int flags) {
+    const char *number = strrchr(name, '/');
+    if (number == NULL || number - name < 3 || memcmp(number - 3, "/fd", 3) != 0) return -ENOENT;
+    char info[SBX_PATH_MAX + 8], own[32];
+    snprintf(info, sizeof info, "%.*sinfo%s", (int)(number - name), name, number);
+    cleanup_close int held = openat(guest_proc(), name, O_PATH | O_CLOEXEC);
+    if (held < 0) return -errno;
+    struct told has, ours;
+    struct stat status;
+    snprintf(own, sizeof own, "self/fdinfo/%d", held);
+    if (tell(info, &has) < 0 || tell(own, &ours) < 0 || fstat(held, &status) < 0) return -ENOENT;
+    if (has.inode != ours.inode || has.mount != ours.mount) return -ENOENT;
+    unsigned want = (unsigned)flags & O_ACCMODE, may = has.flags & O_ACCMODE;
+    char text[8] = ""; /* both ends of a pipe without a name, as on Linux; not those of a FIFO of the host */
+    snprintf(own, sizeof own, "self/fd/%d", held);
+    bool pipe = S_ISFIFO(status.st_mode) && readlinkat(guest_proc(), own, text, 5) == 5 && memcmp(text, "pipe:", 5) == 0;
+    if (!pipe && (has.flags & O_PATH)) return -EACCES;
+    if (!pipe && may != O_RDWR && want != may) return -EACCES;
+    if (!pipe && (flags & O_TRUNC) && may == O_RDONLY) return -EACCES;
+    return reopen(held, flags);
+}
+
+/* A terminal's number as /proc/PID/stat has it; 0 for what is no character device. */
+static int device_of(const struct stat *status) {
+    unsigned low = minor(status->st_rdev), high = major(status->st_rdev);
+    return S_ISCHR(status->st_mode) ? (int)((low & 0xff) | (high << 8) | ((low & ~0xffu) << 12)) : 0;
+}
+
 /* The controlling terminal, through a descriptor of it that the process holds. */
 static int open_terminal(pid_t tid, int flags) {
     char path[64], text[512];
@@ -232,34 +283,12 @@ static int open_terminal(pid_t tid, int flags) {
     for (int i = 0; i < 256; i++) {
         struct stat status;
         snprintf(path, sizeof path, "%d/fd/%d", tid, i);
-        if (fstatat(guest_proc(), path, &status, 0) < 0 || !S_ISCHR(status.st_mode)) continue;
-        int device = (int)((minor(status.st_rdev) & 0xff) | (major(status.st_rdev) << 8) | ((minor(status.st_rdev) & ~0xffu) << 12));
-        if (device != terminal) continue;
-        int opened = openat(guest_proc(), path, (flags & (O_ACCMODE | O_NONBLOCK | O_APPEND)) | O_NOCTTY | O_CLOEXEC);
-        return opened < 0 ? -errno : opened;
+        if (fstatat(guest_proc(), path, &status, 0) < 0 || device_of(&status) != terminal) continue;
+        cleanup_close int held = openat(guest_proc(), path, O_PATH | O_CLOEXEC);
+        if (held < 0 || fstat(held, &status) < 0 || device_of(&status) != terminal) continue; /* replaced meanwhile */
+        return reopen(held, flags & (O_ACCMODE | O_NONBLOCK | O_APPEND));
     }
     return -ENXIO;
-}
-
-/* A pipe, memfd, deleted or foreign file behind /proc/PID/fd/N: opened anew, never with more than the descriptor has. */
-static int open_magic(const char *name, int flags) {
-    char info[SBX_PATH_MAX], text[256];
-    snprintf(info, sizeof info, "%.*s/fdinfo/%s", (int)strcspn(name, "/"), name, strrchr(name, '/') + 1);
-    cleanup_close int fd = openat(guest_proc(), info, O_RDONLY | O_CLOEXEC);
-    ssize_t got = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
-    if (got <= 0) return -ENOENT;
-    text[got] = 0;
-    const char *at = strstr(text, "flags:");
-    unsigned has = at ? (unsigned)strtoul(at + 6, NULL, 8) : 0;
-    struct stat status;
-    if (at == NULL || fstatat(guest_proc(), name, &status, 0) < 0) return -ENOENT;
-    unsigned want = (unsigned)flags & O_ACCMODE, may = has & O_ACCMODE;
-    bool pipe = S_ISFIFO(status.st_mode);
-    if (!pipe && (has & O_PATH)) return -EACCES;
-    if (!pipe && may != O_RDWR && want != may) return -EACCES;
-    if (!pipe && (flags & O_TRUNC) && may == O_RDONLY) return -EACCES;
-    int opened = openat(guest_proc(), name, (flags & ~(O_CREAT | O_EXCL | O_NOFOLLOW)) | O_CLOEXEC | O_NOCTTY);
-    return opened < 0 ? -errno : opened;
 }
 
 static int open_proc(struct request *request, const struct place *place, int flags) {

@@ -18,7 +18,9 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#include "answer.h"
 #include "borrow.h"
+#include "burst.h"
 #include "confine.h"
 #include "context.h"
 #include "exec.h"
@@ -231,6 +233,25 @@ static void serve_message(void) {
     for (int i = 0; i < count; i++) close(fds[i]);
 }
 
+static void look_at_quota(uint64_t now) {
+    static uint64_t last;
+    if (!quota_needed() || now - last < QUOTA_LOOK_MS * 1000000ull) return;
+    last = now;
+    enum sbx_exceeded past = quota_look();
+    if (past) quota_kill(sentry.launcher);
+    if (past) sentry.exceeded = past;
+}
+
+/* What needs a look now and then. Milliseconds to the next, -1: none. */
+static int look_after(void) {
+    uint64_t now = answer_now();
+    look_at_quota(now);
+    bool bursts = burst_look(now), blocked = loop_watch() > 0;
+    if (bursts) return BURST_LOOK_MS;
+    if (blocked) return BLOCKED_LOOK_MS;
+    return quota_needed() ? QUOTA_LOOK_MS : -1;
+}
+
 int main(void) {
     rpc_setup(CONTROL);
     fcntl(CONTROL, F_SETFD, FD_CLOEXEC);
@@ -246,9 +267,9 @@ int main(void) {
         {.fd = CONTROL, .events = POLLIN}, {.fd = sentry.caller, .events = POLLIN},
         {.fd = child_events, .events = POLLIN}, {.fd = loop_watch_event(), .events = POLLIN},
     };
-    int blocked = 0, looks = quota_needed() ? QUOTA_LOOK_MS : -1;
+    int pause = quota_needed() ? QUOTA_LOOK_MS : -1;
     for (;;) {
-        if (poll(polled, sizeof polled / sizeof *polled, blocked ? BLOCKED_LOOK_MS : looks) < 0 && errno != EINTR) fault(errno, "poll");
+        if (poll(polled, sizeof polled / sizeof *polled, pause) < 0 && errno != EINTR) fault(errno, "poll");
         if (polled[1].revents) end(); /* the caller has gone, even if a fork of it keeps the socket open */
         if (polled[2].revents) {
             struct signalfd_siginfo info;
@@ -260,9 +281,6 @@ int main(void) {
             if (read(polled[3].fd, &value, sizeof value) < 0 && errno != EAGAIN) fault(errno, "event");
         }
         if (polled[0].revents) serve_message();
-        blocked = loop_watch();
-        enum sbx_exceeded past = looks > 0 ? quota_look() : SBX_EXCEEDED_NONE;
-        if (past) quota_kill(sentry.launcher);
-        if (past) sentry.exceeded = past;
+        pause = look_after();
     }
 }

@@ -411,37 +411,24 @@ int walk_descriptor(pid_t tid, int fd, struct place *place) {
     if (fd < 0) return -EBADF;
     char link[48], name[SBX_PATH_MAX];
     snprintf(link, sizeof link, "%d/fd/%d", tid, fd);
+    /* Held before it is named: the guest can put another file behind the number at any time. */
+    cleanup_close int held = openat(mounts_proc(), link, O_PATH | O_CLOEXEC);
+    if (held < 0) return errno == ENOENT ? -EBADF : -errno;
+    snprintf(link, sizeof link, "self/fd/%d", held);
     ssize_t length = readlinkat(mounts_proc(), link, name, sizeof name - 1);
-    if (length < 0) return errno == ENOENT ? -EBADF : -errno;
+    if (length < 0) return -errno;
     name[length] = 0;
-    if (deleted(name, length)) {
-        struct stat status;
-        int held = openat(mounts_proc(), link, O_PATH | O_CLOEXEC);
-        if (held < 0) return -EBADF;
-        if (fstat(held, &status) == 0 && status.st_nlink == 0) name[length -= 10] = 0;
-        int error = name_to_guest(name, length, &place->mount, place->guest);
-        if (error < 0) {
-            close(held);
-            return error;
-        }
-        place->dir = held;
-        place->owned = true;
-        place->name[0] = 0;
-        place->special = place->directory = false;
-        return 0;
-    }
+    struct stat status;
+    bool cut = deleted(name, length);
+    if (cut && fstat(held, &status) == 0 && status.st_nlink == 0) name[length -= 10] = 0;
     int error = name_to_guest(name, length, &place->mount, place->guest);
     if (error < 0) return error;
-    uint32_t rest = 0;
-    int held_by = mounts_find(place->guest, &rest);
-    strcpy(place->name, held_by < 0 ? "" : place->guest + rest);
-    if (held_by >= 0 && held_by != place->mount) rest = 0; /* another mount lies over it now: reach it by descriptor */
-    place->special = is_service(place->mount);
+    place->special = !cut && is_service(place->mount);
     place->directory = false;
-    place->dir = openat(mounts_proc(), link, O_PATH | O_CLOEXEC);
-    if (place->dir < 0) return -EBADF;
+    const char *below = place->guest + plan_mount(mounts_plan(), (uint32_t)place->mount)->guest_length;
+    strcpy(place->name, place->special ? below + strspn(below, "/") : "");
+    place->dir = take(&held);
     place->owned = true;
-    if (!place->special) place->name[0] = 0;
     return 0;
 }
 
@@ -527,7 +514,9 @@ int walk_open(const struct place *place, int flags, mode_t mode) {
         if (writes && (S_ISREG(status.st_mode))) return -EROFS;
         flags &= ~O_CREAT;
     }
-    if (!itself) return open_below(place->dir, place->name, flags | O_NOFOLLOW, mode);
+    if (place->directory) flags &= ~O_NOFOLLOW;
+    /* Without O_NOFOLLOW a link is ELOOP by RESOLVE_NO_SYMLINKS, whatever else is asked; with it the flag would stay. */
+    if (!itself) return open_below(place->dir, place->name, flags, mode);
     if (mounts_single_file(place->mount) || place->owned) {
         if (flags & O_PATH) {
             struct stat status;

@@ -103,6 +103,8 @@ class Supervisor:
     def _make(self, order: Order, options: Option, undo: ExitStack) -> tuple[Guest, list[Message], list[int]]:
         """Everything for a guest, its sentry included. `undo` takes it back where a later step fails."""
         plan, tag = order.plan, secrets.randbits(31) + 1 << 32
+        for option, wall in _RELIED.items():
+            options &= ~Option(0 if wall in order.walls else option)
         trail = _core.Trail()
         undo.callback(trail.close)
         scratch = make_scratch()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import difflib
 import os
 import resource
 import shutil
@@ -89,6 +90,12 @@ def _entry(path: bytes) -> tuple[Any, ...]:
     return (oct(status.st_mode), status.st_nlink)
 
 
+def difference(native: bytes, inside: bytes, normal: Callable[[bytes], bytes] = bytes) -> list[str]:
+    """The lines that differ: - natively, + inside."""
+    texts = [normal(text).decode(errors="backslashreplace").splitlines() for text in (native, inside)]
+    return [line[:300] for line in difflib.unified_diff(*texts, "natively", "inside", lineterm="", n=1)]
+
+
 @dataclass
 class Twin:
     """Two equal directories: the native command works in `here`; the guest sees `there` at the same path."""
@@ -122,14 +129,14 @@ class Twin:
         return {**self.env, **(env or {})}
 
     def native(self, cmd: Command, *, input: bytes = b"", env: Optional[Mapping[str, str]] = None,
-               timeout: float = 300) -> Run:  # fmt: skip
+               timeout: float = 120) -> Run:  # fmt: skip
         args = shell(cmd) if isinstance(cmd, str) else [str(part) for part in cmd]
         done = subprocess.run(args, cwd=self.here, env=self.environment(env), input=input, capture_output=True,
                               timeout=timeout, preexec_fn=give_up_privileges)  # fmt: skip
         return Run(done.returncode, done.stdout, done.stderr)
 
     def inside(self, cmd: Command, *, input: bytes = b"", env: Optional[Mapping[str, str]] = None,
-               timeout: float = 300, **options: Any) -> Run:  # fmt: skip
+               timeout: float = 120, **options: Any) -> Run:  # fmt: skip
         args = shell(cmd) if isinstance(cmd, str) else [str(part) for part in cmd]
         done = sandbox.run(args, cwd=str(self.here), env=self.environment(env), input=input, timeout=timeout,
                            writable={str(self.here): str(self.there)}, mounts=self.mounts, limits=self.limits,
@@ -143,10 +150,12 @@ class Twin:
         there = self.native(cmd, **options)
         assert status is None or there.status == status, f"natively: {there}"
         here = self.inside(cmd, **options)
-        assert (here.status, normal(here.stdout)) == (there.status, normal(there.stdout)), (
-            f"inside: {here}\nnatively: {there}"
-        )
-        assert not errors or normal(here.stderr) == normal(there.stderr), f"inside: {here}\nnatively: {there}"
+        told = difference(there.stdout, here.stdout, normal)
+        if errors or here.status != there.status or told:
+            told += difference(there.stderr, here.stderr, normal)
+        if here.status != there.status:
+            told.insert(0, f"status natively {there.status}, inside {here.status}")
+        assert not told, "\n".join(told)
         if trees:
             assert tree(self.there) == tree(self.here)
         return here

@@ -28,7 +28,8 @@ static void have_file(void) {
     MUST(write(file, "x", 1) == 1);
     unlink("calls.link");
     MUST(symlink(FILE_NAME, "calls.link") == 0);
-    unlink("calls.renamed");
+    unlink("calls.renamed"); /* what a run that was killed has left */
+    unlink("calls.new");
 }
 
 static void have_devices(void) {

@@ -4,7 +4,8 @@
  *
  * Runs the program under a seccomp listener and serves stat and open of paths with one system call each: no policy, no
  * path walk, no record. Guest and server share one processor unless --no-pin. It is a yardstick and no sandbox: what it
- * serves, it serves with its own rights, and memory is read and written without the sentry's care. */
+ * serves, it serves with its own rights, and memory is read and written without the sentry's care. Relative paths are taken
+ * from where it was started: the program must not change its directory. */
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/audit.h>

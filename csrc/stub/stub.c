@@ -30,19 +30,22 @@ void stub_zero(void *to, size_t size) {
     __asm__ volatile("rep stosb" : "+D"(to), "+c"(size) : "a"(0) : "memory");
 }
 
-static void ask(void) {
-    if (stub_call(SBX_PRIVATE_CALL, PRIVATE_LOAD, (long)&load, 0, 0, 0, 0) < 0) stub_die();
+static int ask(void) {
+    long fd = stub_call(SBX_PRIVATE_CALL, PRIVATE_LOAD, (long)&load, 0, 0, 0, 0);
+    if (fd < 0) stub_die();
+    return (int)fd;
+}
+
+static void map_and_close(int fd, enum stub_part part, struct stub_image *image) {
+    stub_map(fd, part, image);
+    stub_call(__NR_close, fd, 0, 0, 0, 0, 0);
 }
 
 /* The sentry could not give two descriptors at once where the guest's table is full: then it is asked twice. */
 static void map_both(struct stub_image *program, struct stub_image *interpreter) {
-    ask();
-    stub_map(load.program, STUB_PROGRAM, program);
-    stub_call(__NR_close, load.program, 0, 0, 0, 0, 0);
-    if (load.interpreter == PRIVATE_ASK_AGAIN) ask();
-    if (load.interpreter < 0) return;
-    stub_map(load.interpreter, STUB_INTERPRETER, interpreter);
-    stub_call(__NR_close, load.interpreter, 0, 0, 0, 0, 0);
+    map_and_close(ask(), STUB_PROGRAM, program);
+    if (load.interpreter == PRIVATE_ASK_AGAIN) load.interpreter = ask();
+    if (load.interpreter >= 0) map_and_close(load.interpreter, STUB_INTERPRETER, interpreter);
 }
 
 static void set_auxiliary(struct stub_stack *stack, const struct stub_image *program, const struct stub_image *interpreter) {

@@ -1,4 +1,4 @@
-/* with: walk.c mounts.c plan.c context.c guest.c procfs.c wrap: syscall guest_context guest_set_context mounts_whole
+/* with: walk.c directory.c mounts.c plan.c context.c guest.c procfs.c wrap: syscall openat readlinkat guest_context guest_set_context mounts_whole
  *
  * A random tree of directories, files and links below several mounts, and walks in it, while names are moved and swapped
  * for links between any two steps. What must hold: every descriptor that openat2 gives, and every one that walk_open
@@ -8,12 +8,13 @@
 #include <stdarg.h>
 #include "tree.h"
 
-#define OBJECTS_MAX 512
+#define OBJECTS_MAX 2048
 static struct object { ino_t inode; int mount; bool hidden; } objects[OBJECTS_MAX];
 static int object_count;
 static int top[TREE_MOUNTS]; /* descriptors to build with; -1: nothing is built there */
 static dev_t device;
 static bool racing, creating, whole;
+static bool moved; /* names have changed since the tree was made: what was hidden need not be */
 static struct input race;
 
 static const char *const names[] = {"a", "b", "c", "sub", "secret", "inner", "a (deleted)", "x y"};
@@ -27,7 +28,8 @@ bool __wrap_mounts_whole(void) { return whole; }
 
 static void note(int directory, const char *name, int mount, bool hidden) {
     struct stat status;
-    if (object_count >= OBJECTS_MAX || fstatat(directory, name, &status, AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH) < 0) return;
+    CHECK(object_count < OBJECTS_MAX);
+    if (fstatat(directory, name, &status, AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH) < 0) return;
     objects[object_count++] = (struct object){status.st_ino, mount, hidden};
 }
 
@@ -50,10 +52,33 @@ static bool created_in(int fd, int mount) {
 }
 
 static void change(struct input *input);
+static int swapped = -1; /* a descriptor that the guest puts other files behind */
+
+static void swap(void) {
+    if (!racing || swapped < 0 || race.left == 0 || !(input_byte(&race) & 1)) return;
+    dup2(mounts_fd((int[]){DATA, INNER, SCRATCH, FILE_}[input_byte(&race) % 4]), swapped);
+}
+
+int __real_openat(int directory, const char *name, int flags, ...);
+int __wrap_openat(int directory, const char *name, int flags, ...) {
+    va_list list;
+    va_start(list, flags);
+    mode_t mode = flags & (O_CREAT | 020000000) ? va_arg(list, mode_t) : 0;
+    va_end(list);
+    swap();
+    return __real_openat(directory, name, flags, mode);
+}
+ssize_t __real_readlinkat(int directory, const char *name, char *to, size_t size);
+ssize_t __wrap_readlinkat(int directory, const char *name, char *to, size_t size) {
+    swap();
+    return __real_readlinkat(directory, name, to, size);
+}
+
 static long (*real_syscall)(long number, ...);
 long __real_syscall(long number, ...);
 
-long __wrap_syscall(long number, ...) {
+/* Takes six arguments however many there are. */
+__attribute__((no_sanitize("address"))) long __wrap_syscall(long number, ...) {
     long argument[6];
     va_list list;
     va_start(list, number);
@@ -74,6 +99,7 @@ long __wrap_syscall(long number, ...) {
     if (fd >= 0) {
         const struct object *opened = object_of((int)fd);
         CHECK(opened ? opened->mount == mount : created_in((int)fd, mount)); /* INVARIANT below-root */
+        if (opened == NULL) note((int)fd, "", mount, false);
     }
     errno = error;
     return fd;
@@ -132,6 +158,7 @@ static void change(struct input *input) {
     const char *old, *new;
     uint8_t what = input_byte(input);
     if (what % 4 == 3) return make(input, mount);
+    moved = true;
     pick(input, from, sizeof from);
     pick(input, to, sizeof to);
     int one = parent_of(mount, from, &old), two = parent_of(mount, to, &new);
@@ -143,6 +170,7 @@ static void change(struct input *input) {
 
 static void start_tree(void) {
     object_count = 0;
+    moved = false;
     for (int mount = 0; mount < TREE_MOUNTS; mount++) {
         if (top[mount] >= 0 && mount != ROOT) tree_empty(top[mount]);
         if (mounts_fd(mount) >= 0) note(mounts_fd(mount), "", mount, false);
@@ -184,7 +212,7 @@ static void open_place(const struct place *place, uint8_t how) {
     if (fd >= 0) {
         const struct object *opened = object_of(fd);
         CHECK(opened ? opened->mount == place->mount : created_in(fd, place->mount));
-        CHECK(racing || !opened || !opened->hidden);
+        CHECK(moved || !opened || !opened->hidden);
         int got = fcntl(fd, F_GETFL);
         if (!mounts_flag(place->mount, SBX_MOUNT_WRITABLE)) CHECK(got & O_PATH || (got & O_ACCMODE) == O_RDONLY);
         CHECK(fcntl(fd, F_GETFD) & FD_CLOEXEC);
@@ -200,9 +228,16 @@ static void check_place(const struct place *place, uint8_t how) {
     CHECK(sbx_plan_find(mounts_plan(), place->guest, &rest) == place->mount);
     CHECK(is_normal(place->name, false));
     if (place->special) return;
-    if (place->owned) CHECK(object_of(place->dir) && object_of(place->dir)->mount == place->mount);
+    if (place->owned || place->context || place->kept) CHECK(object_of(place->dir) && object_of(place->dir)->mount == place->mount);
     else CHECK(place->dir == mounts_fd(place->mount));
     open_place(place, how);
+}
+
+static void check_descriptor(const struct place *place) {
+    CHECK(place->owned && is_normal(place->guest, true));
+    if (place->special) return;
+    const struct object *held = object_of(place->dir);
+    CHECK(held && (held->mount == place->mount || moved)); /* what a change made elsewhere is named by its new mount */
 }
 
 static int some_descriptor(struct input *input) {
@@ -248,11 +283,15 @@ static void walk_once(struct input *input) {
     whole = how & 4;
     racing = how & 8;
     input_text(input, request.path[0], SBX_PATH_MAX);
-    int error = walk(&request, 0, how & 16 ? WALK_NOFOLLOW : WALK_FOLLOW, how & 32 ? WALK_MAY_CREATE : WALK_EXISTING, place);
+    swapped = request.dirfd[0];
+    int error = how & 64 ? walk_descriptor(tree_pid, swapped, place) : walk(&request, 0, how & 16 ? WALK_NOFOLLOW : WALK_FOLLOW, how & 32 ? WALK_MAY_CREATE : WALK_EXISTING, place);
     CHECK(error <= 0 && error > -4096);
-    if (error == 0) check_place(place, flags);
-    else CHECK(!place->owned);
+    swapped = -1;
+    if (error == 0 && how & 64) check_descriptor(place);
+    else if (error == 0) check_place(place, flags);
+    else CHECK(!place->owned && !place->context && !place->kept);
     walk_done(place);
+    directory_forget();
     if (request.dirfd[0] >= 0) close(request.dirfd[0]);
     racing = false;
     free(place);

@@ -41,15 +41,17 @@
 #define TAG 0x5bdb000000000000ull
 
 static int proc_fd;
-static struct { struct sbx_plan plan; struct sbx_mount mount; } plan = {
-    .plan = {.mounts = sizeof(struct sbx_plan), .mount_count = 1}, .mount = {.kind = SBX_MOUNT_HOST, .flags = SBX_MOUNT_EXEC}};
+/* Mount 0 is the host, which the guest is taken not to write to; mount 1 is /tmp. */
+static struct { struct sbx_plan plan; struct sbx_mount mount[2]; } plan = {
+    .plan = {.mounts = sizeof(struct sbx_plan), .mount_count = 2},
+    .mount = {{.kind = SBX_MOUNT_HOST, .flags = SBX_MOUNT_EXEC}, {.kind = SBX_MOUNT_HOST, .flags = SBX_MOUNT_EXEC | SBX_MOUNT_WRITABLE}}};
 static int served;
 
 /* ---- what exec.c and its friends ask of the rest of the sentry, in its simplest form ----------------------------------- */
 
 const struct sbx_plan *mounts_plan(void) { return &plan.plan; }
 int mounts_proc(void) { return proc_fd; }
-bool mounts_flag(int mount, enum sbx_mount_flag flag) { return (void)mount, flag == SBX_MOUNT_EXEC; }
+bool mounts_flag(int mount, enum sbx_mount_flag flag) { return plan.mount[mount].flags & flag; }
 bool borrow_stands(void) { return false; }
 void loop_leave(void) {}
 int procfs_look(const struct request *request, const char *name, enum procfs_kind *kind, char target[SBX_PATH_MAX]) {
@@ -76,7 +78,9 @@ static int settle(int fd, struct place *place) {
     *place = (struct place){.dir = fd, .owned = fd >= 0};
     if (fd < 0) return -errno;
     snprintf(link, sizeof link, "self/fd/%d", fd);
-    return readlinkat(proc_fd, link, place->guest, sizeof place->guest - 1) < 0 ? -errno : 0;
+    if (readlinkat(proc_fd, link, place->guest, sizeof place->guest - 1) < 0) return -errno;
+    place->mount = strncmp(place->guest, "/tmp/", 5) == 0;
+    return 0;
 }
 
 int walk(const struct request *request, int which, enum walk_last last, enum walk_goal goal, struct place *place) {
@@ -108,10 +112,18 @@ int walk_open(const struct place *place, int flags, mode_t mode) {
 
 void answer_send(struct request *request, struct answer *answer) {
     struct seccomp_notif_resp response = {.id = request->id};
+    struct seccomp_notif_addfd add = {.id = request->id, .flags = SECCOMP_ADDFD_FLAG_SEND, .srcfd = (uint32_t)answer->fd,
+                                      .newfd_flags = answer->fd_flags};
     int error = answer->kind == ANSWER_NONE ? ENOSYS : answer->error;
     for (int i = 0; i < 3 && !error; i++)
         if (answer->out[i].size && guest_write(request->tid, answer->out[i].address, answer->out[i].data, answer->out[i].size) < 0)
             error = EFAULT;
+    if (answer->kind == ANSWER_FD) {
+        int sent = error ? -1 : ioctl(guest_listener(), SECCOMP_IOCTL_NOTIF_ADDFD, &add);
+        if (!error && sent < 0) error = errno;
+        close(answer->fd);
+        if (sent >= 0) return;
+    }
     if (error) response.error = -error;
     else if (answer->kind == ANSWER_CONTINUE) response.flags = SECCOMP_USER_NOTIF_FLAG_CONTINUE;
     else response.val = answer->value;
@@ -136,7 +148,7 @@ static void *receive(void *nothing) {
     (void)nothing;
     for (;;) {
         struct seccomp_notif notification = {0};
-        if (ioctl(guest_listener(), SECCOMP_IOCTL_NOTIF_RECV, &notification) < 0) {
+        if (!exec_deferred(&notification) && ioctl(guest_listener(), SECCOMP_IOCTL_NOTIF_RECV, &notification) < 0) {
             if (errno == EINTR || errno == ENOENT) continue;
             return NULL;
         }

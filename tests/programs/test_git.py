@@ -14,7 +14,7 @@ git add -A; git commit -q -m second; git log --format='%s %an'; git show --stat 
 git checkout -q -b side HEAD~1; git mv d3/f3 moved; git commit -q -am moved; git merge -q -m merged main; git log --graph --oneline | wc -l
 cd ..; git clone -q repo copy; git clone -q --no-local repo copy2; git -C copy2 fsck --no-progress; git -C copy log --oneline | wc -l
 cd copy; echo x >y; git add y; git commit -q -m y; git push -q origin HEAD:refs/heads/pushed; git -C ../repo branch
-git gc -q; git stash list; git tag v1; git describe; git rev-parse HEAD; git grep -c changed; git clean -fdq; git archive HEAD | tar t | wc -l
+git gc -q; git stash list; git tag v1; git describe --tags; git rev-parse HEAD; git grep -c changed; git clean -fdq; git archive HEAD | tar t | wc -l
 git worktree add -q ../tree; ls ../tree | wc -l; git bisect start -q 2>/dev/null; git bisect reset -q 2>/dev/null; git blame -s new
 """
 ENV = {f"GIT_{who}_{what}": value for who in ("AUTHOR", "COMMITTER")
@@ -31,5 +31,5 @@ def test_git(twin: Twin) -> None:
 def test_fast_import_with_threads(twin: Twin) -> None:
     """index-pack and pack-objects use threads and memory-mapped packs."""
     script = "git init -q r; cd r; seq 2000 | while read i; do echo blob; echo mark :$i; echo data ${#i}; echo $i; done | " \
-             "git fast-import --quiet; git repack -adfq --threads=2; git count-objects | wc -l; git verify-pack .git/objects/pack/*.idx"  # fmt: skip
+             "git fast-import --quiet; git repack -adfq --threads=2; git count-objects | wc -l; git fsck --no-progress; ls .git/objects/pack | wc -l"  # fmt: skip
     twin.same(script, env=ENV, trees=False)

@@ -66,5 +66,5 @@ def test_two_hundred_pipelines(twin: Twin, interpreter: str) -> None:
 
 def test_script_with_input(twin: Twin) -> None:
     """A script on standard input; the rest of the input is its programs'."""
-    twin.same(["/bin/sh"], input=b"read -r x\nline one\necho $x\ncat\nrest\nof it\n")
+    twin.same([program("bash")], input=b"read -r x\nline one\necho $x\ncat\nrest\nof it\n")
     twin.same(["/bin/cat"], input=bytes(range(256)) * 20000)

@@ -136,7 +136,7 @@ def kinds_of_programs(p: Probe) -> None:
     for label, at, change in (
         ("32-bit class", 4, b"\1"), ("big endian", 5, b"\2"), ("other machine", 18, b"\x28\0"), ("core file", 16, b"\4\0"),
         ("relocatable", 16, b"\1\0"), ("entry size", 54, b"\1\0"), ("no headers", 56, b"\0\0"),
-        ("headers far away", 32, b"\xff" * 7 + b"\x0f"), ("version", 20, b"\9\0\0\0"),
+        ("headers far away", 32, b"\xff" * 7 + b"\x0f"), ("version", 20, b"\x09\0\0\0"),
     ):  # fmt: skip
         changed = bytearray(data)
         changed[at : at + len(change)] = change

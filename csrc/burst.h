@@ -1,0 +1,18 @@
+/* burst.h: a guest thread that makes one served call after the other shares a processor with the thread that serves it, as
+ * long as that lasts. Giving a descriptor wakes the guest's thread like any other wake-up; moved to an idle processor, that costs
+ * several times the call (docs/design.md). Alone may call sched_setaffinity. */
+#ifndef SBX_BURST_H
+#define SBX_BURST_H
+#include <sched.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#define BURST_LOOK_MS 10
+/* A call of thread `tid` has been received by this thread of ours, now. */
+void burst_received(pid_t tid, uint64_t now_ns);
+/* Give back the processors of threads that have gone on to something else. True while any share one. */
+bool burst_look(uint64_t now_ns);
+/* Give back now: the guest asks for its affinity, or sets it, and is shown its own, never a burst's. */
+void burst_end(pid_t tid);
+#endif
