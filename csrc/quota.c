@@ -25,7 +25,7 @@ void quota_setup(const struct sbx_plan *plan, int scratch, int cgroup, int tmpfs
     if (scratch_directory < 0) limits.scratch_bytes = limits.scratch_files = 0;
 }
 
-int quota_needed(void) { return limits.memory || limits.processes || limits.scratch_bytes || limits.scratch_files; }
+int quota_needed(void) { return limits.memory || limits.processes || limits.cpu_seconds || limits.scratch_bytes || limits.scratch_files; }
 
 static DIR *list(int directory, const char *name) {
     int fd = openat(directory, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
@@ -47,6 +47,21 @@ static uint64_t memory_of(pid_t pid) {
     return (uint64_t)(resident - shared) * 4096;
 }
 
+/* Processor time of a process and of those that it has waited for, in clock ticks. */
+static uint64_t ticks_of(pid_t pid, bool own) {
+    char path[32], text[1024];
+    snprintf(path, sizeof path, "%d/stat", pid);
+    cleanup_close int fd = openat(guest_proc(), path, O_RDONLY | O_CLOEXEC);
+    ssize_t got = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
+    if (got <= 0) return 0;
+    text[got] = 0;
+    const char *after = strrchr(text, ')'); /* the name before it may hold anything */
+    unsigned long long user, system, children_user, children_system;
+    if (after == NULL || sscanf(after + 1, " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %llu %llu %llu %llu", &user, &system,
+                                &children_user, &children_system) != 4) return 0;
+    return (own ? user + system : 0) + children_user + children_system;
+}
+
 static void each_process(void (*visit)(pid_t pid, void *with), void *with) {
     DIR *processes = list(guest_proc(), ".");
     if (processes == NULL) return;
@@ -57,12 +72,13 @@ static void each_process(void (*visit)(pid_t pid, void *with), void *with) {
     closedir(processes);
 }
 
-struct sums { uint64_t processes, memory, bytes, files; };
+struct sums { uint64_t processes, memory, ticks, bytes, files; };
 
 static void add_process(pid_t pid, void *with) {
     struct sums *sums = with;
     sums->processes++;
     if (limits.memory) sums->memory += memory_of(pid);
+    if (limits.cpu_seconds) sums->ticks += ticks_of(pid, true);
 }
 
 static void add_files(int directory, const char *name, int depth, struct sums *sums) {
@@ -81,10 +97,12 @@ static void add_files(int directory, const char *name, int depth, struct sums *s
 
 enum sbx_exceeded quota_look(void) {
     struct sums sums = {0};
-    if (limits.memory || limits.processes) each_process(add_process, &sums);
+    if (limits.memory || limits.processes || limits.cpu_seconds) each_process(add_process, &sums);
+    if (limits.cpu_seconds) sums.ticks += ticks_of(getpid(), false); /* the commands that have ended */
     if (scratch_directory >= 0) add_files(scratch_directory, ".", 0, &sums);
     if (limits.memory && sums.memory > limits.memory) return SBX_EXCEEDED_MEMORY;
     if (limits.processes && sums.processes > limits.processes) return SBX_EXCEEDED_PROCESSES;
+    if (limits.cpu_seconds && sums.ticks > limits.cpu_seconds * (uint64_t)sysconf(_SC_CLK_TCK)) return SBX_EXCEEDED_CPU;
     if (limits.scratch_bytes && sums.bytes > limits.scratch_bytes) return SBX_EXCEEDED_SCRATCH;
     if (limits.scratch_files && sums.files > limits.scratch_files) return SBX_EXCEEDED_SCRATCH;
     return SBX_EXCEEDED_NONE;

@@ -1,11 +1,15 @@
 #include "trace.h"
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/ptrace.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#include "guest.h"
 
 #define ALL_SIGNALS UINT64_MAX
 #define RESTARTS(value) ((value) <= -512 && (value) >= -516) /* -ERESTARTSYS and its kin: the call begins again */
@@ -49,17 +53,42 @@ static pid_t take_over(int *status, struct rusage *usage) {
     return pid;
 }
 
-pid_t trace_reap(int *status, struct rusage *usage) {
-    pid_t pid = take_over(status, usage);
-    if (pid > 0) return pid;
-    atomic_store(&reap_again, true); /* before the look: a child that we see stopped is let go after it */
+static pid_t reap_one(pid_t pid, int *status, struct rusage *usage) {
     siginfo_t info = {0};
-    if (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT | __WALL | __WNOTHREAD) < 0 || info.si_pid == 0) {
-        atomic_store(&reap_again, false);
-        return take_over(status, usage);
-    }
+    if (waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | WNOWAIT | __WALL) < 0 || info.si_pid == 0) return 0;
     if (info.si_code == CLD_TRAPPED || info.si_code == CLD_STOPPED) return 0;
-    return wait4(info.si_pid, status, __WALL | WNOHANG, usage) == info.si_pid ? info.si_pid : trace_reap(status, usage);
+    return wait4(pid, status, __WALL | WNOHANG, usage) == pid ? pid : 0;
+}
+
+/* A child that is held in front of the others: they are looked at one by one, where the kernel lists them. */
+static pid_t reap_behind(int *status, struct rusage *usage) {
+    char text[4096];
+    pid_t reaped = 0;
+    size_t kept = 0;
+    cleanup_close int fd = openat(guest_proc(), "thread-self/children", O_RDONLY | O_CLOEXEC);
+    for (ssize_t got; fd >= 0 && !reaped && (got = read(fd, text + kept, sizeof text - 1 - kept)) > 0;) {
+        text[kept + (size_t)got] = '\0';
+        char *at = text;
+        for (char *end; !reaped && (end = strchr(at, ' ')); at = end + 1) reaped = reap_one(atoi(at), status, usage);
+        kept = strlen(at); /* the beginning of a number */
+        memmove(text, at, kept);
+    }
+    return reaped;
+}
+
+pid_t trace_reap(int *status, struct rusage *usage) {
+    for (;;) {
+        pid_t pid = take_over(status, usage);
+        if (pid > 0) return pid;
+        atomic_store(&reap_again, true); /* before the look: a child that we see stopped is let go after it */
+        siginfo_t info = {0};
+        if (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT | __WALL | __WNOTHREAD) < 0 || info.si_pid == 0) {
+            atomic_store(&reap_again, false);
+            return take_over(status, usage);
+        }
+        if (info.si_code == CLD_TRAPPED || info.si_code == CLD_STOPPED) return reap_behind(status, usage);
+        if (wait4(info.si_pid, status, __WALL | WNOHANG, usage) == info.si_pid) return info.si_pid;
+    }
 }
 
 /* The thread is traced no more: whoever looked for ended children meanwhile may have seen it instead. */

@@ -45,6 +45,7 @@ from ._remove import remove_tree
 from ._workers import Workers
 
 GRACE = 2.0  # seconds that a sentry has to end by itself
+_LOOK = 0.1  # seconds between two looks at a guest's cgroup
 _SERVING_MAX = 1024  # requests of one guest at once
 _SERVING_AT_ONCE = 4  # of these, in threads
 _SOURCE_MAX = 64 << 20  # bytes of a file of the kernel's /proc
@@ -86,6 +87,7 @@ class Parts:
     require: tuple[str, ...] = ()
     assumed: tuple[str, ...] = ()  # walls without which the guest's filter would let too much pass
     wall_seconds: float | None = None
+    watch_memory: bool = False
 
 
 @dataclass
@@ -125,6 +127,7 @@ class Guest:
         self._drain_lock = threading.Lock()
         self._counts: dict[int, tuple[int, int, int]] = {}
         self._timers: list[Timer] = []
+        self._looking: Timer | None = None
         self._streams: list[weakref.ref[Any]] = []
         self._outbox = Outbox(parts.socket, lambda on: loop.also_writable(parts.socket.fileno(), on))
 
@@ -134,6 +137,8 @@ class Guest:
         self._loop.watch(self.parts.pidfd, self._on_pidfd)
         if self.parts.wall_seconds is not None:
             self._timers.append(self._loop.call_at(time.monotonic() + self.parts.wall_seconds, self._on_wall_time))
+        if self.parts.watch_memory:
+            self._look_at_memory()
         try:
             self._outbox.post(setup)
         except OSError as error:
@@ -212,6 +217,8 @@ class Guest:
             os.close(request.fd)
 
     def summary(self) -> AuditSummary:
+        if self._foreign:
+            self._check()
         with self._drain_lock:
             return AuditSummary(dict(self._counts) if self.ended else self.parts.trail.counts())
 
@@ -251,7 +258,7 @@ class Guest:
     def forget_after_fork(self) -> None:
         """In a forked child: hold nothing of the parent's guest, and leave it alone. Objects that own a descriptor keep
         one, of nothing."""
-        self._changed = threading.Condition()
+        self._changed, self._drain_lock = threading.Condition(), threading.Lock()
         self._foreign = True
         streams = [stream for ref in self._streams if (stream := ref()) is not None and not stream.closed]
         null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
@@ -483,6 +490,17 @@ class Guest:
                 self.exceeded = self.exceeded or "wall_seconds"
         self.kill()
 
+    def _look_at_memory(self) -> None:
+        """The kernel ends one process for want of memory; the limit is the guest's, so the guest ends."""
+        with self._changed:
+            if self._ending:
+                return
+            if not self._ran_out():
+                self._looking = self._loop.call_at(time.monotonic() + _LOOK, self._look_at_memory)
+                return
+            self.exceeded = self.exceeded or "memory"
+        self.kill()
+
     def _on_pidfd(self, _: int) -> None:
         if not is_readable(self.parts.pidfd):
             return
@@ -529,16 +547,17 @@ class Guest:
             self._counts = parts.trail.counts()
             self._to_sink(Sink.close)
             with self._changed:
+                self._outbox.drop()
+                parts.trail.close()
+                parts.socket.close()
+                os.close(parts.pidfd)
+                self._gone(self)
                 self._settle(ran_out)
-            parts.trail.close()
-        self._outbox.drop()
-        parts.socket.close()
-        os.close(parts.pidfd)
-        self._gone(self)
 
     def _settle(self, ran_out: bool) -> None:
-        for timer in self._timers:
-            timer.cancel()
+        for timer in (*self._timers, self._looking):
+            if timer is not None:
+                timer.cancel()
         if ran_out:
             self.exceeded = self.exceeded or "memory"
         for messages in self._held or ():

@@ -1,4 +1,5 @@
 /* map.c: ELF segments into memory, as elf_load() in Linux's binfmt_elf.c. */
+#include <asm/stat.h>
 #include "stub.h"
 
 #define HEADERS_MAX 65536 /* bytes of program headers */
@@ -67,11 +68,20 @@ static uint64_t reserve(const struct extent *extent, enum stub_part part) {
     return start;
 }
 
+/* Linux fails to write zeros where the file has no page; a store of ours would be a bus error. */
+static void check_edge(int fd, const Elf64_Phdr *segment) {
+    struct stat status;
+    if (stub_call(__NR_fstat, fd, (long)&status, 0, 0, 0, 0) < 0) stub_die();
+    uint64_t edge = segment->p_offset + segment->p_filesz;
+    if (edge % STUB_PAGE && page_down(edge) >= (uint64_t)status.st_size) stub_die();
+}
+
 /* What lies behind the file's bytes is zero: the rest of the last page by hand, whole pages as new memory. */
-static void map_zeros(const Elf64_Phdr *segment, uint64_t address) {
+static void map_zeros(int fd, const Elf64_Phdr *segment, uint64_t address) {
     uint64_t from = address + segment->p_filesz, to = address + segment->p_memsz;
     if (segment->p_filesz && segment->p_flags & PF_W) {
         uint64_t edge = page_up(from);
+        check_edge(fd, segment);
         stub_zero((void *)from, edge - from);
     }
     from = segment->p_filesz ? page_up(from) : page_down(from);
@@ -88,7 +98,7 @@ static void map_segment(int fd, const Elf64_Phdr *segment, uint64_t bias, int fi
                               MAP_PRIVATE | fixed, fd, segment->p_offset - inside);
         if (got != address - inside) stub_die();
     }
-    if (segment->p_memsz > segment->p_filesz) map_zeros(segment, address);
+    if (segment->p_memsz > segment->p_filesz) map_zeros(fd, segment, address);
 }
 
 /* INTO the image: what the kernel's accounting and the auxiliary vector want to know of one segment. */

@@ -237,7 +237,7 @@ static void check_descriptor(const struct place *place) {
     CHECK(place->owned && is_normal(place->guest, true));
     if (place->special) return;
     const struct object *held = object_of(place->dir);
-    CHECK(held && (held->mount == place->mount || moved)); /* what a change made elsewhere is named by its new mount */
+    CHECK(held && held->mount == place->mount);
 }
 
 static int some_descriptor(struct input *input) {
