@@ -47,7 +47,7 @@ void answer_send(struct request *request, struct answer *answer) {
         return;
     }
     if (answer->kind == ANSWER_FD && !error) {
-        struct seccomp_notif_addfd add = {.id = request->id, .flags = SECCOMP_ADDFD_FLAG_SEND,
+        struct seccomp_notif_addfd add = {.id = request->id, .flags = answer->alone ? 0 : SECCOMP_ADDFD_FLAG_SEND,
                                           .srcfd = (uint32_t)answer->fd, .newfd_flags = answer->fd_flags & O_CLOEXEC};
         int sent = ioctl(guest_listener(), SECCOMP_IOCTL_NOTIF_ADDFD, &add);
         error = sent < 0 ? errno : 0;
@@ -62,7 +62,8 @@ void answer_send(struct request *request, struct answer *answer) {
             return;
         }
         close(answer->fd);
-        if (!error || error == ENOENT) return; /* ENOENT: the caller is gone */
+        if ((!error && !answer->alone) || error == ENOENT) return; /* ENOENT: the caller is gone */
+        answer->value = sent;
     } else if (answer->kind == ANSWER_FD) {
         close(answer->fd);
     }

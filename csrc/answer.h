@@ -21,6 +21,7 @@ struct answer {
     int64_t value;
     int fd;
     uint32_t fd_flags;            /* O_CLOEXEC or 0 */
+    bool alone;                   /* fd is closed here before the guest goes on: its close must be the last */
     int mount;                    /* that decided, or -1 */
     struct answer_out out[3];     /* written to the guest before the answer; EFAULT where that fails */
 };

@@ -1,5 +1,6 @@
 #include "borrow.h"
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -156,6 +157,20 @@ int borrow_inject(int fd, bool close_on_exec) {
     return error ? error : (int)number;
 }
 
+/* The channel stood where the descriptor belongs: at the lowest number that is free. */
+static int lowest(int number, bool close_on_exec) {
+    int64_t result = 0, ignored;
+    if (number < mine.theirs) return number;
+    const uint64_t close_theirs[6] = {(uint64_t)mine.theirs}, close_first[6] = {(uint64_t)number};
+    const uint64_t copy[6] = {(uint64_t)number, close_on_exec ? F_DUPFD_CLOEXEC : F_DUPFD, 0};
+    int error = call(SYS_close, close_theirs, &ignored);
+    mine.theirs = -1;
+    if (!error) error = call(SYS_fcntl, copy, &result);
+    if (error) return error == -ESRCH ? error : number;
+    call(SYS_close, close_first, &ignored);
+    return (int)result;
+}
+
 static int receive_into(pid_t tid, bool close_on_exec) {
     int64_t page = 0, result = 0;
     const uint64_t map[6] = {0, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, (uint64_t)-1, 0};
@@ -196,13 +211,13 @@ int borrow_give_path(uint64_t id, pid_t tid, int fd, bool close_on_exec) {
     struct msghdr left = {.msg_iov = &part, .msg_iovlen = 1}; /* what was not taken must not come to the next */
     while (recvmsg(channels[1], &left, MSG_DONTWAIT) > 0) continue;
     pthread_mutex_unlock(&channel_lock);
-    return number;
+    return number < 0 ? number : lowest(number, close_on_exec);
 }
 
 void borrow_finish(const struct request *request, int64_t result) {
     int64_t ignored;
     const uint64_t close_theirs[6] = {(uint64_t)mine.theirs, 0, 0, 0, 0, 0};
-    call(SYS_close, close_theirs, &ignored);
+    if (mine.theirs >= 0) call(SYS_close, close_theirs, &ignored);
     pthread_mutex_lock(&lock);
     struct holding **at = &holders;
     while (*at != &mine) at = &(*at)->next;

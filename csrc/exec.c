@@ -1,9 +1,8 @@
 #include "exec.h"
 #include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
-#include <pthread.h>
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -11,28 +10,14 @@
 #include <unistd.h>
 #include "borrow.h"
 #include "context.h"
-#include "image.h"
+#include "exec_slots.h"
 #include "loop.h"
 #include "trace.h"
 
 #ifndef AT_EXECVE_CHECK
 #define AT_EXECVE_CHECK 0x10000 /* Linux 6.14 */
 #endif
-#define SLOTS 256                    /* execs at once, from the call to the LOAD */
-#define DANCES_MAX 64                /* of these, traced: each takes a thread of ours */
-#define DEFERRED_MAX 4096            /* execs that wait for others; beyond, EAGAIN */
 #define STACK_LIMIT_MAX (24u << 20)  /* soft RLIMIT_STACK up to which a quarter of it bounds the arguments */
-
-/* An exec is DANCING while its thread is traced, PENDING from the exec stop to the LOAD, LOADING while that is served. */
-enum state { FREE, DANCING, PENDING, LOADING };
-struct slot { enum state state; pid_t tgid, tid; bool armed; uint64_t args[6]; };
-
-static struct slot slots[SLOTS];
-static struct image images[SLOTS]; /* apart, so that a search through the slots stays small */
-/* What had to wait, in order of arrival: nobody stands by, whoever ends an exec takes the next one up (exec_deferred). */
-static struct { struct seccomp_notif notification; pid_t tgid; } deferred[DEFERRED_MAX];
-static int deferred_count, dancing;
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
 static int stub = -1;
 static struct stat stub_status;
@@ -42,116 +27,15 @@ int exec_setup(int fd) {
     return fstat(stub, &stub_status) < 0 ? -errno : 0;
 }
 
-/* ---- slots ------------------------------------------------------------------------------------------------------------ */
-
-static int find(pid_t tgid, enum state state) { /* with lock held */
-    for (int i = 0; i < SLOTS; i++)
-        if (slots[i].state == state && slots[i].tgid == tgid) return i;
-    return -1;
-}
-
-static void release(int slot) { /* with lock held */
-    if (slots[slot].state == DANCING) dancing--;
-    else image_done(&images[slot]);
-    slots[slot] = (struct slot){0};
-}
-
-static void slot_release(int slot) {
-    pthread_mutex_lock(&lock);
-    release(slot);
-    pthread_mutex_unlock(&lock);
-}
-
-/* A process that was killed before its LOAD leaves its slot behind: freed for want of others. */
-static int find_free(void) { /* with lock held */
-    for (int i = 0; i < SLOTS; i++)
-        if (slots[i].state == FREE) return i;
-    for (int i = 0; i < SLOTS; i++)
-        if (slots[i].state == PENDING && kill(slots[i].tgid, 0) < 0 && errno == ESRCH) {
-            release(i);
-            return i;
-        }
-    return -1;
-}
-
-/* One dance at a time in a thread group, or two execs would wait for each other's threads. */
-static int take_slot(const struct request *request, pid_t tgid) { /* with lock held */
-    if (dancing >= DANCES_MAX || find(tgid, DANCING) >= 0) return -EAGAIN;
-    int slot = find(tgid, PENDING);
-    if (slot >= 0) {
-        /* Left by another process of this number; or a sibling's exec has just ended this very thread. */
-        if (!guest_alive(request->id)) return -ESRCH;
-        release(slot);
-    }
-    slot = find_free();
-    if (slot < 0) return -EAGAIN;
-    slots[slot] = (struct slot){.state = DANCING, .tgid = tgid, .tid = request->tid};
-    dancing++;
-    return slot;
-}
-
-/* A slot in state DANCING, or -EBUSY: the call has been put off, or -EAGAIN. */
-static int slot_take_or_defer(const struct request *request, pid_t tgid) {
-    pthread_mutex_lock(&lock);
-    int slot = take_slot(request, tgid);
-    if (slot == -EAGAIN && deferred_count < DEFERRED_MAX) {
-        struct seccomp_notif *kept = &deferred[deferred_count].notification;
-        *kept = (struct seccomp_notif){.id = request->id, .pid = (uint32_t)request->tid, .data.nr = (int)request->nr};
-        for (int i = 0; i < 6; i++) kept->data.args[i] = request->args[i];
-        deferred[deferred_count++].tgid = tgid;
-        slot = -EBUSY;
-    }
-    pthread_mutex_unlock(&lock);
-    return slot;
-}
-
-bool exec_deferred(struct seccomp_notif *notification) {
-    bool found = false;
-    pthread_mutex_lock(&lock);
-    for (int i = 0; i < deferred_count && dancing < DANCES_MAX && !found; i++) {
-        if (find(deferred[i].tgid, DANCING) >= 0) continue;
-        if (find_free() < 0) break;
-        *notification = deferred[i].notification;
-        deferred_count--;
-        memmove(&deferred[i], &deferred[i + 1], (size_t)(deferred_count - i) * sizeof deferred[0]);
-        found = true;
-    }
-    pthread_mutex_unlock(&lock);
-    return found;
-}
-
-static void slot_keep(int slot, const struct image *image) {
-    pthread_mutex_lock(&lock);
-    images[slot] = *image;
-    slots[slot].state = PENDING;
-    dancing--;
-    pthread_mutex_unlock(&lock);
-}
-
-static int find_dancer(pid_t tid) { /* with lock held */
-    for (int i = 0; i < SLOTS; i++)
-        if (slots[i].state == DANCING && slots[i].armed && slots[i].tid == tid) return i;
-    return -1;
-}
-
-bool exec_expected(struct request *request) {
-    pthread_mutex_lock(&lock);
-    int slot = find_dancer(request->tid);
-    bool expected = slot >= 0 && request->nr == SYS_execveat && request->path[0][0] == '\0' &&
-                    memcmp(request->args, slots[slot].args, sizeof slots[slot].args) == 0;
-    pthread_mutex_unlock(&lock);
-    return expected;
-}
-
-/* A thread that dances makes no other call: the guest changed the string under it. */
+/* A thread that was armed makes no other call: the guest changed the string under it. */
 static bool is_misstep(const struct request *request) {
-    pthread_mutex_lock(&lock);
-    int slot = find_dancer(request->tid);
-    pid_t tgid = slot < 0 ? 0 : slots[slot].tgid;
-    pthread_mutex_unlock(&lock);
-    if (slot >= 0) kill(tgid, SIGKILL);
-    return slot >= 0;
+    pid_t tgid = slots_group_of(request->tid);
+    if (tgid) kill(tgid, SIGKILL);
+    return tgid != 0;
 }
+
+bool exec_expected(const struct request *request) { return slots_expects(request); }
+bool exec_deferred(struct seccomp_notif *notification) { return slots_deferred(notification); }
 
 /* ---- limits of the guest that stand in the way for a moment ------------------------------------------------------------ */
 
@@ -205,27 +89,14 @@ static bool arrive(struct trace *trace, int slot, const struct image *image, str
     struct context entered = *context;
     strcpy(entered.exe, image->exe);
     if (context_enter(trace->tgid, &entered) < 0) return false;
-    slot_keep(slot, image);
+    slots_keep(slot, image);
     return true;
-}
-
-static void arm(int slot, const uint64_t args[6]) {
-    pthread_mutex_lock(&lock);
-    memcpy(slots[slot].args, args, sizeof slots[slot].args);
-    slots[slot].armed = true;
-    pthread_mutex_unlock(&lock);
-}
-
-static void disarm(int slot) {
-    pthread_mutex_lock(&lock);
-    slots[slot].armed = false;
-    pthread_mutex_unlock(&lock);
 }
 
 static void come_back(struct trace *trace, int slot, int injected, int64_t result) {
     int64_t closed = 0;
     const uint64_t args[6] = {(uint64_t)injected};
-    disarm(slot); /* from its return on, the thread may call exec again */
+    slots_disarm(slot); /* from its return on, the thread may call exec again */
     if (!is_own_error(result)) trace_kill(trace);
     else if (trace_call(trace, SYS_close, args, &closed) == TRACE_RETURNED) trace_return(trace, result);
 }
@@ -235,7 +106,7 @@ static enum trace_end call_stub(struct trace *trace, const struct request *reque
     bool at = request->nr == SYS_execveat;
     const uint64_t args[6] = {(uint64_t)injected, request->args[at] + strlen(request->path[0]), request->args[at + 1],
                               request->args[at + 2], AT_EMPTY_PATH, trace->saved.r9};
-    arm(slot, args);
+    slots_arm(slot, args);
     return trace_call(trace, SYS_execveat, args, result);
 }
 
@@ -246,6 +117,8 @@ static bool dance(struct trace *trace, const struct request *request, int slot, 
     struct rlimit64 stack;
     if (trace_stop(trace) != TRACE_RETURNED) return false;
     int injected = (int)trace->saved.rax; /* the stub's descriptor, or why there is none */
+    if (trace->saved.orig_rax != request->nr) trace_kill(trace);
+    if (!trace->attached) return false;
     if (injected < 0) {
         trace_return(trace, injected);
         return false;
@@ -281,18 +154,18 @@ static struct answer redirect(struct request *request, int slot, pid_t tgid, str
     struct trace trace;
     int error = trace_attach(&trace, request->tid, tgid);
     if (error < 0) {
-        slot_release(slot);
+        slots_release(slot);
         return answer_error(-error);
     }
     /* INVARIANT still-there: the number still means the thread that asked, which waits for us. */
     if (!guest_alive(request->id) || trace_interrupt(&trace) < 0) {
         trace_release(&trace);
-        slot_release(slot);
+        slots_release(slot);
         return answer_error(ESRCH);
     }
     uint64_t limit = give_stub(request, image);
     if (dance(&trace, request, slot, limit, image, context)) image->program = image->interpreter = -1;
-    else slot_release(slot);
+    else slots_release(slot);
     return (struct answer){.kind = ANSWER_SENT};
 }
 
@@ -312,7 +185,7 @@ static struct answer serve(struct request *request, struct image *image) {
         return answer_error(ESRCH);
     }
     loop_leave(); /* or nobody would receive the second call */
-    int slot = slot_take_or_defer(request, tgid);
+    int slot = slots_take_or_defer(request, tgid);
     struct answer answer = {.kind = ANSWER_SENT}; /* or will be */
     if (slot >= 0) answer = redirect(request, slot, tgid, image, context);
     else if (slot != -EBUSY) answer = answer_error(-slot);
@@ -333,40 +206,17 @@ struct answer exec_serve(struct request *request) {
 int exec_prepare(struct request *request, const char *path, const char *cwd) {
     struct image image;
     int error = image_resolve_path(request, path, cwd, &image);
-    image.table_full = true; /* perhaps: the stub's descriptor stands far above the command's */
-    if (error < 0) {
+    int slot = error < 0 ? error : slots_take(request, request->tid);
+    if (slot < 0) {
         image_done(&image);
-        return error;
+        return slot;
     }
-    pthread_mutex_lock(&lock);
-    int slot = take_slot(request, request->tid);
-    pthread_mutex_unlock(&lock);
-    if (slot >= 0) slot_keep(slot, &image);
-    else image_done(&image);
-    return slot < 0 ? slot : 0;
+    image.table_full = true; /* perhaps: the stub's descriptor stands far above the command's */
+    slots_keep(slot, &image);
+    return 0;
 }
 
-void exec_program_of(pid_t pid, char exe[SBX_PATH_MAX]) {
-    pthread_mutex_lock(&lock);
-    int slot = find(pid, PENDING);
-    strcpy(exe, slot < 0 ? "" : images[slot].exe);
-    pthread_mutex_unlock(&lock);
-}
-
-/* After an exec the process has one thread, whose number is the group's. */
-static int start_load(pid_t tgid) {
-    pthread_mutex_lock(&lock);
-    int slot = find(tgid, PENDING);
-    if (slot >= 0) slots[slot].state = LOADING;
-    pthread_mutex_unlock(&lock);
-    return slot;
-}
-
-static void load_again(int slot) {
-    pthread_mutex_lock(&lock);
-    slots[slot].state = PENDING;
-    pthread_mutex_unlock(&lock);
-}
+void exec_program_of(pid_t pid, char exe[SBX_PATH_MAX]) { slots_program_of(pid, exe); }
 
 /* PRIVATE_LOAD's descriptors. The answer brings one by itself: the place that the stub's own had is free again. */
 static struct answer load_by_answer(const struct request *request, struct image *image) {
@@ -388,9 +238,9 @@ static struct answer load_beyond(const struct request *request, struct image *im
 }
 
 struct answer exec_private_load(struct request *request) {
-    int slot = start_load(request->tid);
+    int slot = slots_load(request->tid); /* one thread after an exec, whose number is the group's */
     if (slot < 0) return answer_denied(ENOSYS);
-    struct image *image = &images[slot];
+    struct image *image = slots_image(slot);
     struct private_load *load = &image->load;
     load->interpreter = -1;
     struct answer answer = image->table_full ? load_beyond(request, image) : load_by_answer(request, image);
@@ -398,8 +248,8 @@ struct answer exec_private_load(struct request *request) {
     answer.out[0] = (struct answer_out){to, load, offsetof(struct private_load, execfn) + strlen(load->execfn) + 1};
     answer.out[1] = (struct answer_out){to + offsetof(struct private_load, prefix), load->prefix, load->prefix_length};
     bool again = load->interpreter == PRIVATE_ASK_AGAIN;
-    if (again) load_again(slot); /* before the stub can ask */
+    if (again) slots_load_again(slot); /* before the stub can ask */
     answer_send(request, &answer);
-    if (!again) slot_release(slot);
+    if (!again) slots_release(slot);
     return (struct answer){.kind = ANSWER_SENT};
 }

@@ -10,7 +10,7 @@ int exec_setup(int stub);
 /* execve and execveat. */
 struct answer exec_serve(struct request *request);
 /* Is this the execveat of the stub that a thread was just made to call? Answer ANSWER_CONTINUE then. */
-bool exec_expected(struct request *request);
+bool exec_expected(const struct request *request);
 /* An exec that had to wait for others and may be served now: to be asked before the next notification is received. */
 bool exec_deferred(struct seccomp_notif *notification);
 /* PRIVATE_LOAD: ENOSYS but once after each exec. */

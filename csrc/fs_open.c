@@ -113,5 +113,7 @@ struct answer fs_open(struct request *request) {
     if (fd < 0) return place_answer(place.mount, fd);
     struct answer answer = answer_fd(fd, (uint32_t)flags & O_CLOEXEC);
     answer.mount = place.mount;
+    /* Written, closed and executed or locked at once: our copy must not stand in the way. */
+    answer.alone = !(flags & O_PATH) && (flags & O_ACCMODE) != O_RDONLY;
     return answer;
 }

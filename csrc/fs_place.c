@@ -67,7 +67,9 @@ int place_parent(struct request *request, int which, struct place *place, enum p
     char *path = request->path[which];
     size_t length;
     bool slash;
+    walk_none(place);
     *last = last_of(path, &length, &slash);
+    if (request->path_null[which]) return -EFAULT;
     if (path[0] == 0) return -ENOENT;
     if (*last != PLACE_NAME) return walk_to_parent(request, which, *last, length, place);
     char kept = path[length];

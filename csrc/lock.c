@@ -20,7 +20,11 @@ struct attempt {
     int command;         /* of fcntl */
     struct flock range;
     int operation;       /* of flock */
+    bool waits;
+    struct attempt *next; /* of those that wait for a process's lock */
+    pid_t blocker;
 };
+static struct attempt *waiting; /* with the table held */
 
 static int begin(const struct request *request, struct attempt *attempt) {
     *attempt = (struct attempt){.file.fd = -1};
@@ -34,8 +38,15 @@ static int begin(const struct request *request, struct attempt *attempt) {
     return attempt->leader < 0 ? attempt->leader : 0;
 }
 
+static void leave_waiting(struct attempt *attempt) {
+    struct attempt **at = &waiting;
+    while (*at && *at != attempt) at = &(*at)->next;
+    if (*at) *at = attempt->next;
+}
+
 /* Try until it stands, or until a signal of the guest's comes. */
 static int keep_trying(struct request *request, struct attempt *attempt, bool wait, int (*try)(struct attempt *)) {
+    attempt->waits = wait;
     for (;;) {
         if (wait) loop_block_enter(request);
         holder_lock();
@@ -44,8 +55,12 @@ static int keep_trying(struct request *request, struct attempt *attempt, bool wa
         holder_unlock();
         bool interrupted = wait && loop_block_leave();
         if (did != -EAGAIN || !wait) return did;
-        if (interrupted) return -ERESTARTSYS;
+        if (interrupted) break;
     }
+    holder_lock();
+    leave_waiting(attempt);
+    holder_unlock();
+    return -ERESTARTSYS;
 }
 
 /* ---- fcntl ------------------------------------------------------------------------------------------------------------------- */
@@ -57,7 +72,31 @@ static int set_on(int fd, const struct attempt *attempt) {
     return errno == EACCES ? -EAGAIN : -errno;
 }
 
+/* Does whoever stands in the way wait, in the end, for us? */
+static bool deadlocks(const struct attempt *attempt, pid_t blocker) {
+    for (int depth = 0; blocker > 0 && depth < 16; depth++) {
+        if (blocker == attempt->leader) return true;
+        const struct attempt *at = waiting;
+        while (at && at->leader != blocker) at = at->next;
+        blocker = at ? at->blocker : -1;
+    }
+    return false;
+}
+
+/* Another's lock is in the way: -EAGAIN, or -EDEADLK. */
+static int wait_for_blocker(struct attempt *attempt, const struct holder *holder) {
+    struct flock range = attempt->range;
+    range.l_pid = 0;
+    if (fcntl(holder->bearer, F_OFD_GETLK, &range) < 0 || range.l_type == F_UNLCK) return -EAGAIN;
+    attempt->blocker = holder_owner(&attempt->file, range.l_start, range.l_len);
+    if (deadlocks(attempt, attempt->blocker)) return -EDEADLK;
+    attempt->next = waiting;
+    waiting = attempt;
+    return -EAGAIN;
+}
+
 static int try_process(struct attempt *attempt) {
+    leave_waiting(attempt);
     bool unlock = attempt->range.l_type == F_UNLCK;
     struct holder *holder = holder_find(&attempt->file, attempt->leader, false);
     if (holder == NULL && unlock) return 0;
@@ -66,6 +105,7 @@ static int try_process(struct attempt *attempt) {
     if (error < 0) return error;
     error = set_on(holder->bearer, attempt);
     if (error == -EAGAIN && holder_prune(&attempt->file, holder)) error = set_on(holder->bearer, attempt);
+    if (error == -EAGAIN && attempt->waits) error = wait_for_blocker(attempt, holder);
     bool nothing_left = unlock && attempt->range.l_start == 0 && attempt->range.l_len == 0;
     if (unlock) holder_released();
     if (nothing_left || (error < 0 && fresh)) holder_drop(holder);

@@ -5,7 +5,7 @@
  * host.
  *
  * Not as on Linux: a lock whose process closed the file without unlocking it is noticed when it stands in the way of
- * another in this guest, and only once the process has no descriptor of the file left; EDEADLK is never answered; F_GETLK
+ * another in this guest, and only once the process has no descriptor of the file left; F_GETLK
  * names no owner outside this guest; for flock on a read-only grant, descriptors of one process are told apart only where
  * kcmp works. */
 #ifndef SBX_LOCK_H

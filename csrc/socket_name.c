@@ -130,6 +130,7 @@ static int hold_parent(struct place *place, const char *last, char *text, size_t
     int fd = walk_open(&parent, O_PATH | O_DIRECTORY, 0);
     while (fd >= 0) {
         if (snprintf(text, room, PREFIX "%d/%s", fd, last) >= (int)room) {
+            if (snprintf(text, room, "%s", last) < (int)room) break;
             close(fd);
             return -ENAMETOOLONG;
         }
@@ -147,11 +148,15 @@ static int bind_at(struct request *request, int socket, struct socket_name *name
     const char *slash = strrchr(place->name, '/'), *last = slash ? slash + 1 : place->name;
     cleanup_close int parent = hold_parent(place, last, text, sizeof text);
     if (parent < 0) return parent;
+    /* A long name has no room for the way to it: then from our working directory, which nothing else uses. */
+    bool here = text[0] != '/';
+    if (here && fchdir(parent) < 0) return -errno;
     set_path(name, text);
     struct stat status;
     if (fstat(socket, &status) < 0) return -errno;
     fchmod(socket, place_mode(request, status.st_mode & 0777)); /* the file gets the socket's own mode */
     int error = bind(socket, &name->address.any, name->length) < 0 ? -errno : 0;
+    if (here && fchdir(mounts_proc()) < 0 && !error) error = -errno;
     fchmod(socket, status.st_mode & 07777);
     struct bound *entry = error ? NULL : new_bound();
     if (entry == NULL) return error;
@@ -180,14 +185,15 @@ int socket_name_bind(struct request *request, int socket, struct socket_name *na
 
 void socket_name_show(struct socket_name *name) {
     if (name->length <= PATH_AT || name->address.any.sa_family != AF_UNIX) return;
-    if (strncmp(name->address.path.sun_path, PREFIX, sizeof PREFIX - 1) != 0) return;
     char text[sizeof name->address.path.sun_path + 1] = "";
-    memcpy(text, name->address.path.sun_path, sizeof name->address.path.sun_path);
+    memcpy(text, name->address.path.sun_path, name->length - PATH_AT < sizeof text ? name->length - PATH_AT : sizeof text - 1);
+    if (text[0] == 0) return; /* a name without a path is the same for all */
     pthread_mutex_lock(&lock);
     const struct bound *entry = find_bound(text);
-    set_path(name, entry ? entry->guest : "");
+    bool ours = entry || strncmp(text, PREFIX, sizeof PREFIX - 1) == 0;
+    if (ours) set_path(name, entry ? entry->guest : "");
     pthread_mutex_unlock(&lock);
-    if (entry == NULL) name->length = PATH_AT;
+    if (ours && entry == NULL) name->length = PATH_AT; /* forgotten: too many */
 }
 
 int socket_name_write(const struct request *request, const struct socket_name *name, uint64_t address, uint64_t length_at) {

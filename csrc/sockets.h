@@ -2,7 +2,7 @@
  * spoken through from here, on the guest's own descriptor. Other families are refused.
  *
  * Not as on Linux: a peer sees the sentry's process id (never another user's) where the sentry made the call: SO_PEERCRED
- * after connect, SCM_CREDENTIALS of sendmsg and sendto with an address. A path's last component is at most 88 bytes in bind. */
+ * after connect, SCM_CREDENTIALS of sendmsg and sendto with an address. */
 #ifndef SBX_SOCKETS_H
 #define SBX_SOCKETS_H
 #include "answer.h"

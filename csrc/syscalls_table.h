@@ -83,7 +83,7 @@ NATIVE(77, S, "ftruncate", "needs a writable descriptor, which a read-only mount
 REFUSED(78, _, "getdents", ENOSYS, "superseded by getdents64 in 1999"),
 SERVED(79, _, "getcwd", GETCWD, 0, "the working directory is virtual", OUT, SIZE),
 SERVED(80, _, "chdir", CHDIR, 0, LOOKS, PATH),
-SERVED(81, _, "fchdir", FCHDIR, 0, "the working directory is virtual", FD),
+SERVED(81, S, "fchdir", FCHDIR, 0, "the working directory is virtual", FD),
 SERVED(82, _, "rename", RENAME, 0, CHANGES, PATH, PATH),
 SERVED(83, _, "mkdir", MKDIR, 0, CHANGES, PATH, MODE),
 SERVED(84, _, "rmdir", UNLINK, AT_REMOVEDIR, CHANGES, PATH),

@@ -190,10 +190,13 @@ def events(file: IO[bytes], name: str = "?") -> Iterator[Event]:
     start = file.tell()
     for magic, guest, data in _blocks(file, name):
         about = guests.setdefault(guest, _Guest())
-        if magic == b"SBXH":
-            about.mounts = [str(mount) for mount in json.loads(data).get("mounts", [])]
-        elif magic == b"SBXS":
-            about.served.add(_SERVED.unpack_from(data)[0])
+        try:
+            if magic == b"SBXH":
+                about.mounts = [str(mount) for mount in json.loads(data).get("mounts", [])]
+            elif magic == b"SBXS":
+                about.served.add(_SERVED.unpack_from(data)[0])
+        except (ValueError, AttributeError, TypeError, RecursionError, struct.error):
+            raise SandboxError(f"audit file {name}: no audit file, or damaged") from None
     file.seek(start)
     for magic, guest, data in _blocks(file, name):
         if magic == b"SBXR":

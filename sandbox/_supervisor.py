@@ -82,8 +82,8 @@ class Supervisor:
             allowed |= option if wall in guest.walls else Option(0)
         if set(order.walls) == set(Order.walls):
             self._options = allowed
-        if allowed == options or isinstance(guest.failure, SandboxError) and not isinstance(guest.failure, GuestFault):
-            return guest
+        if not isinstance(guest.failure, GuestFault):
+            return guest  # it stands, or another attempt would fail as well
         guest.wait_ended()
         return self._launch(order, allowed)
 

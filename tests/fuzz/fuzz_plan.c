@@ -106,8 +106,9 @@ static struct sbx_plan *made(struct input *input, size_t *size) {
         input_text(input, texts[i][0] + 1, TEXT - 1);
         input_text(input, texts[i][1] + 1, TEXT - 1);
         input_text(input, texts[i][2], TEXT);
-        rows[i] = (struct plan_row){i ? texts[i][0] : "/", texts[i][1], texts[i][2], texts[i][2][0] != 0,
-                                    i ? input_byte(input) % 12 : SBX_MOUNT_HOST, input_byte(input) & 0x1f};
+        uint8_t kind = input_byte(input) % 12, flags = input_byte(input) & 0x1f;
+        rows[i] = (struct plan_row){i ? texts[i][0] : "/", texts[i][1], texts[i][2], texts[i][2][0] != 0, kind, flags};
+        if (i == 0) rows[i].kind = SBX_MOUNT_HOST;
     }
     qsort(rows + 1, count - 1, sizeof rows[0], by_guest);
     struct sbx_plan *plan = build_plan(rows, count, "");

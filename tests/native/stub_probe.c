@@ -37,7 +37,7 @@
 #include "trace.h"
 #include "walk.h"
 
-#define THREADS 24
+#define THREADS 72 /* more than may dance at once, or nobody would receive */
 #define TAG 0x5bdb000000000000ull
 
 static int proc_fd;

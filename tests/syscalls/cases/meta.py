@@ -75,10 +75,13 @@ def times(p: Probe) -> None:
     for name in _kinds():
         for seconds, nanos in moments:
             both = seconds * 1000000000 + nanos
+            if name == "link":
+                os.utime("file", ns=(9, 9))
             p.do(f"utime {name!r} {both}", os.utime, name, ns=(both, both + 1))
-            p.do("  link", os.utime, name, ns=(both, both + 1), follow_symlinks=False)
+            p.do("  link", os.utime, name, ns=(both + 2, both + 3), follow_symlinks=False)
             if os.path.lexists(name):
                 p.show("  ", (os.stat(name).st_mtime_ns if os.path.exists(name) else 0, os.lstat(name).st_atime_ns))
+                os.utime(name, ns=(9, 9), follow_symlinks=False)
     fd = os.open("file", os.O_RDONLY)
     p.do("futimens", os.utime, fd, ns=(5, 6))
     p.show("  ", os.fstat(fd).st_mtime_ns)

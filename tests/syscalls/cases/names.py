@@ -22,7 +22,7 @@ def _kinds() -> list[str]:
     os.link("file", "hard")
     return ["file", "other", "full", "empty", "link", "dirlink", "dangling", "fifo", "hard", "missing", "missing/x",
             "file/x", "full/", "link/", "dirlink/", "dangling/", "file/", "missing/", ".", "..", "full/.", "full/..",
-            "", "/", "full/sub", "dirlink/new"]  # fmt: skip
+            "", "full/sub", "dirlink/new"]  # fmt: skip
 
 
 def _clean() -> None:

@@ -167,7 +167,7 @@ def long_names(p: Probe) -> None:
         p.do(f"path of {len(path)}", os.open, path[:-1] + "f", os.O_CREAT | os.O_WRONLY)
         p.do(f"stat of {len(path)}", os.stat, path[:-1] + "f")
     here = os.getcwd()
-    for _ in range(30):
+    for _ in range(18):
         os.mkdir("d" * 200)
         os.chdir("d" * 200)
     p.do("deep create", os.open, "deep", os.O_CREAT | os.O_WRONLY)
@@ -200,7 +200,7 @@ def slashes_and_dots(p: Probe) -> None:
     p.do("create with slash", os.open, "new/", os.O_CREAT | os.O_WRONLY)
     p.do("create .", os.open, ".", os.O_CREAT | os.O_WRONLY)
     p.do("create missing/new", os.open, "missing/new", os.O_CREAT | os.O_WRONLY)
-    p.do("root and above", os.stat, "/../../../..")
+    p.do("root and above", lambda: os.path.samefile("/../../../..", "/"))
 
 
 def too_many_descriptors(p: Probe) -> None:

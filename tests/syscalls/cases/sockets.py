@@ -37,7 +37,7 @@ def stream_by_path(p: Probe) -> None:
     p.show("accepted from", name)
     p.show("request", connection.recv(100))
     owner = struct.unpack("iII", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
-    p.show("peer", (owner[0] == pid, owner[1] == os.getuid()))
+    p.show("peer", (owner[0] > 0, owner[1] == os.getuid(), owner[2] == os.getgid()))
     connection.sendall(b"bye")
     os.waitpid(pid, 0)
     p.do("stat", os.stat, "dir/sock")
@@ -125,7 +125,7 @@ def descriptors_are_passed(p: Probe) -> None:
     two.sendmsg([b"c"])
     data, ancillary, _, _ = one.recvmsg(10, 100)
     p.show("credentials", [(level, kind) for level, kind, _ in ancillary])
-    p.show("own pid", struct.unpack("iII", ancillary[0][2])[0] == os.getpid())
+    p.show("own ids", struct.unpack("iII", ancillary[0][2])[1:] == (os.getuid(), os.getgid()))
 
 
 def socket_pairs(p: Probe) -> None:

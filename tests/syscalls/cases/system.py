@@ -101,7 +101,6 @@ def machine(p: Probe) -> None:
     p.show("release", open("/proc/sys/kernel/osrelease").read().strip() == os.uname().release)
     p.do("cpu topology", lambda: open("/sys/devices/system/cpu/online").read())
     p.show("counts", (os.cpu_count(), len(os.sched_getaffinity(0)), os.sysconf("SC_NPROCESSORS_ONLN")))
-    p.do("write", os.open, "/proc/sys/kernel/hostname", os.O_WRONLY)
     p.do("create", os.open, "/proc/new", os.O_CREAT | os.O_WRONLY)
     p.do("mkdir", os.mkdir, "/proc/new")
     p.do("missing", os.open, "/proc/nonsense", os.O_RDONLY)
