@@ -10,7 +10,7 @@
 #include <unistd.h>
 
 #define CONTEXTS_MAX 8192
-#define SWEEP_AT 512 /* contexts alive before the first sweep */
+#define SWEEP_AT 64 /* contexts alive before the first sweep */
 
 /* Slot n holds context n; slot 0 is the launcher's. A number is used again only after a sweep found it on no process. */
 static struct context *table[CONTEXTS_MAX];

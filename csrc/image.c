@@ -263,6 +263,7 @@ static int resolve_once(struct search *search) {
 int image_resolve(struct request *request, struct image *image) {
     struct search search = {.request = request, .image = image};
     start(image);
+    if (request->path_null[0]) return -EFAULT;
     if (request->path[0][0] == '\0' && !(request->flags & AT_EMPTY_PATH)) return -ENOENT;
     if (request->flags & ~(uint32_t)(AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW | AT_EXECVE_CHECK)) return -EINVAL;
     return resolve_once(&search);

@@ -93,7 +93,13 @@ static int look_descriptor(pid_t pid, long fd, enum procfs_kind *kind, char targ
     if (error == -EBADF) return -ENOENT;
     if (error < 0 && error != -EXDEV) return error;
     struct stat status;
-    if (error == 0 && !place.special && fstat(place.dir, &status) == 0 && status.st_nlink == 0) {
+    bool held = error == 0 && !place.special && fstat(place.dir, &status) == 0;
+    if (held && S_ISLNK(status.st_mode)) { /* of a link itself: what it leads to is not what is held */
+        *kind = PROCFS_MAGIC;
+        strcpy(target, place.guest);
+        return 0;
+    }
+    if (held && status.st_nlink == 0) {
         *kind = PROCFS_MAGIC;
         return snprintf(target, SBX_PATH_MAX, "%.4080s (deleted)", place.guest) > 0 ? 0 : -EIO;
     }
@@ -252,6 +258,7 @@ static int open_magic(const char *name, int flags) {
     snprintf(own, sizeof own, "self/fdinfo/%d", held);
     if (tell(info, &has) < 0 || tell(own, &ours) < 0 || fstat(held, &status) < 0) return -ENOENT;
     if (has.inode != ours.inode || has.mount != ours.mount) return -ENOENT;
+    if (S_ISLNK(status.st_mode)) return -ELOOP;
     unsigned want = (unsigned)flags & O_ACCMODE, may = has.flags & O_ACCMODE;
     char text[8] = ""; /* both ends of a pipe without a name, as on Linux; not those of a FIFO of the host */
     snprintf(own, sizeof own, "self/fd/%d", held);

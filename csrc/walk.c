@@ -451,6 +451,44 @@ static int resolve(struct walker *walker, const char *path, struct place *place)
     return settle_parent(place);
 }
 
+/* A removed directory has no path, but itself and, as long as that stands, its parent. `held` is ours to give. */
+static int walk_removed(struct walker *walker, int held, const char *path, struct place *place) {
+    char link[32], name[SBX_PATH_MAX];
+    snprintf(link, sizeof link, "self/fd/%d", held);
+    ssize_t length = readlinkat(mounts_proc(), link, name, sizeof name - 1);
+    if (length > 10) length -= 10; /* " (deleted)" */
+    if (length > 0) name[length] = 0;
+    int error = name_to_guest(name, length, &place->mount, place->guest);
+    while (path[0] == '.' && (path[1] == '/' || path[1] == 0)) path += 1 + strspn(path + 1, "/");
+    if (!error && path[0] == 0) {
+        place->dir = held;
+        place->owned = true;
+        place->name[0] = 0;
+        place->special = place->directory = false;
+        return 0;
+    }
+    close(held);
+    if (error) return error;
+    if (strncmp(path, "..", 2) != 0 || (path[2] != '/' && path[2] != 0)) return -ENOENT;
+    walker->at_length = strlen(place->guest);
+    memcpy(walker->at, place->guest, walker->at_length + 1);
+    return resolve(walker, path, place);
+}
+
+/* A descriptor of the directory that a relative path starts at. */
+static int hold_start(const struct request *request, int which) {
+    if (request->dirfd[which] != AT_FDCWD) {
+        char link[48];
+        snprintf(link, sizeof link, "%d/fd/%d", request->tid, request->dirfd[which]);
+        int fd = openat(mounts_proc(), link, O_PATH | O_CLOEXEC);
+        return fd < 0 ? -EBADF : fd;
+    }
+    struct context *context = context_of(request->tid);
+    int fd = context == NULL || context->cwd < 0 ? -1 : fcntl(context->cwd, F_DUPFD_CLOEXEC, 0);
+    context_put(context);
+    return fd < 0 ? -ENOENT : fd;
+}
+
 int walk(const struct request *request, int which, enum walk_last last, enum walk_goal goal, struct place *place) {
     const char *path = request->path[which];
     walk_none(place);
@@ -465,6 +503,8 @@ int walk(const struct request *request, int which, enum walk_last last, enum wal
     if (path[0] != '/' && walk_held(request, which, place)) return 0;
     if (path[0] != '/') {
         int error = start_at(&walker, request->dirfd[which]);
+        int held = error == -ENOENT ? hold_start(request, which) : error;
+        if (error == -ENOENT && held >= 0) return walk_removed(&walker, held, path, place);
         if (error < 0) return error;
     }
     return resolve(&walker, path, place);

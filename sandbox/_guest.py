@@ -139,10 +139,7 @@ class Guest:
             self._timers.append(self._loop.call_at(time.monotonic() + self.parts.wall_seconds, self._on_wall_time))
         if self.parts.watch_memory:
             self._look_at_memory()
-        try:
-            self._outbox.post(setup)
-        except OSError as error:
-            self.fail(GuestFault(f"sentry does not take its plan: {error.strerror}"))
+        self._post(setup)
 
     # ---- what callers do ------------------------------------------------------------------------------------------
 
@@ -240,8 +237,11 @@ class Guest:
             if self.ended or self._foreign:
                 return
             self._ending = True
-            with suppress(ProcessLookupError):
-                signal.pidfd_send_signal(self.parts.pidfd, signal.SIGKILL)
+            self._kill_sentry()
+
+    def _kill_sentry(self) -> None:
+        with suppress(ProcessLookupError):
+            signal.pidfd_send_signal(self.parts.pidfd, signal.SIGKILL)
 
     def fail(self, error: Exception) -> None:
         """End the guest because of an error, which its callers get."""
@@ -287,9 +287,11 @@ class Guest:
     def _post(self, messages: Sequence[Message]) -> None:
         try:
             self._outbox.post(messages)
+        except ConnectionError:
+            pass  # it is gone; what it said last, and how it ended, comes by its socket and its pidfd
         except OSError as error:
             if not self._ending:
-                self.fail(GuestFault(f"sentry does not take messages: {error.strerror or error}"))
+                self.fail(GuestFault(f"sentry does not take messages: {error.strerror}"))
 
     # ---- what the sentry says -------------------------------------------------------------------------------------
 
@@ -314,7 +316,7 @@ class Guest:
         except OSError:
             pass
         self._loop.forget(self.parts.socket.fileno())
-        self.kill()
+        self._kill_sentry()
         return False
 
     def _on_event(self, event: Event) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import threading
@@ -25,10 +26,10 @@ class Outbox:
 
     def post(self, messages: Sequence[Message]) -> None:
         """Send the messages, together and in order. The descriptors stay the caller's, who may close them at once.
-        OSError: the sentry is gone, or has not read for long."""
+        ConnectionError: the sentry is gone. TimeoutError: it has not read for long."""
         with self._lock:
             if len(self._waiting) + len(messages) > _WAITING_MAX:
-                raise BrokenPipeError("the sentry does not read its messages")
+                raise TimeoutError(errno.ETIMEDOUT, "it has not read for long")
             was_empty = not self._waiting
             rest = self._send(messages) if was_empty else messages
             self._waiting.extend(message._replace(fds=[os.dup(fd) for fd in message.fds]) for message in rest)

@@ -86,38 +86,42 @@ class Popen:
         self._text = _text_options(universal_newlines, text, encoding, errors)
         self._exchange: Exchange | None = None
         self._began = time.monotonic()
-        if bufsize == 1 and self._text is None:
-            bufsize = -1  # lines are of text
         if pty and stdin is not None:
             raise ValueError("pty=True gives the command its stdin")
         given = [mounts, writable, files, policy, limits, audit]
         self._own = _guest is None
-        opened = None if _guest is not None else open_guest(*given)  # type: ignore[arg-type]
-        extra = opened.policy.env if opened else _policy_env
+        pass_fds = list(pass_fds)
+        _streams.check((stdin, stdout, stderr), pass_fds)
+        if pty:
+            wiring = self._wire_terminal(stdout, stderr, pass_fds, terminal_size)
+        else:
+            wiring = _streams.wire(stdin, stdout, stderr, pass_fds, pipesize)
+        opened = None
         try:
+            opened = None if _guest is not None else open_guest(*given)  # type: ignore[arg-type]
             spec = make_spec(
                 args,
                 executable=executable,
                 shell=shell,
                 cwd=cwd,
                 env=env,
-                policy_env=extra,
+                policy_env=opened.policy.env if opened else _policy_env,
                 umask=umask,
                 start_new_session=start_new_session,
             )
             self._guest: Guest = _guest or opened.guest  # type: ignore[union-attr]
             self._finalizer = weakref.finalize(self, self._guest.end) if self._own else None
             self._before = AuditSummary({}) if self._own else self._guest.summary()
-            if pty:
-                wiring = self._wire_terminal(stdout, stderr, pass_fds, terminal_size)
-            else:
-                wiring = _streams.wire(stdin, stdout, stderr, pass_fds, pipesize)
-            self._command = self._start(spec, wiring, bufsize)
+            self._command = self._start(spec, wiring)
         except BaseException:
+            wiring.close_all()
+            if self.terminal is not None:
+                self.terminal.close()
             if opened:
                 opened.guest.kill()
                 opened.guest.wait_ended()
             raise
+        self._open_streams(wiring.ours, bufsize)
 
     # ---- starting -------------------------------------------------------------------------------------------------
 
@@ -134,23 +138,16 @@ class Popen:
         wiring.own(0, theirs)
         return wiring
 
-    def _start(self, spec: Spec, wiring: _streams.Wiring, bufsize: int) -> Command:
+    def _start(self, spec: Spec, wiring: _streams.Wiring) -> Command:
+        memfd = sealed(spec.pack(list(wiring.given), terminal=self.terminal is not None), "sandbox-command")
         try:
-            memfd = sealed(spec.pack(list(wiring.given), terminal=self.terminal is not None), "sandbox-command")
-            try:
-                command = self._guest.run(memfd, list(wiring.given.values()))
-            finally:
-                os.close(memfd)
-            wiring.close()
-            self._guest.wait_started(command)
-            self._raise_unless_started(command, spec)
-        except BaseException:
-            wiring.close_all()
-            if self.terminal is not None:
-                self.terminal.close()
-            raise
+            command = self._guest.run(memfd, list(wiring.given.values()))
+        finally:
+            os.close(memfd)
+        wiring.close()
+        self._guest.wait_started(command)
+        self._raise_unless_started(command, spec)
         self.pid = command.pid
-        self._open_streams(wiring.ours, bufsize)
         return command
 
     def _raise_unless_started(self, command: Command, spec: Spec) -> None:
@@ -163,10 +160,11 @@ class Popen:
 
     def _open_streams(self, ours: dict[int, int], bufsize: int) -> None:
         names = {0: "stdin", 1: "stdout", 2: "stderr"}
+        by_line = bufsize == 1 and self._text is not None
         for number, fd in ours.items():
-            raw: Any = open(fd, "wb" if number == 0 else "rb", bufsize)  # noqa: SIM115
+            raw: Any = open(fd, "wb" if number == 0 else "rb", -1 if bufsize == 1 else bufsize)  # noqa: SIM115
             if self._text is not None:
-                options: dict[str, Any] = {"write_through": True, "line_buffering": bufsize == 1} if number == 0 else {}
+                options: dict[str, Any] = {"write_through": True, "line_buffering": by_line} if number == 0 else {}
                 raw = io.TextIOWrapper(raw, **self._text, **options)
             setattr(self, names[number], raw)
         ours.clear()

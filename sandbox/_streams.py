@@ -60,28 +60,39 @@ def _connect(wiring: Wiring, number: int, what: Any, pipesize: int) -> None:
         if number != 2:
             raise ValueError("STDOUT is for stderr only")
         wiring.given[2] = wiring.given[1]
+    elif what is None and not _is_open(number):
+        wiring.open_null(number)  # the caller has closed its own
     else:
-        fd = number if what is None else _descriptor(what)
-        try:
-            fcntl.fcntl(fd, fcntl.F_GETFD)
-        except OSError:
-            if what is not None:
-                raise
-            wiring.open_null(number)  # the caller has closed its own
-        else:
-            wiring.given[number] = fd
+        wiring.given[number] = number if what is None else _descriptor(what)
+
+
+def _is_open(fd: int) -> bool:
+    try:
+        fcntl.fcntl(fd, fcntl.F_GETFD)
+    except OSError:
+        return False
+    return True
+
+
+def check(streams: Iterable[Any], pass_fds: Iterable[int]) -> None:
+    """INVARIANT callers-descriptors: what the caller names is looked up before anything is opened for the command, which
+    could get the number of one that is closed."""
+    for what in streams:
+        if what is not None and what not in (PIPE, STDOUT, DEVNULL):
+            fcntl.fcntl(_descriptor(what), fcntl.F_GETFD)
+    for fd in pass_fds:
+        if isinstance(fd, bool) or not isinstance(fd, int) or fd < 0:
+            raise ValueError(f"pass_fds: {fd!r} is no descriptor")
+        fcntl.fcntl(fd, fcntl.F_GETFD)
 
 
 def wire(stdin: Any, stdout: Any, stderr: Any, pass_fds: Iterable[int] = (), pipesize: int = -1) -> Wiring:
-    """Descriptors for a command, in the terms of subprocess; stdin=None is no input."""
+    """Descriptors for a command, in the terms of subprocess, once they are checked; stdin=None is no input."""
     wiring = Wiring()
     try:
         for number, what in enumerate((stdin, stdout, stderr)):
             _connect(wiring, number, what, pipesize)
         for fd in pass_fds:
-            if isinstance(fd, bool) or not isinstance(fd, int) or fd < 0:
-                raise ValueError(f"pass_fds: {fd!r} is no descriptor")
-            fcntl.fcntl(fd, fcntl.F_GETFD)
             wiring.given.setdefault(fd, fd)
     except BaseException:
         wiring.close_all()

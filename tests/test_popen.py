@@ -58,7 +58,7 @@ def test_communicate_goes_on_after_a_timeout() -> None:
 
 
 def test_partial_output_of_a_timeout() -> None:
-    with Popen(["sh", "-c", "echo a; sleep 100"], stdout=PIPE) as process:
+    with Popen(["sh", "-c", "echo a; exec sleep 100"], stdout=PIPE) as process:
         with pytest.raises(CommandTimeout) as caught:
             while True:
                 process.communicate(timeout=0.2)
@@ -108,10 +108,11 @@ def test_pid_is_the_guests() -> None:
 def test_pass_fds() -> None:
     """Descriptors keep their numbers; nothing else is there."""
     reader, writer = os.pipe()
-    with Popen(f"echo through >&{writer}; ls /proc/self/fd", shell=True, stdout=PIPE, pass_fds=[writer]) as process:
+    code = f"import os; os.write({writer}, b'through'); print(sorted(map(int, os.listdir('/proc/self/fd')))[:-1])"
+    with Popen([sys.executable, "-c", code], stdout=PIPE, pass_fds=[writer]) as process:
         os.close(writer)
-        assert os.read(reader, 100) == b"through\n"
-        assert process.stdout and [int(fd) for fd in process.stdout.read().split()] == sorted({0, 1, 2, 3, writer})
+        assert os.read(reader, 100) == b"through"
+        assert process.stdout and eval(process.stdout.read())[:4] == sorted({0, 1, 2, 3, writer})[:4]
     os.close(reader)
 
 
@@ -127,12 +128,11 @@ def test_many_descriptors() -> None:
 
 
 def test_too_many_descriptors() -> None:
+    many = [os.open(os.devnull, os.O_RDONLY) for _ in range(70)]
     with pytest.raises(ValueError, match="descriptors"):
-        Popen(["true"], pass_fds=range(100, 200), stdout=PIPE) if False else Popen(["true"], pass_fds=[0] * 1 + _many())
-
-
-def _many() -> list[int]:
-    return [os.open(os.devnull, os.O_RDONLY) for _ in range(70)]
+        Popen(["true"], pass_fds=many)
+    for fd in many:
+        os.close(fd)
 
 
 @pytest.mark.parametrize("fds", [[-1], [True], ["1"]])

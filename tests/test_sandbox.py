@@ -226,18 +226,14 @@ def test_export_replaces_but_follows_nothing(tmp_path: Path) -> None:
 
 def test_export_while_the_guest_swaps(tmp_path: Path) -> None:
     """A directory that turns into a link and back while it is copied leads nowhere else."""
-    out = tmp_path / "out"
-    swap = "mkdir -p d; echo in > d/f; while :; do mv d e; ln -s /etc d; rm d; mv e d; done"
+    (tmp_path / "secret").write_text("of the host")
+    swap = f"mkdir -p d; echo in > d/f; while :; do mv d e; ln -s {tmp_path} d; rm d; mv e d; done"
     with Sandbox() as box:
         box.popen(swap, shell=True)
-        for _ in range(30):
-            box.export("/work", out)
-    found = {path.relative_to(out).as_posix() for path in out.rglob("*") if not path.is_symlink()}
-    allowed = {"d", "e", "d/f", "e/f"}
-    guest_etc = {"d/" + name for name in os.listdir("/etc")}
-    assert found <= allowed | guest_etc | {path for path in found if path.startswith("d/")}
-    for path in out.rglob("shadow"):
-        raise AssertionError(path)
+        for number in range(30):
+            box.export("/work", tmp_path / str(number))
+    found = {path.name for number in range(30) for path in (tmp_path / str(number)).rglob("*")}
+    assert found <= {"d", "e", "f"}
 
 
 def test_export_of_a_deep_tree(tmp_path: Path) -> None:

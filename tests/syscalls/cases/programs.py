@@ -167,7 +167,7 @@ def what_survives(p: Probe) -> None:
     os.chdir("dir")
     resource.setrlimit(resource.RLIMIT_NOFILE, (99, 200))
     os.nice(3)
-    _run(p, "descriptors", "/bin/sh", ["sh", "-c", "ls /proc/$$/fd | tr '\\n' ' '"])
+    _run(p, "descriptors", "/bin/sh", ["sh", "-c", "ls -m /proc/$$/fd; :"])
     _run(p, "signals", "/bin/grep", ["grep", "-E", "SigBlk|SigIgn|SigCgt|ShdPnd", "/proc/self/status"])
     _run(p, "rest", "/bin/sh", ["sh", "-c", "pwd | sed 's,.*/,,'; umask; ulimit -n; ulimit -c; nice"])
     os.set_inheritable(kept, False)

@@ -18,12 +18,16 @@ def stream_by_path(p: Probe) -> None:
     p.do("listen", server.listen, 5)
     p.show("name", server.getsockname())
 
+    begin, go = os.pipe()
+
     def client() -> None:
         with socket.socket(socket.AF_UNIX) as sock:
-            p.do("connect", sock.connect, "dir/sock")
+            sock.connect("dir/sock")
+            os.read(begin, 1)
             sock.sendall(b"hello")
+            answer = sock.recv(100)
             p.show("peer", sock.getpeername())
-            p.show("answer", sock.recv(100))
+            p.show("answer", answer)
 
     import sys
 
@@ -35,6 +39,8 @@ def stream_by_path(p: Probe) -> None:
         os._exit(0)
     connection, name = server.accept()
     p.show("accepted from", name)
+    sys.stdout.flush()
+    os.write(go, b"1")
     p.show("request", connection.recv(100))
     owner = struct.unpack("iII", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
     p.show("peer", (owner[0] > 0, owner[1] == os.getuid(), owner[2] == os.getgid()))

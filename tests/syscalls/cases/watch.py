@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import select
 import struct
 
 from probe import LIBC, Probe, child, write
@@ -25,6 +26,20 @@ def _events(fd: int) -> list[tuple[int, list[str], bytes]]:
     return found
 
 
+LAST = {"write": "CLOSE_WRITE", "chmod": "ATTRIB", "rename": "MOVED_TO", "mkdir": "CREATE", "link": "CREATE",
+        "symlink": "CREATE", "move out": "MOVED_FROM", "unlink": "DELETE", "another process": "CLOSE_WRITE",
+        "moved": "MOVE_SELF"}  # fmt: skip
+
+
+def _until(fd: int, label: str) -> list[tuple[int, list[str], bytes]]:
+    """The events up to the change's last one."""
+    seen: list[tuple[int, list[str], bytes]] = []
+    while not any(LAST[label] in kinds for _, kinds, _ in seen):
+        select.select([fd], [], [])
+        seen += _events(fd)
+    return seen
+
+
 def what_happens_is_told(p: Probe) -> None:
     os.mkdir("dir")
     write("dir/old")
@@ -42,9 +57,9 @@ def what_happens_is_told(p: Probe) -> None:
         ("another process", lambda: child(lambda: write("dir/by-child"))),
     ):
         change()
-        p.show(label, _events(fd))
+        p.show(label, _until(fd, label))
     os.rename("dir", "moved")
-    p.show("moved", _events(fd))
+    p.show("moved", _until(fd, "moved"))
 
 
 def arguments(p: Probe) -> None:
