@@ -177,8 +177,8 @@ enum sbx_message_type {
     SBX_MSG_STARTED, /* number: command id; value: pid as the sentry sees it; fds[0]: pidfd where it could be had */
     SBX_MSG_EXITED,  /* number: command id; value: wait status; value2: enum sbx_exceeded; text: struct sbx_usage */
     SBX_MSG_FAILED,  /* number: command id; value: errno of the exec that failed; value2: 1 where it was the working directory */
-    SBX_MSG_SERVE,   /* number: request id; value: enum sbx_serve; value2: handle or pid; text: name within the service;
-                        fds[0]: the kernel's own file where there is one */
+    SBX_MSG_SERVE,   /* number: request id; value: enum sbx_serve; value2: handle, or pid that asks and umask << 32 of the
+                        process shown; text: name within the service; fds[0]: the kernel's own file where there is one */
     SBX_MSG_FETCHED, /* number: request id; value: 0 or -errno; fds[0]: what was asked for */
     SBX_MSG_DRAIN,   /* the trail is half full: please move records */
     SBX_MSG_COUNT

@@ -108,6 +108,7 @@ struct answer fs_open(struct request *request) {
     PLACE(place);
     error = place_walk(request, 0, last, creates ? WALK_MAY_CREATE : WALK_EXISTING, &place);
     if (error < 0) return answer_error(-error);
+    if (creates && place.directory) return place_answer(place.mount, -EISDIR); /* by a link whose text ends in a slash */
     if (place.directory) flags &= ~O_NOFOLLOW; /* a slash after a link follows it */
     int fd = place.special ? procfs_open(request, &place, flags) : open_place(request, &place, last, flags);
     if (fd < 0) return place_answer(place.mount, fd);

@@ -36,11 +36,16 @@ static long ask(enum private_question question, const void *argument, pid_t pid,
     return syscall(SBX_PRIVATE_CALL, question, argument, pid, number);
 }
 
-/* Place the command's descriptors: injected ones are all above what they may become, or are moved there first. */
+/* Place the command's descriptors: first they all move above what they may become. The number of the stub is not to be had:
+ * what stands there is executed as it is. */
 static int place_descriptors(const struct private_command *next, const struct sbx_command *command) {
-    int moved[SBX_COMMAND_FDS];
+    int moved[SBX_COMMAND_FDS], highest = PRIVATE_STUB_FD;
     for (int i = 0; i < next->fd_count; i++) {
-        moved[i] = fcntl(next->fd[i], F_DUPFD_CLOEXEC, PRIVATE_STUB_FD + 1);
+        if (command->fd[i] < 0 || command->fd[i] == PRIVATE_STUB_FD) return -EBADF;
+        if (command->fd[i] > highest) highest = command->fd[i];
+    }
+    for (int i = 0; i < next->fd_count; i++) {
+        moved[i] = fcntl(next->fd[i], F_DUPFD_CLOEXEC, highest + 1);
         if (moved[i] < 0) return -errno;
         close(next->fd[i]);
     }
@@ -49,25 +54,33 @@ static int place_descriptors(const struct private_command *next, const struct sb
     return 0;
 }
 
-static void become(const struct private_command *next) {
+/* The command cannot start: its caller is told. */
+static void cannot(const struct private_command *next, int error) {
+    ask(PRIVATE_START, (void *)next->number, 0, (uint64_t)error);
+    if (error) _exit(127);
+}
+
+static void become(const struct private_command *next, uint64_t open_files) {
     struct stat status;
     sigset_t none;
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL); /* the sentry blocks SIGCHLD for itself */
-    if (fstat(next->memfd, &status) < 0) _exit(127);
+    if (fstat(next->memfd, &status) < 0) cannot(next, errno);
     char *memory = mmap(NULL, (size_t)status.st_size, PROT_READ | PROT_WRITE, MAP_PRIVATE, next->memfd, 0);
-    if (memory == MAP_FAILED) _exit(127);
+    if (memory == MAP_FAILED) cannot(next, errno);
     close(next->memfd);
     const struct sbx_command *command = (const struct sbx_command *)memory;
     char **vector = calloc((size_t)command->argc + command->envc + 2, sizeof *vector);
-    if (vector == NULL) _exit(127);
+    if (vector == NULL) cannot(next, ENOMEM);
     char *at = memory + command->strings;
     for (uint32_t i = 0; i < command->argc; i++, at += strlen(at) + 1) vector[i] = at;
     char **environment = vector + command->argc + 1;
     for (uint32_t i = 0; i < command->envc; i++, at += strlen(at) + 1) environment[i] = at;
     if (command->flags & (SBX_COMMAND_TERMINAL | SBX_COMMAND_NEW_SESSION)) setsid();
     else setpgid(0, 0);
-    if (place_descriptors(next, command) < 0) _exit(127);
+    int error = place_descriptors(next, command);
+    if (!error) error = confine_files(open_files); /* no sooner: the stub and what was moved are above most limits */
+    if (error < 0) cannot(next, -error);
     if (command->flags & SBX_COMMAND_TERMINAL) ioctl(0, TIOCSCTTY, 0);
     if (ask(PRIVATE_START, (void *)next->number, 0, 0) < 0) _exit(127);
     syscall(SYS_execveat, PRIVATE_STUB_FD, "", vector, environment, AT_EMPTY_PATH);

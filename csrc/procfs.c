@@ -298,6 +298,14 @@ static int open_terminal(pid_t tid, int flags) {
     return -ENXIO;
 }
 
+/* The virtual umask of the process that "123/status" is about. */
+static int64_t umask_of(const char *name) {
+    struct context *context = context_of((pid_t)number_of(name, strcspn(name, "/")));
+    int64_t umask = context ? context->umask & 0777 : 0;
+    context_put(context);
+    return umask;
+}
+
 static int open_proc(struct request *request, const struct place *place, int flags) {
     enum procfs_kind kind;
     char target[SBX_PATH_MAX];
@@ -318,7 +326,7 @@ static int open_proc(struct request *request, const struct place *place, int fla
     cleanup_close int raw = openat(guest_proc(), place->name, O_RDONLY | O_CLOEXEC);
     if (raw < 0 && errno != ENOENT) return -errno;
     if (flags & O_PATH) return raw < 0 ? -ENOENT : fcntl(raw, F_DUPFD_CLOEXEC, 0);
-    return rpc_serve(SBX_SERVE_PROC, request->tid, place->name, raw, &request->service);
+    return rpc_serve(SBX_SERVE_PROC, request->tid | umask_of(place->name) << 32, place->name, raw, &request->service);
 }
 
 int procfs_open(struct request *request, const struct place *place, int flags) {

@@ -443,7 +443,7 @@ class Guest:
                 raise Refused(error.errno or errno.EIO) from None
             finally:
                 os.close(event.source)
-        return self.parts.proc.content(Request(event.pid, event.name, source))
+        return self.parts.proc.content(Request(event.pid, event.name, source, event.umask))
 
     def _reply(self, request: int, content: bytes, error: int) -> None:
         if error:

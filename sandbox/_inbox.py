@@ -84,9 +84,10 @@ def _serve(message: Message) -> Event:
         _need(message.value2 >= 0 and not message.fds, "file request")
         return ServeFile(message.number, message.value2)
     _need(message.value == _core.Serve.PROC, "request to an unknown service")
-    _need(0 <= message.value2 < _PID_MAX, "process id out of range")
+    umask, pid = divmod(message.value2, 1 << 32)
+    _need(0 <= pid < _PID_MAX and 0 <= umask <= 0o777, "process id or umask out of range")
     _need(0 < len(message.text) < 4096 and b"\0" not in message.text, "name of a virtual file")
-    return ServeProc(message.number, message.value2, message.text, message.fds[0] if message.fds else None)
+    return ServeProc(message.number, pid, message.text, message.fds[0] if message.fds else None, umask)
 
 
 def _fetched(message: Message) -> Event:

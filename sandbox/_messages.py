@@ -31,11 +31,12 @@ class Refused(Exception):
 @dataclass(frozen=True)
 class Request:
     """A virtual file is opened. `name` is the name within the service, `handle` the File's number or the process id,
-    `source` the bytes of the kernel's own file, or None where there is none."""
+    `source` the bytes of the kernel's own file, or None where there is none; `umask` that of the process that is shown."""
 
     handle: int
     name: bytes
     source: bytes | None = None
+    umask: int = 0
 
 
 class Service(Protocol):
@@ -103,6 +104,7 @@ class ServeProc:
     pid: int
     name: bytes
     source: int | None
+    umask: int = 0
 
 
 @dataclass(frozen=True)

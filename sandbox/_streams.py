@@ -75,8 +75,8 @@ def _is_open(fd: int) -> bool:
 
 
 def check(streams: Iterable[Any], pass_fds: Iterable[int]) -> None:
-    """INVARIANT callers-descriptors: what the caller names is looked up before anything is opened for the command, which
-    could get the number of one that is closed."""
+    """INVARIANT callers-descriptors: what the caller names is looked up before anything is opened for the command, for
+    that could get the number of one that is closed."""
     for what in streams:
         if what is not None and what not in (PIPE, STDOUT, DEVNULL):
             fcntl.fcntl(_descriptor(what), fcntl.F_GETFD)

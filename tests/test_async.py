@@ -13,22 +13,13 @@ import pytest
 
 import sandbox
 from sandbox import CommandFailed, CommandTimeout, Sandbox
+from tests.test_run import alive
 
 PIPE = -1
 
 
 def go(coroutine: Coroutine[Any, Any, Any]) -> Any:
     return asyncio.run(coroutine)
-
-
-def alive(marker: str) -> bool:
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            if marker.encode() in path.read_bytes() and int(path.parent.name) != os.getpid():
-                return True
-        except OSError:
-            continue
-    return False
 
 
 def test_arun() -> None:

@@ -41,7 +41,8 @@ class ProcService:
     def content(self, request: Request) -> bytes:
         head, _, rest = request.name.partition(b"/")
         if head.isdigit() or head in (b"self", b"thread-self"):
-            return _of(PROCESS, re.sub(rb"\Atask/\d+/", b"", rest), self, request.source)
+            entry = re.sub(rb"\Atask/\d+/", b"", rest)
+            return _as_seen(_of(PROCESS, entry, self, request.source), head, entry, request)
         return _of(GLOBAL, request.name, self, request.source)
 
     def guest_name(self, kernel_name: bytes) -> bytes:
@@ -51,6 +52,15 @@ class ProcService:
             if kernel_name.startswith(prefix) and (not rest or rest.startswith((b"/", DELETED))):
                 return (guest.rstrip(b"/") + rest) or b"/"
         return b""
+
+
+def _as_seen(text: bytes, head: bytes, entry: bytes, request: Request) -> bytes:
+    """What the kernel cannot know: the umask is the sentry's to keep, and who reads of itself runs, though it waits for us."""
+    own = head == b"%d" % request.handle
+    if entry == b"status":
+        text = re.sub(rb"(?m)^Umask:\t\d+$", b"Umask:\t%04o" % request.umask, text)
+        return re.sub(rb"(?m)^State:\tS .*$", b"State:\tR (running)", text) if own else text
+    return re.sub(rb"\) S (?=[^)]*\Z)", b") R ", text) if own and entry == b"stat" else text
 
 
 Maker = Callable[[ProcService, bytes], bytes]

@@ -15,7 +15,7 @@ git checkout -q -b side HEAD~1; git mv d3/f3 moved; git commit -q -am moved; git
 cd ..; git clone -q repo copy; git clone -q --no-local repo copy2; git -C copy2 fsck --no-progress; git -C copy log --oneline | wc -l
 cd copy; echo x >y; git add y; git commit -q -m y; git push -q origin HEAD:refs/heads/pushed; git -C ../repo branch
 git gc -q; git stash list; git tag v1; git describe --tags; git rev-parse HEAD; git grep -c changed; git clean -fdq; git archive HEAD | tar t | wc -l
-git worktree add -q ../tree; ls ../tree | wc -l; git bisect start -q 2>/dev/null; git bisect reset -q 2>/dev/null; git blame -s new
+git worktree add -q ../tree; ls ../tree | wc -l; git blame -s new; git reflog | wc -l
 """
 ENV = {f"GIT_{who}_{what}": value for who in ("AUTHOR", "COMMITTER")
        for what, value in (("NAME", "A U Thor"), ("EMAIL", "a@example.org"), ("DATE", "1600000000 +0000"))}  # fmt: skip

@@ -17,12 +17,12 @@ COMMANDS = {
     "ls": "ls -A src; ls -l --time-style=+ src | awk '{print $1,$2,$5,$NF}' | grep -v ^total; ls -R src; ls -i src/numbers src/hard | awk '{print $1}' | uniq | wc -l; ls missing; ls -d src/*/",
     "stat": "stat -c '%n %s %a %h %F %N' src/* src/a/*; stat -L -c %s src/a/link; stat -f -c %l . ; stat missing; test src/numbers -ef src/hard && echo same",
     "touch": "touch new; touch -d '2001-02-03 04:05:06.789 UTC' new; stat -c %Y new; touch -r src/a/t new; stat -c %Y new; touch -h -d @5 src/a/link; stat -c %Y src/a/link src/numbers | head -1; touch missing/x",
-    "mkdir": "mkdir -p x/y/z; mkdir x; mkdir -m 700 private; stat -c %a private; mkdir -p src/numbers/x; install -D -m 640 src/zero i/n/s; stat -c %a i/n/s; mktemp -d -p . t.XXXXXX | wc -c; mktemp | grep -c /tmp/",
+    "mkdir": "mkdir -p x/y/z; mkdir x; mkdir -m 700 private; stat -c %a private; mkdir -p src/numbers/x; install -D -m 640 src/zero i/n/s; stat -c %a i/n/s; mktemp -u -p . t.XXXXXX | wc -c; rmdir $(mktemp -d -p .); mktemp | grep -c /tmp/",
     "dd": "dd if=src/numbers of=d bs=100 count=3 2>/dev/null; dd if=/dev/zero of=z bs=1M count=4 conv=fsync 2>/dev/null; stat -c %s d z; dd if=src/zero bs=1 skip=2 2>/dev/null; dd if=/dev/zero of=s bs=1 count=0 seek=1M 2>/dev/null; cat s | wc -c; truncate -s 10 d; cat d",
     "text": "sort -rn src/numbers | head -3; sort -S 100K -T . src/numbers | md5sum; uniq -c src/a/t; cut -c1 src/numbers | sort -u | tr '\\n' ,; paste -d: src/a/t src/a/b/d; join src/a/t src/a/t; comm src/a/t src/a/b/d; tac src/numbers | head -1; nl src/a/t; fold -w 2 src/a/t; split -l 1000 src/numbers p.; ls p.*; csplit -s src/numbers 10; wc xx*; shuf -n 3 src/numbers | wc -l; od -c src/zero; tail -n 2 src/numbers; head -c 7 src/numbers",
     "sums": "sha256sum src/numbers src/zero; cksum src/zero; md5sum src/numbers src/zero >sums; md5sum -c sums; b2sum src/a/t",
     "du": "du -sb src/numbers; du -a src | wc -l; df . | wc -l; df -i . | wc -l; sync; sync src/zero",
-    "chmod": "chmod -R g-rwx,o-rwx src; find src -perm /077 ! -type l; chmod 000 src/zero; cat src/zero; chmod +x src/zero; chmod u+s src/numbers; stat -c %a src/numbers; chmod -R a+rX src",
+    "chmod": "chmod -R g-rwx,o-rwx src; find src -perm /077 ! -type l; chmod 000 src/zero; cat src/zero; chmod +x src/zero; chmod +t src/empty; stat -c %a src/empty; chmod -R a+rX src",
     "find": "find src | sort; find src -type f -size +1k; find src -name '*.x' -o -name d; find src -newer src/a/t -type f | sort; find src -type l -exec readlink {} \\;; find src -type f -print0 | xargs -0 -n1 basename | sort; find src -type d -empty; find -L src -type f | wc -l; find src -samefile src/hard | sort; find src -links 2 -type f | sort; find src -depth -delete; ls; find missing",
     "xargs": "seq 100 | xargs -P4 -n10 echo | sort -n | md5sum; seq 20 | xargs -I{} sh -c 'echo {} >x{}'; ls | wc -l; seq 3 | xargs false; echo $?",
     "grep": "grep -c 7 src/numbers; grep -rn deep src/a; grep -r --include=t e src/a; grep -l text -r src/a src/zero; grep -v 1 src/numbers | head -2; grep missing src/numbers; echo $?; grep x missing; grep -E '^(1|2)9$' src/numbers; grep -P '\\d{4}' src/numbers | wc -l; grep -o 99 src/numbers | wc -l; grep -a y src/zero | od -c",
@@ -37,7 +37,7 @@ COMMANDS = {
     "pipes": "yes | head -1000 | md5sum; seq 100000 | tail -1; cat /dev/zero | head -c 10000000 | wc -c; seq 10 | tee t1 t2 | wc -l; cat t1 - t2 </dev/null | wc -l",
     "identity": "id -u; whoami | wc -l; groups | wc -w; id -G | wc -w; uname -s; nproc; getconf _NPROCESSORS_ONLN; printenv HOME | wc -l; tty; logname 2>/dev/null; date -u -d @0 +%Y",
     "processes": "sleep 100 & p=$!; kill -0 $p && echo there; kill $p; wait $p; echo $?; kill -0 $p; timeout -s KILL 0.2 sleep 100; echo $?; ps -o comm= -p $$; nice -n 3 nice; ionice 2>/dev/null | wc -l; setsid echo own session",
-    "wait for files": "tail -f src/a/t >seen & p=$!; until grep -q text seen; do sleep 0.05; done; echo more >>src/a/t; until grep -q more seen; do sleep 0.05; done; kill $p; wait; cat seen",
+    "wait for files": "tail -f src/a/t >seen & p=$!; until grep -qs text seen; do sleep 0.05; done; echo more >>src/a/t; until grep -q more seen; do sleep 0.05; done; kill $p; wait; cat seen",
     "preload": "stdbuf -oL echo buffered; stdbuf -o0 cat src/a/t; env LD_PRELOAD= true; ldd /bin/ls | grep -c libc",
 }  # fmt: skip
 
