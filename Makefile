@@ -27,7 +27,7 @@ soak: $(VENV)/.installed
 	$(BIN)/python -m tests.soak
 
 fuzz: $(VENV)/.installed
-	SANDBOX_SYSTEM_PACKAGES="clang" ./tests/packages.sh
+	SANDBOX_SYSTEM_PACKAGES="clang libclang-rt-dev" ./tests/packages.sh
 	$(MAKE) -C tests/fuzz
 
 bench: $(VENV)/.installed

@@ -103,7 +103,8 @@ static int receive(void) {
     char byte;
     struct iovec part = {&byte, 1};
     union { struct cmsghdr header; char space[CMSG_SPACE(sizeof(int))]; } rights;
-    struct msghdr header = {.msg_iov = &part, .msg_iovlen = 1, .msg_control = &rights, .msg_controllen = sizeof rights};
+    struct msghdr header = {.msg_iov = &part, .msg_iovlen = 1, .msg_control = &rights,
+                            .msg_controllen = CMSG_LEN(sizeof(int))}; /* the padding would hold a second one */
     if (recvmsg(channels[0], &header, MSG_CMSG_CLOEXEC | MSG_DONTWAIT) <= 0) return -EBADF;
     struct cmsghdr *at = CMSG_FIRSTHDR(&header);
     int fd = -EBADF;

@@ -44,6 +44,7 @@ uint32_t confine_namespaces(uint32_t walls, struct sbx_ready *ready) {
 
 int confine_privileges(void) {
     if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0) return -errno;
+    syscall(SYS_setgroups, 0, NULL); /* needs a privilege; a user namespace shows the groups as nobody's, but keeps them */
     prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
     for (int capability = 0; capability <= 63; capability++) prctl(PR_CAPBSET_DROP, capability, 0, 0, 0);
     struct __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, 0};
@@ -145,10 +146,11 @@ static int limit(int resource, uint64_t soft, uint64_t hard) {
     return syscall(SYS_prlimit64, 0, resource, &wanted, NULL) < 0 ? -errno : 0;
 }
 
+int confine_files(uint64_t open_files) { return open_files ? limit(RLIMIT_NOFILE, open_files, open_files) : 0; }
+
 int confine_limits(const struct sbx_limits *limits, uint64_t tag, bool own_users) {
     /* 1, not 0: a core_pattern that is a pipe is run for 0, too; 1 it refuses. */
     int error = limit(RLIMIT_CORE, 1, 1);
-    if (!error && limits->open_files) error = limit(RLIMIT_NOFILE, limits->open_files, limits->open_files);
     if (!error && limits->file_size) error = limit(RLIMIT_FSIZE, limits->file_size, limits->file_size);
     if (!error && limits->cpu_seconds) error = limit(RLIMIT_CPU, limits->cpu_seconds, limits->cpu_seconds + 1);
     if (!error && limits->memory) error = limit(RLIMIT_DATA, limits->memory, limits->memory);

@@ -17,4 +17,6 @@ int confine_guest(int stub, int landlock_abi);
 /* Limits that the kernel keeps for each process of the guest, and the tag. In the launcher. `own_users`: a user namespace stands.
  * 0 or -errno. */
 int confine_limits(const struct sbx_limits *limits, uint64_t tag, bool own_users);
+/* The limit of open files, 0: none. In the launcher's child, which then has its descriptors. 0 or -errno. */
+int confine_files(uint64_t open_files);
 #endif

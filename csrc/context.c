@@ -80,6 +80,7 @@ static void sweep(void) {
     for (uint32_t i = CONTEXT_LAUNCHER + 1; i < CONTEXTS_MAX; i++)
         if (table[i] && !used[i] && table[i]->uses == 0) release(i);
     sweep_at = alive * 2 > SWEEP_AT ? alive * 2 : SWEEP_AT;
+    if (sweep_at > CONTEXTS_MAX - 2) sweep_at = CONTEXTS_MAX - 2;
 }
 
 static bool same(const struct context *a, const struct context *b) {

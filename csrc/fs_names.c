@@ -102,7 +102,8 @@ static struct answer link_to(struct request *request, struct source *source) {
     bool apart = source->mount != to.mount || (source->fd < 0 && source->place.special);
     if (apart || source->directory) {
         struct stat status;
-        if (fstatat(to.dir, place_slashed(&to), &status, AT_SYMLINK_NOFOLLOW) == 0) return place_answer(to.mount, -EEXIST);
+        if (fstatat(to.dir, to.name, &status, AT_SYMLINK_NOFOLLOW) == 0) return place_answer(to.mount, -EEXIST);
+        if (errno != ENOENT) return place_answer(to.mount, -errno);
         error = place_parent_stands(&to);
         return place_answer(to.mount, error < 0 ? error : to.directory ? -ENOENT : apart ? -EXDEV : -EPERM);
     }
@@ -190,8 +191,11 @@ struct answer fs_rename(struct request *request) {
     to.owned = false;
     enum place_last last_from, last_to;
     int error = place_parent(request, 0, &from, &last_from);
-    if (error == 0) error = place_parent(request, 1, &to, &last_to);
     if (error < 0) return answer_error(-error);
+    if ((error = place_parent(request, 1, &to, &last_to)) < 0) {
+        int first = place_parent_stands(&from); /* a text alone has not told yet (walk.c) */
+        return answer_error(first < 0 ? -first : -error);
+    }
     int holder = last_from == PLACE_NAME ? place_holder(&from) : from.mount, refusal = rename_refusal(&from, last_from, &to, last_to, flags);
     if (refusal < 0) {
         if ((error = place_parent_stands(&from)) == 0) error = place_parent_stands(&to);

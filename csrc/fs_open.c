@@ -51,22 +51,30 @@ static mode_t new_mode(const struct request *request, int mount) {
     return place_kind(mount) == SBX_MOUNT_HOST ? mode & (mode_t)~(S_ISUID | S_ISGID) : mode;
 }
 
+static bool is_device(mode_t mode) { return S_ISCHR(mode) || S_ISBLK(mode); }
+
+/* Only granted devices may be opened; elsewhere nodev is ours to keep. */
+static bool devices_allowed(int mount) {
+    return mounts_flag(mount, SBX_MOUNT_DEVICE) || place_kind(mount) == SBX_MOUNT_PTS;
+}
+
+/* A name may have been moved since it was looked at: a device must not come out. */
+static int checked(const struct place *place, int opened) {
+    cleanup_close int fd = opened;
+    struct stat status;
+    if (fd < 0 || mounts_whole() || devices_allowed(place->mount)) return take(&fd);
+    return fstat(fd, &status) < 0 || is_device(status.st_mode) ? -EACCES : take(&fd);
+}
+
 /* Opening one end of a FIFO waits for the other: as a call of the guest's that a signal can interrupt. */
 static int open_waiting(struct request *request, const struct place *place, int flags) {
     for (;;) {
         loop_block_enter(request);
         int fd = walk_open(place, flags, 0);
         bool interrupted = loop_block_leave();
-        if (fd != -EINTR) return fd;
+        if (fd != -EINTR) return checked(place, fd);
         if (interrupted) return -ERESTARTSYS;
     }
-}
-
-static bool is_device(mode_t mode) { return S_ISCHR(mode) || S_ISBLK(mode); }
-
-/* Only granted devices may be opened; elsewhere nodev is ours to keep. */
-static bool devices_allowed(int mount) {
-    return mounts_flag(mount, SBX_MOUNT_DEVICE) || place_kind(mount) == SBX_MOUNT_PTS;
 }
 
 static int open_place(struct request *request, struct place *place, enum walk_last last, int flags) {
@@ -75,7 +83,7 @@ static int open_place(struct request *request, struct place *place, enum walk_la
     struct stat status;
     int error = place_stat(request, place, last, &status);
     if (flags & TMPFILE_BIT) return error < 0 ? error : S_ISDIR(status.st_mode) ? -EROFS : -ENOTDIR;
-    if (error < 0 && error != -ENOENT) return error == -ELOOP && (flags & O_CREAT) && (flags & O_EXCL) ? -EEXIST : error;
+    if (error < 0 && error != -ENOENT) return error;
     if (error == 0) {
         if ((flags & O_CREAT) && (flags & O_EXCL)) return -EEXIST;
         int access = flags & O_ACCMODE;
@@ -92,10 +100,7 @@ static int open_place(struct request *request, struct place *place, enum walk_la
         if (S_ISFIFO(status.st_mode) && place_read_only(place) && access != O_RDONLY) return -EROFS;
         if (S_ISFIFO(status.st_mode) && !(flags & (O_NONBLOCK | O_DIRECTORY)) && access != O_RDWR) return open_waiting(request, place, flags);
     }
-    cleanup_close int fd = walk_open(place, flags, mode);
-    if (fd < 0 || mounts_whole() || devices_allowed(place->mount) || place_read_only(place)) return take(&fd);
-    /* A name may have been moved since it was looked at: a device must not come out. */
-    return fstat(fd, &status) < 0 || is_device(status.st_mode) ? -EACCES : take(&fd);
+    return checked(place, walk_open(place, flags, mode));
 }
 
 struct answer fs_open(struct request *request) {

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 #include "mounts.h"
 #include "procfs.h"
@@ -21,20 +22,6 @@ static int holder_of(const char *guest, uint32_t *rest) {
     return sbx_plan_find(mounts_plan(), parent, rest);
 }
 
-int place_walk(struct request *request, int which, enum walk_last last, enum walk_goal goal, struct place *place) {
-    int error = walk(request, which, last, goal, place);
-    if (error < 0 || place_kind(place->mount) != SBX_MOUNT_LINK) return error;
-    uint32_t rest = 0;
-    int holder = holder_of(place->guest, &rest);
-    if (holder < 0) return holder;
-    walk_done(place);
-    const char *point = plan_text(mounts_plan(), plan_mount(mounts_plan(), (uint32_t)holder)->guest);
-    size_t skip = strcmp(point, "/") == 0 ? 1 : strlen(point) + 1;
-    memmove(place->name, place->guest + skip, strlen(place->guest + skip) + 1);
-    place->dir = mounts_fd(holder);
-    return 0;
-}
-
 static enum place_last last_of(const char *path, size_t *length, bool *slash) {
     size_t end = strlen(path);
     *slash = end > 0 && path[end - 1] == '/';
@@ -49,6 +36,33 @@ static enum place_last last_of(const char *path, size_t *length, bool *slash) {
     return PLACE_NAME;
 }
 
+/* Nothing can be looked up in a directory that may not be searched. */
+static int may_search(struct place *place) {
+    if (place->special) return 0;
+    int flags;
+    const char *name = place_at(place, WALK_FOLLOW, &flags);
+    struct stat status;
+    if (syscall(SYS_faccessat2, place->dir, name, X_OK, flags | AT_EACCESS) == 0 || errno != EACCES) return 0;
+    return fstatat(place->dir, name, &status, flags) == 0 && S_ISDIR(status.st_mode) ? -EACCES : 0;
+}
+
+int place_walk(struct request *request, int which, enum walk_last last, enum walk_goal goal, struct place *place) {
+    int error = walk(request, which, last, goal, place);
+    size_t length;
+    bool slash;
+    if (error == 0 && last_of(request->path[which], &length, &slash) == PLACE_DOT) error = may_search(place);
+    if (error < 0 || place_kind(place->mount) != SBX_MOUNT_LINK) return error;
+    uint32_t rest = 0;
+    int holder = holder_of(place->guest, &rest);
+    if (holder < 0) return holder;
+    walk_done(place);
+    const char *point = plan_text(mounts_plan(), plan_mount(mounts_plan(), (uint32_t)holder)->guest);
+    size_t skip = strcmp(point, "/") == 0 ? 1 : strlen(point) + 1;
+    memmove(place->name, place->guest + skip, strlen(place->guest + skip) + 1);
+    place->dir = mounts_fd(holder);
+    return 0;
+}
+
 /* Where the last component is "." or "..", or there is none: the directory before it, which must be one. */
 static int walk_to_parent(struct request *request, int which, enum place_last last, size_t length, struct place *place) {
     char *path = request->path[which], kept[SBX_PATH_MAX];
@@ -60,7 +74,8 @@ static int walk_to_parent(struct request *request, int which, enum place_last la
     if (error < 0) return error;
     struct stat status;
     place->directory = true;
-    return place_stat(request, place, WALK_FOLLOW, &status);
+    error = place_stat(request, place, WALK_FOLLOW, &status);
+    return error < 0 ? error : may_search(place);
 }
 
 int place_parent(struct request *request, int which, struct place *place, enum place_last *last) {
@@ -83,7 +98,8 @@ int place_parent(struct request *request, int which, struct place *place, enum p
 int place_parent_stands(const struct place *place) {
     char parent[SBX_PATH_MAX + 2];
     const char *slash = strrchr(place->name, '/');
-    if (place->special || slash == NULL) return 0; /* walked, or the mount itself */
+    if (place->special) return 0;
+    if (slash == NULL) return syscall(SYS_faccessat2, place->dir, "", X_OK, AT_EMPTY_PATH | AT_EACCESS) < 0 && errno == EACCES ? -EACCES : 0;
     snprintf(parent, sizeof parent, "%.*s/.", (int)(slash - place->name), place->name);
     struct stat status;
     return fstatat(place->dir, parent, &status, AT_SYMLINK_NOFOLLOW) < 0 ? -errno : 0;
@@ -234,7 +250,7 @@ int held_change(struct request *request, enum walk_last last, struct held *held)
         int error = held_borrow(request, request->paths ? request->dirfd[0] : request->fd, held);
         if (error < 0) return error;
         if (request->paths == 0 && held->path_only) return -EBADF;
-        if (held->foreign) return -EPERM;
+        if (held->foreign || (held->mount >= 0 && mounts_flag(held->mount, SBX_MOUNT_DEVICE))) return -EPERM;
         return held->mount >= 0 && !mounts_flag(held->mount, SBX_MOUNT_WRITABLE) ? -EROFS : 0;
     }
     PLACE(place);
@@ -243,7 +259,7 @@ int held_change(struct request *request, enum walk_last last, struct held *held)
     held->mount = place.mount;
     struct stat status;
     if ((error = place_stat(request, &place, last, &status)) < 0) return error;
-    if (place.special) return -EPERM;
+    if (place.special || mounts_flag(place.mount, SBX_MOUNT_DEVICE)) return -EPERM; /* the host's: uid 0 owns them */
     return place_read_only(&place) ? -EROFS : held_open(&place, &status, held);
 }
 

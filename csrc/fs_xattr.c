@@ -17,6 +17,8 @@ static bool starts(const char *name, const char *prefix) { return strncmp(name, 
 /* Names that give rights or labels: the kernel asks for privilege, and where it would not, we do. */
 static bool privileged(const char *name) { return starts(name, "security.") || starts(name, "trusted."); }
 
+static bool known(const char *name) { return privileged(name) || starts(name, "user.") || starts(name, "system."); }
+
 /* The object for a call that only looks. */
 static int look(struct request *request, struct held *held) {
     *held = (struct held){.fd = -1, .mount = -1};
@@ -35,6 +37,7 @@ static int look(struct request *request, struct held *held) {
 
 /* Links and special files have no user attributes; a file that cannot be opened does not tell. */
 static int without_descriptor(const struct held *held, const char *name) {
+    if (!known(name)) return -EOPNOTSUPP;
     return S_ISREG(held->status.st_mode) || S_ISDIR(held->status.st_mode) ? (starts(name, "user.") ? -EACCES : -ENODATA) : -ENODATA;
 }
 
@@ -70,6 +73,7 @@ static int change(struct request *request, struct held *held) {
     if (error < 0) return error;
     if (privileged(request->name)) return -EPERM;
     if (!held->path_only) return 0;
+    if (!known(request->name)) return -EOPNOTSUPP;
     if (strncmp(request->name, "system.", 7) == 0) return -EOPNOTSUPP; /* an access list of a FIFO: cp falls back to chmod */
     return S_ISREG(held->status.st_mode) || S_ISDIR(held->status.st_mode) ? -EACCES : -EPERM;
 }

@@ -183,5 +183,6 @@ int64_t guest_context(pid_t tid) {
 
 int guest_set_context(pid_t tid, uint32_t context) {
     struct rlimit64 limit = {guest_tag | context, guest_tag | 0xffffffffu};
+    if (guest_context(tid) < 0) return -ESRCH; /* a stranger that has got the number must not get the tag */
     return syscall(SYS_prlimit64, tid, RLIMIT_LOCKS, &limit, NULL) < 0 ? -errno : 0;
 }

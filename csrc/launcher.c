@@ -1,6 +1,7 @@
 #include "launcher.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
@@ -23,6 +24,7 @@
 #include "walk.h"
 
 #define STACK_SIZE 65536
+#define BEGINS_WITHIN_MS 30000
 
 /* ---- in the launcher: trusted code, no guest byte has reached it ------------------------------------------------------- */
 
@@ -55,9 +57,9 @@ static int place_descriptors(const struct private_command *next, const struct sb
 }
 
 /* The command cannot start: its caller is told. */
-static void cannot(const struct private_command *next, int error) {
+static _Noreturn void cannot(const struct private_command *next, int error) {
     ask(PRIVATE_START, (void *)next->number, 0, (uint64_t)error);
-    if (error) _exit(127);
+    _exit(127);
 }
 
 static void become(const struct private_command *next, uint64_t open_files) {
@@ -87,14 +89,13 @@ static void become(const struct private_command *next, uint64_t open_files) {
     _exit(127);
 }
 
-static _Noreturn void serve_commands(void) {
-    pid_t made = 0;
+static _Noreturn void serve_commands(uint64_t open_files) {
     for (;;) {
         struct private_command next = {0};
-        if (ask(PRIVATE_NEXT, &next, made, 0) < 0) _exit(0);
-        made = (pid_t)syscall(SYS_clone, CLONE_PARENT | SIGCHLD, NULL, NULL, NULL, NULL);
-        if (made == 0) become(&next);
-        if (made < 0) made = -errno;
+        if (ask(PRIVATE_NEXT, &next, 0, 0) < 0) _exit(0);
+        pid_t made = (pid_t)syscall(SYS_clone, CLONE_PARENT | SIGCHLD, NULL, NULL, NULL, NULL);
+        if (made == 0) become(&next, open_files);
+        if (made < 0) ask(PRIVATE_START, (void *)next.number, 0, (uint64_t)errno);
         for (int i = 0; i < next.fd_count; i++) close(next.fd[i]);
         close(next.memfd);
     }
@@ -110,29 +111,37 @@ static int launch(void *argument) {
     if (!listener) listener = filter_install(base + plan->guest_filter[1], plan->guest_filter_count[1]);
     if (!listener) listener = filter_listen(base + plan->guest_filter[0], plan->guest_filter_count[0]);
     if (write(launch->report, &listener, sizeof listener) != sizeof listener || listener < 0) _exit(1);
+    close(launch->report);
     /* Until here the table is the sentry's own; from here it is a copy that keeps only the stub. */
     if (syscall(SYS_close_range, ~0u - 1, ~0u, 2 /* CLOSE_RANGE_UNSHARE */) < 0) _exit(1);
     if (dup3(launch->stub, PRIVATE_STUB_FD, O_CLOEXEC) < 0) _exit(1);
     syscall(SYS_close_range, 3, PRIVATE_STUB_FD - 1, 0);
     syscall(SYS_close_range, PRIVATE_STUB_FD + 1, ~0u, 0);
     setsid();
-    serve_commands();
+    serve_commands(plan->limits.open_files);
 }
 
-int launcher_start(const struct sbx_plan *plan, int stub, int landlock_abi, bool own_users, pid_t *pid) {
-    int ends[2], listener = -EPROTO;
+int launcher_begin(const struct sbx_plan *plan, int stub, int landlock_abi, bool own_users, pid_t *pid) {
+    int ends[2];
     if (pipe2(ends, O_CLOEXEC) < 0) return -errno;
-    struct launch start = {plan, stub, landlock_abi, ends[1], own_users};
-    uint8_t *stack = malloc(STACK_SIZE);
-    if (stack == NULL) return -ENOMEM;
+    static struct launch start; /* the launcher's own copy */
+    static uint8_t stack[STACK_SIZE] __attribute__((aligned(16)));
+    start = (struct launch){plan, stub, landlock_abi, ends[1], own_users};
     *pid = clone(launch, stack + STACK_SIZE, CLONE_FILES | SIGCHLD, &start);
-    int error = *pid < 0 ? -errno : 0;
-    /* The launcher may die before it reports, with the write end ours too: so a time-out is no cure, but its death is seen. */
-    if (!error && read(ends[0], &listener, sizeof listener) != sizeof listener) error = -EPROTO;
+    if (*pid >= 0) return ends[0]; /* the write end is the launcher's as well: it closes it */
+    int error = errno;
     close(ends[0]);
     close(ends[1]);
-    free(stack);
-    return error ? error : listener;
+    return -error;
+}
+
+int launcher_listener(int report) {
+    int listener = -EPROTO;
+    struct pollfd polled = {.fd = report, .events = POLLIN}; /* the write end is in our table too: its death would not be seen */
+    if (poll(&polled, 1, BEGINS_WITHIN_MS) <= 0) return -ETIMEDOUT;
+    if (read(report, &listener, sizeof listener) != sizeof listener) listener = -EPROTO;
+    close(report);
+    return listener;
 }
 
 /* ---- in the sentry ------------------------------------------------------------------------------------------------------- */
@@ -143,6 +152,8 @@ struct command {
     uint64_t number;
     pid_t pid;                /* 0 until START */
     bool taken;               /* the launcher has it */
+    bool ended;               /* off the list; freed when nobody uses it any more */
+    int uses;                 /* threads of ours that serve its process: which SIGKILL may end meanwhile */
     int memfd;
     int fd_count, fd[SBX_COMMAND_FDS];
     struct context context;   /* that it starts in */
@@ -162,11 +173,10 @@ static void drop_descriptors(struct command *command) {
     command->fd_count = 0;
 }
 
-static void forget(struct command *command) { /* with lock held */
-    struct command **at = &commands;
-    while (*at != command) at = &(*at)->next;
-    *at = command->next;
+static void dispose(struct command *command) { /* with lock held */
+    if (!command->ended || command->uses > 0) return;
     drop_descriptors(command);
+    if (command->context.cwd >= 0) close(command->context.cwd);
     if (command->memfd >= 0) close(command->memfd);
     free(command);
 }
@@ -193,6 +203,14 @@ int launcher_run(uint64_t number, int memfd, const int *fds, int fd_count) {
     return 0;
 }
 
+static void forget(struct command *command) { /* with lock held */
+    struct command **at = &commands;
+    while (*at != command) at = &(*at)->next;
+    *at = command->next;
+    command->ended = true;
+    dispose(command);
+}
+
 uint64_t launcher_command_of(pid_t pid) {
     pthread_mutex_lock(&lock);
     struct command *command = find(0, pid);
@@ -200,6 +218,32 @@ uint64_t launcher_command_of(pid_t pid) {
     if (command) forget(command);
     pthread_mutex_unlock(&lock);
     return number;
+}
+
+/* The command of a process that asks (found by its number, it becomes that process's): it stays until it is put, though
+ * the process may be killed and reaped any time. */
+static struct command *hold(uint64_t number, pid_t pid) {
+    pthread_mutex_lock(&lock);
+    struct command *command = find(number, pid);
+    if (command) command->uses++;
+    if (command && number) command->pid = pid;
+    pthread_mutex_unlock(&lock);
+    return command;
+}
+
+static void put(struct command *command) {
+    pthread_mutex_lock(&lock);
+    command->uses--;
+    dispose(command);
+    pthread_mutex_unlock(&lock);
+}
+
+static void end(struct command *command) { /* of a command that no process of stands for */
+    pthread_mutex_lock(&lock);
+    command->uses--;
+    if (command->ended) dispose(command);
+    else forget(command);
+    pthread_mutex_unlock(&lock);
 }
 
 pid_t launcher_pid_of(uint64_t number) {
@@ -315,29 +359,28 @@ static int begin(struct request *request, struct command *command, bool *at_cwd)
     return error;
 }
 
+/* args[3]: the errno of what has failed before (the launcher itself asks where it could make no process). */
 static struct answer start(struct request *request) {
-    pthread_mutex_lock(&lock);
-    struct command *command = find(request->args[1], 0);
-    if (command) command->pid = request->tid;
-    pthread_mutex_unlock(&lock);
+    bool at_cwd = false, failed = request->args[3] != 0;
+    struct command *command = request->args[1] ? hold(request->args[1], failed ? 0 : request->tid) : NULL;
     if (command == NULL) return answer_denied(ENOSYS);
     request->careful = true; /* there is no second try here */
-    bool at_cwd = false;
-    int error = begin(request, command, &at_cwd);
+    int error = failed ? -(int)request->args[3] : begin(request, command, &at_cwd);
     if (error < 0) rpc_send(SBX_MSG_FAILED, command->number, -error, at_cwd, NULL, 0, -1);
     else rpc_send(SBX_MSG_STARTED, command->number, request->tid, 0, NULL, 0, -1);
+    if (failed) end(command);
+    else put(command);
     return answer_result(error < 0 ? error : 0);
 }
 
 /* The first LOAD of a command: only now does its process become a guest. */
 static int leave_launcher(struct request *request) {
-    pthread_mutex_lock(&lock);
-    struct command *command = find(0, request->tid);
-    pthread_mutex_unlock(&lock); /* it ends only when its process is reaped, and that waits for our answer */
+    struct command *command = hold(0, request->tid);
     if (command == NULL) return -ENOSYS;
     exec_program_of(request->tid, command->context.exe);
     int error = context_enter(request->tid, &command->context);
-    if (command->context.cwd >= 0) guest_close(&command->context.cwd);
+    guest_close(&command->context.cwd);
+    put(command);
     return error;
 }
 

@@ -3,9 +3,11 @@
 #define SBX_LAUNCHER_H
 #include "answer.h"
 
-/* Clone the launcher: it puts on filter, Landlock domain, limits and tag, then asks for commands. Returns the listener's
- * descriptor, or -errno. *pid gets the launcher. */
-int launcher_start(const struct sbx_plan *plan, int stub, int landlock_abi, bool own_users, pid_t *pid);
+/* Clone the launcher: it puts on limits, tag, Landlock domain and filter, then asks for commands. A descriptor for
+ * launcher_listener, or -errno. *pid gets the launcher. */
+int launcher_begin(const struct sbx_plan *plan, int stub, int landlock_abi, bool own_users, pid_t *pid);
+/* Wait until its filter stands: the listener's descriptor, or -errno. */
+int launcher_listener(int report);
 /* PRIVATE_NEXT, PRIVATE_START and PRIVATE_LOAD. */
 struct answer launcher_serve(struct request *request);
 /* A command from the Supervisor: memfd of struct sbx_command, its size and descriptors. Taken over. */

@@ -33,7 +33,7 @@ static int begin(const struct request *request, struct attempt *attempt) {
     if (attempt->file.path_only) return -EBADF;
     attempt->access = fcntl(attempt->file.fd, F_GETFL) & O_ACCMODE;
     int mount = attempt->file.mount;
-    attempt->private = mount >= 0 ? !mounts_flag(mount, SBX_MOUNT_WRITABLE) : attempt->file.foreign && attempt->access == O_RDONLY;
+    attempt->private = mount >= 0 ? !mounts_flag(mount, SBX_MOUNT_WRITABLE) || mounts_flag(mount, SBX_MOUNT_DEVICE) : attempt->file.foreign && attempt->access == O_RDONLY;
     attempt->leader = guest_leader(request->tid);
     return attempt->leader < 0 ? attempt->leader : 0;
 }

@@ -256,6 +256,37 @@ static int attach_all(int root, const char **why) {
     return 0;
 }
 
+/* What is hidden is covered, too: a descriptor's fstat is native here and takes a path beside it, which no filter can read. */
+static int cover(int root, int mount, const char *name, const char **why) {
+    struct stat status;
+    int hidden = openat(mounted[mount].fd, name, O_PATH | O_NOFOLLOW | O_CLOEXEC); /* the mount follows no link on the way */
+    if (hidden < 0) return 0; /* not there */
+    if (fstat(hidden, &status) < 0) return fail("hide", name, why);
+    int nothing = openat(root, S_ISDIR(status.st_mode) ? "base/directory" : "base/file", O_PATH | O_CLOEXEC);
+    int error = S_ISLNK(status.st_mode) ? 0 : nothing < 0 ? -errno : clone_tree(&nothing, 0);
+    if (error == 0 && !S_ISLNK(status.st_mode) &&
+        syscall(SYS_move_mount, nothing, "", hidden, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH) < 0) error = -errno;
+    close(nothing);
+    close(hidden);
+    errno = -error;
+    return error < 0 ? fail("hide", name, why) : 0;
+}
+
+static int cover_hidden(int root, const char **why) {
+    int file = openat(root, "base/file", O_CREAT | O_WRONLY | O_CLOEXEC, 0);
+    if (file < 0 || mkdirat(root, "base/directory", 0) < 0) return fail("mkdir in", "the root", why);
+    close(file);
+    for (uint32_t i = 0; i < plan->mount_count; i++) {
+        const struct sbx_mount *mount = plan_mount(plan, i);
+        const char *name = plan_text(plan, mount->hide);
+        for (uint32_t n = 0; n < mount->hide_count && mounted[i].fd >= 0; n++, name += strlen(name) + 1) {
+            int error = cover(root, (int)i, name, why);
+            if (error < 0) return error;
+        }
+    }
+    return 0;
+}
+
 static void make_pts(void) {
     for (uint32_t i = 0; i < plan->mount_count; i++) {
         if (plan_mount(plan, i)->kind != SBX_MOUNT_PTS) continue;
@@ -323,7 +354,7 @@ static int setup_own_root(const int *files, const char **why) {
     int error = open_all(files, inside, true, why);
     if (error < 0) return error;
     make_pts();
-    if ((error = attach_all(root, why)) < 0) return error;
+    if ((error = attach_all(root, why)) < 0 || (error = cover_hidden(root, why)) < 0) return error;
     if (proc_mount >= 0) {
         if (syscall(SYS_move_mount, proc_mount, "", root, "proc", MOVE_MOUNT_F_EMPTY_PATH) < 0) return fail("attach", "/proc", why);
     } else { /* a masked /proc cannot be mounted anew: take the one that is there */

@@ -259,6 +259,7 @@ static int open_magic(const char *name, int flags) {
     if (tell(info, &has) < 0 || tell(own, &ours) < 0 || fstat(held, &status) < 0) return -ENOENT;
     if (has.inode != ours.inode || has.mount != ours.mount) return -ENOENT;
     if (S_ISLNK(status.st_mode)) return -ELOOP;
+    if (flags & O_PATH) return reopen(held, flags); /* gives no right: whoever opens that anew is asked again */
     unsigned want = (unsigned)flags & O_ACCMODE, may = has.flags & O_ACCMODE;
     char text[8] = ""; /* both ends of a pipe without a name, as on Linux; not those of a FIFO of the host */
     snprintf(own, sizeof own, "self/fd/%d", held);

@@ -2,6 +2,7 @@
 #include "quota.h"
 #include <dirent.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -115,12 +116,13 @@ static void kill_one(pid_t pid, void *with) {
     if (pid == killing->launcher) return;
     int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
     if (pidfd < 0) return;
-    if (guest_context(pid) > CONTEXT_LAUNCHER && syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0) == 0) killing->found++;
+    struct pollfd ended = {.fd = pidfd, .events = POLLIN};
+    if (poll(&ended, 1, 0) == 0 && guest_context(pid) > CONTEXT_LAUNCHER && syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0) == 0) killing->found++;
     close(pidfd);
 }
 
 void quota_kill(pid_t launcher) {
-    /* Until a pass finds nothing: a fork during a pass is met by the next. Zombies are few and reaped by the caller's loop. */
+    /* Until a pass finds nothing: a fork during a pass is met by the next. Zombies do not count. */
     for (int pass = 0; pass < 64; pass++) {
         struct killing killing = {launcher, 0};
         each_process(kill_one, &killing);

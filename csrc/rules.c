@@ -17,6 +17,8 @@
 #include <stddef.h>
 #include <sys/syscall.h>
 
+#define NOTIF_SET_FLAGS SECCOMP_IOW(4, __u64) /* Linux 6.6; the headers may be older */
+
 #define INT 0xffffffffu
 #define ALL UINT64_MAX
 #define RULE(call, options, ...) \

@@ -149,17 +149,20 @@ static void set_up(void) {
     sentry.ready.borrow = can_borrow();
     sentry.walls |= confine_sentry(wanted, sentry.stub, !has_wall(SBX_WALL_PIDNS), &sentry.ready);
     bool pids_are_ours = has_wall(SBX_WALL_PIDNS) || has_wall(SBX_WALL_LANDLOCK);
-    int listener = launcher_start(sentry.plan, sentry.stub, sentry.ready.landlock_abi, has_wall(SBX_WALL_USERNS), &sentry.launcher);
-    if (listener < 0) fault(listener, "installing the guest's filter");
-    filter_stay_on_processor(listener);
+    int report = launcher_begin(sentry.plan, sentry.stub, sentry.ready.landlock_abi, has_wall(SBX_WALL_USERNS), &sentry.launcher);
+    if (report < 0) fault(report, "making the launcher");
+    /* While it works: everything that needs no listener. */
     if ((error = borrow_setup()) < 0) fault(error, "channel for descriptors");
     if ((error = loop_setup()) < 0) fault(error, "event descriptor");
     guest_lender(borrow_fd, !sentry.ready.borrow);
     sockets_setup(has_wall(SBX_WALL_NETNS));
-    guest_setup(listener, mounts_proc(), sentry.plan->tag, pids_are_ours);
     prctl(PR_SET_DUMPABLE, 0); /* the guest, of the same uid, reads nothing of ours */
     const char *base = (const char *)sentry.plan;
     if ((error = filter_install(base + sentry.plan->sentry_filter, sentry.plan->sentry_filter_count)) < 0) fault(error, "installing the sentry's filter");
+    int listener = launcher_listener(report);
+    if (listener < 0) fault(listener, "installing the guest's filter");
+    filter_stay_on_processor(listener);
+    guest_setup(listener, mounts_proc(), sentry.plan->tag, pids_are_ours);
     if ((error = loop_start()) < 0) fault(error, "starting threads");
     rpc_send(SBX_MSG_READY, 0, sentry.walls, 0, &sentry.ready, sizeof sentry.ready, -1);
 }

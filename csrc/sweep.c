@@ -2,6 +2,7 @@
  * Supervisor when a sentry is gone. */
 #include <dirent.h>
 #include <errno.h>
+#include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -20,6 +21,11 @@ static int sweep_once(uint64_t tag) {
         if (pid <= 0) continue;
         int pidfd = (int)syscall(SYS_pidfd_open, pid, 0); /* before the tag is read: no recycled pid is killed */
         if (pidfd < 0) continue;
+        struct pollfd ended = {.fd = pidfd, .events = POLLIN}; /* what waits for its parent's wait needs no killing */
+        if (poll(&ended, 1, 0) > 0) {
+            close(pidfd);
+            continue;
+        }
         if (syscall(SYS_prlimit64, pid, RLIMIT_LOCKS, NULL, &limit) == 0 && limit.rlim_max == (tag | 0xffffffffu)) {
             if (syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0) == 0) found++;
         }

@@ -33,6 +33,7 @@ int trail_setup(int memfd, int keep_records, void (*drain)(void)) {
 }
 
 static void put(uint64_t at, const void *from, size_t size) {
+    if (size == 0) return; /* then `from` may be NULL, which memcpy may not be given */
     size_t offset = at & (trail->capacity - 1);
     size_t first = trail->capacity - offset < size ? trail->capacity - offset : size;
     memcpy(ring + offset, from, first);

@@ -213,7 +213,7 @@ static int look(struct walker *walker, size_t cut, const char *rest, bool final,
         return final && !trailing && name[0] == 0 ? STEP_LAST : -ENOTDIR;
     } else if (name[0]) {
         cleanup_close int fd = open_below(mounts_fd(mount), name, O_PATH | O_NOFOLLOW, 0);
-        if (fd == -ENOENT && final && walker->goal == WALK_MAY_CREATE) return STEP_LAST;
+        if ((fd == -ENOENT || fd == -ENAMETOOLONG) && final && walker->goal == WALK_MAY_CREATE) return STEP_LAST;
         if (fd < 0) return fd;
         struct stat status;
         if (fstat(fd, &status) < 0) return -errno;
@@ -222,7 +222,7 @@ static int look(struct walker *walker, size_t cut, const char *rest, bool final,
             if (length < 0) return -errno;
             target[length] = 0;
             leads = target;
-        } else if (!S_ISDIR(status.st_mode) && (!final || trailing)) {
+        } else if (!S_ISDIR(status.st_mode) && (!final || (trailing && walker->goal == WALK_EXISTING))) { /* else the call knows */
             return -ENOTDIR;
         }
     }
@@ -252,10 +252,11 @@ static int try_whole(struct walker *walker, bool *directory) {
     struct stat status;
     if (fd < 0 || fstat(fd, &status) < 0) {
         cut_to(walker, before);
-        return fd == -ELOOP || (fd == -ENOENT && walker->goal == WALK_MAY_CREATE) ? STEP_ON : fd < 0 ? fd : -errno;
+        bool unmade = (fd == -ENOENT || fd == -ENAMETOOLONG) && walker->goal == WALK_MAY_CREATE;
+        return fd == -ELOOP || unmade ? STEP_ON : fd < 0 ? fd : -errno;
     }
     if (!S_ISLNK(status.st_mode) || (walker->last == WALK_NOFOLLOW && !*directory))
-        return *directory && !S_ISDIR(status.st_mode) ? -ENOTDIR : STEP_LAST;
+        return *directory && !S_ISDIR(status.st_mode) && walker->goal == WALK_EXISTING ? -ENOTDIR : STEP_LAST;
     char target[SBX_PATH_MAX];
     ssize_t length = readlinkat(fd, "", target, sizeof target - 1);
     if (length < 0) return -errno;
@@ -263,6 +264,16 @@ static int try_whole(struct walker *walker, bool *directory) {
     cut_to(walker, (size_t)(strrchr(walker->at, '/') - walker->at));
     int error = expand(walker, target, *directory ? "/" : "");
     return error < 0 ? error : STEP_EXPANDED;
+}
+
+/* Both "." and ".." are looked up in the directory reached so far. */
+static bool may_search(const struct walker *walker) {
+    uint32_t offset = 0;
+    const char *path = walker->at_length ? walker->at : "/";
+    int mount = mounts_find(path, &offset);
+    if (mount < 0 || is_service(mount) || kind_of(mount) == SBX_MOUNT_LINK) return true;
+    cleanup_close int fd = open_below(mounts_fd(mount), path + offset, O_PATH | O_DIRECTORY, 0);
+    return fd < 0 || syscall(SYS_faccessat2, fd, "", X_OK, AT_EMPTY_PATH | AT_EACCESS) == 0 || errno != EACCES;
 }
 
 /* Link by link: every component is looked at below the mount that holds it. */
@@ -280,10 +291,11 @@ static int walk_careful(struct walker *walker, struct place *place) {
             directory = true;
             break;
         }
-        if (length > 255) return -ENAMETOOLONG;
         char *rest = at + length;
         bool trailing = *rest == '/', final = rest[strspn(rest, "/")] == 0;
+        if (length > 255 && !(final && walker->goal == WALK_MAY_CREATE)) return may_search(walker) ? -ENAMETOOLONG : -EACCES;
         if (length <= 2 && memcmp(at, "..", length) == 0) {
+            if (!may_search(walker)) return -EACCES;
             if (length == 2) step_up(walker);
             memmove(walker->pending, rest, strlen(rest) + 1);
             if (final) directory = true;
@@ -568,5 +580,6 @@ int walk_open(const struct place *place, int flags, mode_t mode) {
         return reopen(place->dir, flags);
     }
     if (flags & O_CREAT) return -EISDIR;
-    return open_below(place->dir, "", flags, mode);
+    int fd = open_below(place->dir, "", flags, mode);
+    return fd == -EACCES && !(flags & O_TMPFILE & ~O_DIRECTORY) ? reopen(place->dir, flags) : fd; /* "." asks for search, a mount's own path not */
 }

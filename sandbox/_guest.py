@@ -125,6 +125,7 @@ class Guest:
         self._foreign = False
         self._work = _Work()
         self._drain_lock = threading.Lock()
+        self._draining = False
         self._counts: dict[int, tuple[int, int, int]] = {}
         self._timers: list[Timer] = []
         self._looking: Timer | None = None
@@ -384,7 +385,9 @@ class Guest:
         return self.parts.cgroup is not None and self.parts.cgroup.ran_out()
 
     def _on_drain(self, _: Drain) -> None:
-        self._workers.submit(self._drain)
+        if not self._draining:  # one is enough: a broken sentry may ask without end
+            self._draining = True
+            self._workers.submit(self._drain)
 
     def _on_fetched(self, event: Fetched) -> None:
         request = self._fetches.pop(event.request, None)
@@ -464,6 +467,7 @@ class Guest:
     # ---- the trail ------------------------------------------------------------------------------------------------
 
     def _drain(self) -> None:
+        self._draining = False
         with self._drain_lock:
             if not self.ended:
                 self._move_records()

@@ -84,6 +84,10 @@ def _check_source(place: Place) -> None:
         raise PolicyError(f"mount {place.guest}: {place.source}: neither a directory nor a regular file")
     if place.hide and not stat.S_ISDIR(mode):
         raise PolicyError(f"mount {place.guest}: {place.source}: hide needs a directory")
+    for name in place.hide:
+        parent = os.path.dirname(os.path.join(place.source, name))
+        if (real := os.path.realpath(parent)) != parent:  # what is hidden by a link's name is still there by its own
+            raise PolicyError(f"mount {place.guest}: hide {name}: {parent} leads to {real}: name the true path")
     if place.guest == "/" and not stat.S_ISDIR(mode):
         raise PolicyError(f"mount /: {place.source}: not a directory")
 

@@ -52,7 +52,7 @@ def _signals(numbers: tuple[int, ...]) -> Iterator[int]:
 def _raw(fd: int) -> Iterator[None]:
     before = termios.tcgetattr(fd)
     try:
-        tty.setraw(fd)
+        tty.setraw(fd, termios.TCSANOW)  # what was typed ahead is the command's
         yield
     finally:
         termios.tcsetattr(fd, termios.TCSADRAIN, before)

@@ -1,5 +1,5 @@
-"""Runs one function on many inputs: the kept seeds first, then for a time what atheris finds by coverage, or, where it is
-not installed, what hypothesis draws and makes of the seeds. Usage of a target: fuzz_<name>.py SECONDS."""
+"""Runs one function on many inputs: the kept seeds first, then for a time what atheris finds by coverage, or, where it
+is not installed, what hypothesis draws and makes of the seeds. Usage of a target: fuzz_<name>.py SECONDS."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ class Input:
     def __init__(self, data: bytes) -> None:
         self.left = data
 
-    def bytes(self, size: int) -> bytes:
+    def take(self, size: int) -> bytes:
         taken, self.left = self.left[:size], self.left[size:]
         return taken
 
     def number(self, size: int = 1, signed: bool = False) -> int:
-        return int.from_bytes(self.bytes(size).ljust(size, b"\0"), "little", signed=signed)
+        return int.from_bytes(self.take(size).ljust(size, b"\0"), "little", signed=signed)
 
     def rest(self) -> bytes:
         taken, self.left = self.left, b""

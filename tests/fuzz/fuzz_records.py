@@ -33,7 +33,7 @@ def well_formed(data: Input) -> bytes:
     """Records as the sentry makes them, and a check that they are read so."""
     whole, wrote = b"", []
     while data.left and len(whole) < CAPACITY // 2:
-        paths = [data.bytes(data.number()).replace(b"\0", b"") for _ in range(data.number() % 3)]
+        paths = [data.take(data.number()).replace(b"\0", b"") for _ in range(data.number() % 3)]
         text = b"".join(path + b"\0" for path in paths)
         text += bytes(-len(text) % 8)
         row = ffi.new("struct sbx_record *")
@@ -78,7 +78,7 @@ def blocks(data: Input) -> bytes:
     whole = b""
     while data.left:
         kind = (b"SBXH", b"SBXR", b"SBXS", b"SBX?")[data.number() % 4]
-        guest, body = data.number(), data.bytes(data.number())
+        guest, body = data.number(), data.take(data.number())
         if kind == b"SBXH" and guest & 1:
             body = json.dumps({"mounts": ["/", body.decode("latin-1")]}).encode()
         whole += BLOCK.pack(kind, guest, len(body)) + body

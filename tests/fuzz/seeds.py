@@ -1,5 +1,5 @@
-"""Writes the kept seeds: one small input for each thing that a target tells apart. Inputs that once failed are kept beside
-them, named `was-…`, and are not written here."""
+"""Writes the kept seeds: one small input for each thing that a target tells apart. Inputs that once failed are kept
+beside them, named `was-…`, and are not written here."""
 
 from __future__ import annotations
 
@@ -107,7 +107,9 @@ def elf() -> None:
     keep("elf", "interpreter-far", b"\0", header(3), segment(3, (1 << 63) - 1, 28))
     keep("elf", "headers-far", b"\0", header(3, phoff=(1 << 64) - 8))
     keep("elf", "headers-many", b"\0", header(3, phnum=65535))
-    keep("elf", "second-chunk", b"\0", header(3, phnum=40), segment(4, 0, 0) * 39, segment(3, 2304, len(linker)), linker)
+    keep(
+        "elf", "second-chunk", b"\0", header(3, phnum=40), segment(4, 0, 0) * 39, segment(3, 2304, len(linker)), linker
+    )
     keep("elf", "other-machine", b"\0", header(3, machine=40), segment(3, 120, 2), b"/\0")
     keep("elf", "read-fails", b"\x11", header(3), segment(3, 120, len(linker)), linker)
     keep("elf", "script", b"\0", b"#!/usr/bin/env python3\nprint()\n")
@@ -138,7 +140,9 @@ def rpc() -> None:
 
 # ---- walk: the tree, what happens during the walks, the walks
 
-NAMES = {name: bytes([index]) for index, name in enumerate(["a", "b", "c", "sub", "secret", "inner", "a (deleted)", "x y"])}
+NAMES = {
+    name: bytes([index]) for index, name in enumerate(["a", "b", "c", "sub", "secret", "inner", "a (deleted)", "x y"])
+}
 DATA, INNER, SCRATCH = b"\0", b"\1", b"\2"
 CARELESS, CAREFUL, WHOLE, RACING, NOFOLLOW, CREATE, DESCRIPTOR = 0, 2, 4, 8, 16, 32, 64
 
@@ -177,21 +181,62 @@ def walks() -> None:
     ]  # fmt: skip
     walk("plain", tree, [step("/data/a/b/c"), step("/data/./a//b/"), step("/data/a/../sub", CAREFUL), step("/file")])
     walk("whole", tree, [step("/data/a/b/c", WHOLE), step("/data/inner/a", WHOLE, 3), step("/data/secret", WHOLE)])
-    walk("hidden", tree, [step("/data/secret"), step("/data/sub/secret/x"), step("/data/a/../secret"), step("/link/secret")])
+    walk(
+        "hidden",
+        tree,
+        [step("/data/secret"), step("/data/sub/secret/x"), step("/data/a/../secret"), step("/link/secret")],
+    )
     walk("up", tree, [step("/data/a/../../../../data/inner/b/.."), step("/.."), step("/data/inner/../sub")])
-    walk("write", tree, [step("/data/a/b/c", 0, 2), step("/data/inner/a", 0, 2), step("/data/inner/a", 0, 3), step("/file", 0, 3)])
-    walk("create", tree, [step("/data/inner/new", CREATE, 4), step("/data/new", CREATE, 4), step("/scratch/b", CREATE | WHOLE, 5)])
-    walk("proc", tree, [step("/proc/self/cwd/a"), step("/proc/self/fd/3"), step("/proc/thread-self/root/data"), step("/proc/self/exe")])
-    links = [link(DATA, 3, "b"), link(DATA, 4, "c"), link(INNER, 7, "c"), link(INNER, 27, "sub"), link(SCRATCH, 25, "a")]
-    walk("links", [*tree, *links], [step("/data/b/a"), step("/data/c/a"), step("/data/inner/c"), step("/data/inner/sub"), step("/scratch/a")])
+    walk(
+        "write",
+        tree,
+        [step("/data/a/b/c", 0, 2), step("/data/inner/a", 0, 2), step("/data/inner/a", 0, 3), step("/file", 0, 3)],
+    )
+    walk(
+        "create",
+        tree,
+        [step("/data/inner/new", CREATE, 4), step("/data/new", CREATE, 4), step("/scratch/b", CREATE | WHOLE, 5)],
+    )
+    walk(
+        "proc",
+        tree,
+        [
+            step("/proc/self/cwd/a"),
+            step("/proc/self/fd/3"),
+            step("/proc/thread-self/root/data"),
+            step("/proc/self/exe"),
+        ],
+    )
+    links = [
+        link(DATA, 3, "b"),
+        link(DATA, 4, "c"),
+        link(INNER, 7, "c"),
+        link(INNER, 27, "sub"),
+        link(SCRATCH, 25, "a"),
+    ]
+    walk(
+        "links",
+        [*tree, *links],
+        [step("/data/b/a"), step("/data/c/a"), step("/data/inner/c"), step("/data/inner/sub"), step("/scratch/a")],
+    )
     loops = [link(DATA, 0, "a"), link(DATA, 1, "c"), link(DATA, 18, "b"), link(INNER, 21, "b")]
     walk("loops", loops, [step("/data/a"), step("/data/c/x"), step("/data/a", NOFOLLOW), step("/data/inner/b")])
     inside = bytes([DATA[0]]) + path("a")
-    walk("relative", tree, [step("b/c", dirfd=inside), step("../sub", dirfd=inside), step("..", CAREFUL, 1, inside)], enter=b"\1" + inside)
+    walk(
+        "relative",
+        tree,
+        [step("b/c", dirfd=inside), step("../sub", dirfd=inside), step("..", CAREFUL, 1, inside)],
+        enter=b"\1" + inside,
+    )
     outside = bytes([128]) + path("a")
     walk("foreign", tree, [step("a", dirfd=outside), step("..", dirfd=outside), step("sub", DESCRIPTOR, 0, outside)])
     swap = b"\1\0\0\1\0\2\1\1\0\0\0\3\0\1"  # a is renamed, then a link is made where it was
-    walk("races", tree, [step("/data/a/b/c", RACING), step("/data/inner/b/../a", RACING | CAREFUL), step("/data/a/b/../b/c", RACING)], swap)
+    walk(
+        "races",
+        tree,
+        [step("/data/a/b/c", RACING), step("/data/inner/b/../a", RACING | CAREFUL), step("/data/a/b/../b/c", RACING)],
+        swap,
+    )
     walk("swapped", tree, [step("", RACING | DESCRIPTOR, 0, inside)] * 3, b"\1\1" * 8)
 
 
@@ -200,10 +245,12 @@ def walks() -> None:
 
 def procfs() -> None:
     names = {
-        "self": b"\1", "own-fd": b"\3/\6/\x0f", "own-fdinfo": b"\3/\7/\x10", "own-maps": b"\3/\x14", "stranger": b"\4/\x15",
+        "self": b"\1", "own-fd": b"\3/\6/\x0f", "own-fdinfo": b"\3/\7/\x10", "own-maps": b"\3/\x14",
+        "stranger": b"\4/\x15",
         "first": b"\5/\x17", "task-fd": b"\3/\x08/\3/\6/\x12", "task-task": b"\3/\x08/\3/\x08", "net": b"\3/\x09/\x1e",
         "sys": b"\x0a/\x0b/\x1b", "sys-random": b"\x0a/\x0b/\x1c/\x1d", "up": b"\3/\x18/\5/\x17", "memory": b"\3/\x16",
-        "kcore": b"\x1a", "cwd": b"\3/\x0c", "exe": b"\1/\x0e", "thread-self": b"\2/\6/\x11", "zero": b"01", "huge": b"99999999999",
+        "kcore": b"\x1a", "cwd": b"\3/\x0c", "exe": b"\1/\x0e", "thread-self": b"\2/\6/\x11", "zero": b"01",
+        "huge": b"99999999999",
     }  # fmt: skip
     for name, word in names.items():
         keep("procfs", name, b"\0\0", word)
@@ -216,7 +263,9 @@ def procfs() -> None:
 
 
 def messages() -> None:
-    def message(name: str, kind: MessageType, value: int = 0, value2: int = 0, text: bytes = b"", fds: int = 0, mode: int = 2) -> None:
+    def message(
+        name: str, kind: MessageType, value: int = 0, value2: int = 0, text: bytes = b"", fds: int = 0, mode: int = 2
+    ) -> None:
         keep("messages", name, bytes([fds, mode, kind]), struct.pack("<Qqq", 7, value, value2), text)
 
     ready = bytes(ffi.sizeof("struct sbx_ready"))
@@ -252,7 +301,9 @@ def records() -> None:
     keep("records", "well-formed", b"\1\2\5/work\3b c", bytes(14), b"\0", bytes(14))
     keep("records", "ring", b"\2\1\x40\0\0", bytes(12), b"\1\x40\0\1", bytes(12))
     keep("records", "ring-back", b"\2\1\x40\0\0", bytes(12), b"\0", b"\xff" * 20)
-    keep("records", "file", b"\3SBXH", struct.pack("<QI", 7, 2), b"{}SBXR", struct.pack("<QI", 7, 72), row, b"/work/a\0")
+    keep(
+        "records", "file", b"\3SBXH", struct.pack("<QI", 7, 2), b"{}SBXR", struct.pack("<QI", 7, 72), row, b"/work/a\0"
+    )
     keep("records", "blocks", b"\4\0\1\1m\1\1\x48", row, b"/work/a\0\2\1\x10", bytes(16))
     keep("records", "damaged", b"\5\x05\0\xff\1\5/work", bytes(14))
 

@@ -1,0 +1,154 @@
+"""Attack programs: compiled here, run natively and inside, with the walls that a test names."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import os
+import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Optional
+
+import pytest
+
+import sandbox
+import sandbox._open
+from tests.helpers import give_up_privileges
+
+WON, LOST, UNFIT = 42, 43, 44
+HERE = Path(__file__).resolve().parent
+LANDLOCK = ("landlock", "landlock-scope")
+NAMESPACES = ("userns", "pidns", "netns", "ipcns", "utsns", "mountns")
+WALLS: dict[str, tuple[str, ...]] = {
+    "every wall": (*LANDLOCK, *NAMESPACES, "cgroup"),
+    "no Landlock": NAMESPACES,
+    "no namespaces": LANDLOCK,
+    "no wall": (),
+}
+"""Walls that may stand. Without any, what the sentry itself decides is all that holds."""
+every_wall = pytest.mark.parametrize("walls", WALLS)
+ordinary = pytest.mark.filterwarnings("ignore:sandbox. the caller is root:RuntimeWarning")
+
+
+@functools.lru_cache(maxsize=1)
+def _folder() -> Path:
+    """Outside of what the default view shows, and kept for the session."""
+    made = tempfile.TemporaryDirectory(prefix="sandbox-escape-", dir="/var/tmp")
+    _kept.append(made)
+    os.chmod(made.name, 0o755)
+    return Path(made.name)
+
+
+_kept: list[Any] = []
+
+
+@functools.lru_cache(maxsize=None)
+def build(source: str, *flags: str) -> Path:
+    """A static program of this C text, which follows attack.h."""
+    name = hashlib.sha256(repr((source, flags)).encode()).hexdigest()[:16]
+    folder = _folder() / name
+    folder.mkdir(exist_ok=True)
+    program = folder / "attack"
+    arguments = ["gcc", "-O1", "-std=gnu11", "-w", "-static", "-pthread", f"-I{HERE}", "-include", "attack.h", *flags]
+    subprocess.run([*arguments, "-x", "c", "-", "-o", str(program)], input=source.encode(), check=True)
+    program.chmod(0o755)
+    return program
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How an attack ended: `status` (negative: signal) and the lines it printed as name=number."""
+
+    status: int
+    stdout: bytes
+    stderr: bytes
+
+    @property
+    def told(self) -> dict[str, int]:
+        pairs = (line.partition("=") for line in self.stdout.decode(errors="replace").splitlines())
+        return {name: int(value) for name, sep, value in pairs if sep and value.lstrip("-").isdigit()}
+
+    @property
+    def won(self) -> bool:
+        assert self.status in (WON, LOST), self
+        return self.status == WON
+
+
+def native(program: Path, *args: object, stdin: Any = subprocess.DEVNULL, privileged: bool = False, **options: Any) -> Outcome:
+    """The attack without the sandbox, as a process without privileges unless it is to have the caller's."""
+    command = [str(program), *map(str, args)]
+    prepare = None if privileged else give_up_privileges
+    done = subprocess.run(command, stdin=stdin, capture_output=True, timeout=120, preexec_fn=prepare, **options)
+    return Outcome(done.returncode, done.stdout, done.stderr)
+
+
+@contextlib.contextmanager
+def standing(walls: Optional[str]) -> Iterator[None]:
+    """Guests made meanwhile have these walls at most."""
+    real = sandbox._open.start_guest
+    chosen = None if walls is None else WALLS[walls]
+    sandbox._open.start_guest = functools.partial(real, walls=chosen)
+    try:
+        yield
+    finally:
+        sandbox._open.start_guest = real
+
+
+def inside(
+    program: Path,
+    *args: object,
+    walls: Optional[str] = None,
+    mounts: Optional[Mapping[str, Any]] = None,
+    timeout: float = 120,
+    **options: Any,
+) -> Outcome:
+    """The attack in a sandbox of its own, as /attack/attack."""
+    with standing(walls):
+        done = sandbox.run(
+            ["/attack/attack", *map(str, args)],
+            mounts={"/attack": program.parent, **(mounts or {})},
+            timeout=timeout,
+            **options,
+        )
+    return Outcome(done.returncode, done.stdout, done.stderr)
+
+
+@contextlib.contextmanager
+def box(walls: Optional[str] = None, program: Optional[Path] = None, **options: Any) -> Iterator[sandbox.Sandbox]:
+    """A Sandbox with these walls; the program is /attack/attack."""
+    if program is not None:
+        options["mounts"] = {"/attack": program.parent, **options.get("mounts", {})}
+    with standing(walls):
+        made = sandbox.Sandbox(**options)
+    with made:
+        yield made
+
+
+def sentry_of(made: sandbox.Sandbox) -> int:
+    """Process id of the sentry, in our numbers."""
+    return int(made._guest.parts.pid)
+
+
+def children(pid: int) -> list[int]:
+    found = []
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        with contextlib.suppress(OSError):
+            found += [int(child) for child in (task / "children").read_text().split()]
+    return found
+
+
+def alive(pid: int) -> bool:
+    """Is there such a process, no zombie?"""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
+def works(program: Sequence[str] = ("/bin/true",), **options: Any) -> bool:
+    """Does a new sandbox run a command as it should?"""
+    return sandbox.run(list(program), timeout=60, **options).returncode == 0
