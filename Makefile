@@ -37,8 +37,7 @@ bench: $(VENV)/.installed
 $(VENV)/.installed: setup.py pyproject.toml $(wildcard csrc/*.[ch] csrc/*.py csrc/stub/*.[ch]) tests/packages.sh
 	./tests/packages.sh
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install -q -U pip setuptools wheel
-	$(BIN)/pip install -q --no-build-isolation -e '.[test]' || $(BIN)/pip install -q -e '.[test]'
+	$(BIN)/pip install -q -e '.[test]'
 	touch $@
 
 packages:

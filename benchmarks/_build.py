@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
-__all__ = ["BUILD", "build"]
+__all__ = ["BUILD", "HERE", "build"]
 
 HERE = Path(__file__).resolve().parent
 BUILD = HERE / "build"

@@ -13,11 +13,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Callable
 
-from ._build import BUILD, build
+from ._build import BUILD, HERE, build
 
 __all__ = ["RUNNERS", "Job", "Missing", "Outcome", "Runner", "found"]
 
@@ -78,7 +78,7 @@ def found(names: Sequence[str] | None = None) -> tuple[dict[str, Runner], dict[s
 
 def _outcome(seconds: float, returncode: int, stdout: bytes, stderr: bytes, command: Sequence[str]) -> Outcome:
     if returncode != 0:
-        raise Failed(f"{' '.join(command)}: status {returncode}: {stderr.decode(errors='replace').strip()[-300:]}")
+        raise Failed(f"{command[0]} ...: status {returncode}: {stderr.decode(errors='replace').strip()[-300:]}")
     return Outcome(seconds, stdout)
 
 
@@ -126,7 +126,8 @@ def _sandbox_cli(job: Job) -> Outcome:
     options = [f"--ro={path}:{path}" for path in job.readable]
     options += [f"--rw={job.directory}:{job.directory}", f"--cwd={job.directory}"]
     options += [f"--env={name}={value}" for name, value in job.environment.items()]
-    return _spawn([sys.executable, "-m", "sandbox", "run", *options, "--", *job.command], job)
+    outer = replace(job, env={"PYTHONPATH": str(HERE.parent)})  # from the job's directory, the sandbox of this tree
+    return _spawn([sys.executable, "-m", "sandbox", "run", *options, "--", *job.command], outer)
 
 
 def _sandbox_version() -> str:

@@ -119,7 +119,12 @@ struct answer fs_truncate(struct request *request) {
     if ((error = place_stat(request, &place, WALK_FOLLOW, &status)) < 0) return place_answer(place.mount, error);
     if (S_ISDIR(status.st_mode)) return place_answer(place.mount, -EISDIR);
     if (!S_ISREG(status.st_mode)) return place_answer(place.mount, -EINVAL);
-    if (place.special || place_read_only(&place)) return place_answer(place.mount, -EROFS);
+    if (place.special || place_read_only(&place)) { /* rights are asked before the mount */
+        int flags;
+        const char *name = place_at(&place, WALK_NOFOLLOW, &flags);
+        bool refused = !place.special && syscall(SYS_faccessat2, place.dir, name, W_OK, flags | AT_EACCESS) < 0 && errno == EACCES;
+        return place_answer(place.mount, refused ? -EACCES : -EROFS);
+    }
     cleanup_close int fd = walk_open(&place, O_WRONLY | O_NONBLOCK | O_NOFOLLOW, 0);
     if (fd < 0) return place_answer(place.mount, fd);
     if (too_large(request, status.st_size, length)) return place_answer(place.mount, -EFBIG);

@@ -30,9 +30,7 @@ struct listing {
 
 static bool hidden(const struct listing *listing, const char *name) {
     if (listing->mount->kind == SBX_MOUNT_PROC) return !procfs_listed(listing->rest, name);
-    if (listing->mount->hide_count == 0 || name[0] == '.') {
-        if (listing->mount->hide_count == 0 || strcmp(name, ".") == 0 || strcmp(name, "..") == 0) return false;
-    }
+    if (listing->mount->hide_count == 0 || strcmp(name, ".") == 0 || strcmp(name, "..") == 0) return false;
     char path[SBX_PATH_MAX + 256];
     size_t length = strlen(listing->rest), more = strlen(name);
     if (length + more + 2 > sizeof path) return true;

@@ -84,12 +84,17 @@ static int open_place(struct request *request, struct place *place, enum walk_la
     int error = place_stat(request, place, last, &status);
     if (flags & TMPFILE_BIT) return error < 0 ? error : S_ISDIR(status.st_mode) ? -EROFS : -ENOTDIR;
     if (error < 0 && error != -ENOENT) return error;
+    if (error == -ENOENT && (flags & O_CREAT) && place_read_only(place)) {
+        error = place_parent_stands(place);
+        return error < 0 ? error : -EROFS;
+    }
     if (error == 0) {
         if ((flags & O_CREAT) && (flags & O_EXCL)) return -EEXIST;
+        if ((flags & O_DIRECTORY) && !S_ISDIR(status.st_mode)) return -ENOTDIR;
         int access = flags & O_ACCMODE;
         bool regular = S_ISREG(status.st_mode), writes = access != O_RDONLY || (flags & O_TRUNC);
-        if (is_device(status.st_mode) && !(flags & O_DIRECTORY) && !devices_allowed(place->mount)) return -EACCES;
-        if (place_read_only(place) && regular && writes && !(flags & O_DIRECTORY)) {
+        if (is_device(status.st_mode) && !devices_allowed(place->mount)) return -EACCES;
+        if (place_read_only(place) && regular && writes) {
             int at; /* rights are asked before the mount, but truncation is not */
             const char *name = place_at(place, WALK_NOFOLLOW, &at);
             int wants = access == O_RDONLY ? R_OK : access == O_WRONLY ? W_OK : R_OK | W_OK;
@@ -98,7 +103,7 @@ static int open_place(struct request *request, struct place *place, enum walk_la
         }
         /* A FIFO of the host is not written through a read-only grant. */
         if (S_ISFIFO(status.st_mode) && place_read_only(place) && access != O_RDONLY) return -EROFS;
-        if (S_ISFIFO(status.st_mode) && !(flags & (O_NONBLOCK | O_DIRECTORY)) && access != O_RDWR) return open_waiting(request, place, flags);
+        if (S_ISFIFO(status.st_mode) && !(flags & O_NONBLOCK) && access != O_RDWR) return open_waiting(request, place, flags);
     }
     return checked(place, walk_open(place, flags, mode));
 }

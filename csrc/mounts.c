@@ -409,6 +409,16 @@ static int setup_in_place(const int *files, const char **why) {
     return error;
 }
 
+int mounts_possible(void) {
+    if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0) return -errno;
+    int clone = (int)syscall(SYS_open_tree, AT_FDCWD, "/", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
+    int context = clone < 0 ? -1 : (int)syscall(SYS_fsopen, "tmpfs", FSOPEN_CLOEXEC);
+    int error = context < 0 ? errno : 0;
+    if (clone >= 0) close(clone);
+    if (context >= 0) close(context);
+    return -error;
+}
+
 int mounts_setup(const struct sbx_plan *the_plan, const int *files, bool own_root, const char **why) {
     plan = the_plan;
     mounted = calloc(plan->mount_count, sizeof *mounted);

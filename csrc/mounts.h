@@ -7,6 +7,8 @@
 #include <stddef.h>
 #include "plan.h"
 
+/* Can mounts be made in this mount namespace? 0 or -errno. A filter or a container may refuse it. */
+int mounts_possible(void);
 /* Make and open all mounts. `files` are the descriptors of the BYTES mounts; `stub` is moved into the root where one is
  * made. `own_root`: a mount namespace stands and may be used. 0 or -errno, with `why` telling on what. */
 int mounts_setup(const struct sbx_plan *plan, const int *files, bool own_root, const char **why);

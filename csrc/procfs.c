@@ -86,6 +86,18 @@ static int look_link(pid_t pid, const char *name, char target[SBX_PATH_MAX]) {
     return error;
 }
 
+/* Opened under a name that is gone, though the file has others (one of O_TMPFILE that was linked): the kernel's text does
+ * not lead to it. */
+static bool renamed_away(const char *guest, const struct stat *held) {
+    size_t length = strlen(guest);
+    uint32_t rest = 0;
+    if (length < 11 || strcmp(guest + length - 10, " (deleted)") != 0) return false;
+    int mount = mounts_find(guest, &rest);
+    struct stat there;
+    if (mount < 0 || mounts_fd(mount) < 0 || fstatat(mounts_fd(mount), guest + rest, &there, AT_SYMLINK_NOFOLLOW) < 0) return true;
+    return there.st_ino != held->st_ino || there.st_dev != held->st_dev;
+}
+
 /* A descriptor of a process: where it leads in the view, or what it is. */
 static int look_descriptor(pid_t pid, long fd, enum procfs_kind *kind, char target[SBX_PATH_MAX]) {
     PLACE(place);
@@ -103,7 +115,7 @@ static int look_descriptor(pid_t pid, long fd, enum procfs_kind *kind, char targ
         *kind = PROCFS_MAGIC;
         return snprintf(target, SBX_PATH_MAX, "%.4080s (deleted)", place.guest) > 0 ? 0 : -EIO;
     }
-    *kind = error ? PROCFS_MAGIC : PROCFS_LINK;
+    *kind = error || (held && renamed_away(place.guest, &status)) ? PROCFS_MAGIC : PROCFS_LINK;
     if (!error) {
         strcpy(target, place.guest);
         return 0;

@@ -214,6 +214,8 @@ static int64_t send_one(struct request *request, struct passage *passage, bool *
 /* ---- receiving --------------------------------------------------------------------------------------------------------------- */
 
 static int inject(const struct request *request, int fd, bool close_on_exec) {
+    bool path_only = fcntl(fd, F_GETFL) & O_PATH; /* the kernel's own way does not take it */
+    if (path_only) return borrow_give_path(request->id, request->tid, fd, close_on_exec);
     return borrow_stands() ? borrow_inject(fd, close_on_exec) : guest_inject(request->id, fd, close_on_exec);
 }
 

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -53,10 +54,25 @@ static int become_owner(const struct start *start) {
     return 0;
 }
 
+/* A pid namespace is of use only where its own /proc can be mounted: the one that is there shows other numbers. Refused
+ * in containers that hide parts of /proc, and where mounting is refused altogether. */
+static int try_proc(void) {
+    if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0) return -errno;
+    int context = (int)syscall(SYS_fsopen, "proc", FSOPEN_CLOEXEC);
+    if (context < 0) return -errno;
+    int fd = -1, error = 0;
+    if (syscall(SYS_fsconfig, context, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0) error = errno;
+    else if ((fd = (int)syscall(SYS_fsmount, context, FSMOUNT_CLOEXEC, 0)) < 0) error = errno;
+    if (fd >= 0) close(fd);
+    close(context);
+    return -error;
+}
+
 /* INVARIANT nothing-inherited: no descriptor, variable, signal disposition or mask of the caller reaches the sentry. */
 static int child(void *argument) {
     struct start *start = argument;
     if (start->flags & CLONE_NEWUSER && (start->error = -become_owner(start))) _exit(127);
+    if (start->flags & CLONE_NEWPID && (start->error = -try_proc())) _exit(127);
     for (int signal = 1; signal < 65; signal++) {
         struct sigaction action = {.sa_handler = SIG_DFL};
         if (signal != SIGKILL && signal != SIGSTOP) sigaction(signal, &action, NULL);
@@ -100,9 +116,10 @@ int sbx_spawn(const char *path, int socket, uint32_t *walls, int *pidfd) {
     start.socket = fcntl(socket, F_DUPFD_CLOEXEC, 10); /* clear of 0 to 3, which the child fills */
     if (start.null < 0 || start.socket < 0) return -errno;
     uint32_t user = *walls & (1u << SBX_WALL_USERNS), pids = *walls & (1u << SBX_WALL_PIDNS);
+    const int new_pids = CLONE_NEWPID | CLONE_NEWNS;
     struct { uint32_t walls; int flags; } tries[] = {
-        {user | pids, (user ? CLONE_NEWUSER : 0) | (pids ? CLONE_NEWPID : 0)},
-        {pids, pids ? CLONE_NEWPID : 0},
+        {user | pids, (user ? CLONE_NEWUSER : 0) | (pids ? new_pids : 0)},
+        {pids, pids ? new_pids : 0},
         {user, user ? CLONE_NEWUSER : 0},
         {0, 0},
     };

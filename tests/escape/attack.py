@@ -8,7 +8,7 @@ import hashlib
 import os
 import subprocess
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Optional
@@ -152,3 +152,21 @@ def alive(pid: int) -> bool:
 def works(program: Sequence[str] = ("/bin/true",), **options: Any) -> bool:
     """Does a new sandbox run a command as it should?"""
     return sandbox.run(list(program), timeout=60, **options).returncode == 0
+
+
+def wins(attempt: Callable[[], Outcome], tries: int = 20) -> bool:
+    """Does an attack that depends on luck work in the end?"""
+    return any(attempt().won for _ in range(tries))
+
+
+def refused(program: Path, expected: Mapping[str, int], *args: object, walls: Optional[str] = None, **options: Any) -> None:
+    """Inside, each call is answered with the errno that is expected of it."""
+    outcome = inside(program, *args, walls=walls, **options)
+    assert outcome.told == dict(expected), outcome
+
+
+def answered_natively(program: Path, expected: Mapping[str, int], *args: object) -> None:
+    """Without the filter the kernel looks at these calls: at least one does something else than to refuse it so."""
+    outcome = native(program, *args, privileged=True)
+    if outcome.told == dict(expected):
+        pytest.skip("this kernel, or what we run in, refuses the same calls in the same way")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from tests.escape.attack import build, every_wall, inside, native, ordinary
+from itertools import count
+
+from tests.escape.attack import Outcome, build, every_wall, inside, native, ordinary, wins
 from tests.escape.conftest import Host
 
 ATTACK = r"""
@@ -30,6 +32,8 @@ int main(int argc, char **argv) {
         sprintf(path, "%s/%s", argv[1], (char *[]){"a", "a/b", "a/b/c"}[i]);
         if (mkdir(path, 0700)) return unfit("mkdir");
     }
+    sprintf(path, "%s/a/file", argv[1]);
+    close(open(path, O_CREAT | O_WRONLY, 0600));
     sprintf(deep, "%s/a/b/c", argv[1]); sprintf(flat, "%s/c", argv[1]);
     int naive = atoi(argv[4]);
     sprintf(path, "%s%sa/b/c/../../%s", naive ? "" : argv[1], naive ? "" : "/", argv[2]);

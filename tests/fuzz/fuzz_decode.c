@@ -95,6 +95,7 @@ static void check_texts(const struct request *request, const uint8_t *before, in
         else CHECK(at >= start && at - start + strlen(text) < length);
         if (at && !flips) CHECK(strcmp(text, (const char *)before + (at - start)) == 0);
     }
+    if (error == 0) CHECK(strnlen(request->name, SBX_PATH_MAX) < SBX_PATH_MAX);
     CHECK(asked <= may_ask); /* INVARIANT read-once, bounded */
 }
 

@@ -13,8 +13,10 @@
 enum { OF_HOST, OF_HOST_DIRECTORY, OF_HOST_FIFO, OF_MEMFD, OF_PIPE, OF_INNER, OF_REMOVED, OF_SOCKET, OF_NULL, GIVEN };
 static int given[GIVEN]; /* where they are kept; the numbers from FIRST on are put anew for each input */
 static struct { dev_t device; ino_t inode; } host[3];
-static struct input race;
+static struct input race;   /* changes at any moments */
 static bool racing;
+static int moment, one_at;  /* how many moments there were; the one at which a single change is made, or -1 */
+static uint8_t one[2];      /* that change */
 static char pid_text[16], stranger_text[16];
 
 static void change(void) {
@@ -24,6 +26,7 @@ static void change(void) {
 
 /* The guest does something else between any two looks of ours. */
 static void between(void) {
+    if (moment++ == one_at) dup2(given[one[0] % GIVEN], FIRST + one[1] % GIVEN);
     if (racing && race.left && input_byte(&race) & 1) change();
 }
 
@@ -140,7 +143,7 @@ static void look(const struct request *request, const char *name) {
     const char *last = slash ? slash + 1 : name;
     if (slash) *slash = 0;
     bool listed = procfs_listed(slash ? directory : "", last);
-    if (error == 0 && name[0] && !racing) CHECK(listed); /* what can be looked up is listed */
+    if (error == 0 && name[0] && !racing && one_at < 0) CHECK(listed); /* what can be looked up is listed */
     free(target);
 }
 
@@ -165,35 +168,43 @@ static void open_it(struct request *request, const struct place *place, uint8_t 
     close(fd);
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
-    static struct request request;
-    struct input input = {data, size};
-    char *name = malloc(SBX_PATH_MAX), *path = malloc(SBX_PATH_MAX + 8);
+static void run(struct request *request, const char *name, uint8_t how, uint8_t flags) {
+    char path[SBX_PATH_MAX + 8];
     struct place *place = malloc(sizeof *place);
-    uint8_t how = input_byte(&input), flags = input_byte(&input);
-    racing = false;
     for (int i = 0; i < GIVEN; i++) CHECK(dup2(given[i], FIRST + i) >= 0);
-    size_t changes = how & 1 ? input.left / 4 : 0;
-    race = (struct input){input.at, changes};
-    input.at += changes;
-    input.left -= changes;
-    memset(request.path, 0, sizeof request.path);
-    request.tid = tree_pid;
-    request.flags = how & 2 ? AT_SYMLINK_NOFOLLOW : 0;
     int floor_fd = lowest_free();
-    make_name(&input, name, how & 4 ? SBX_PATH_MAX : 256);
+    moment = 0;
     racing = how & 1;
-    look(&request, name);
-    snprintf(path, SBX_PATH_MAX + 8, "/proc/%s", name);
-    if (strlen(path) < SBX_PATH_MAX && walk_absolute(&request, path, how & 8 ? WALK_NOFOLLOW : WALK_FOLLOW, WALK_EXISTING, place) == 0) {
-        if (place->special) open_it(&request, place, flags);
+    look(request, name);
+    snprintf(path, sizeof path, "/proc/%s", name);
+    if (strlen(path) < SBX_PATH_MAX && walk_absolute(request, path, how & 8 ? WALK_NOFOLLOW : WALK_FOLLOW, WALK_EXISTING, place) == 0) {
+        if (place->special) open_it(request, place, flags);
         walk_done(place);
     }
     racing = false;
     directory_forget();
     CHECK(lowest_free() == floor_fd);
     free(place);
-    free(path);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
+    static struct request request;
+    struct input input = {data, size};
+    char *name = malloc(SBX_PATH_MAX);
+    uint8_t how = input_byte(&input), flags = input_byte(&input);
+    size_t changes = how & 1 ? input.left / 4 : 0;
+    race = (struct input){input.at, changes};
+    input.at += changes;
+    input.left -= changes;
+    if (how & 16) input_bytes(&input, one, sizeof one);
+    memset(request.path, 0, sizeof request.path);
+    request.tid = tree_pid;
+    request.flags = how & 2 ? AT_SYMLINK_NOFOLLOW : 0;
+    make_name(&input, name, how & 4 ? SBX_PATH_MAX : 256);
+    one_at = -1;
+    run(&request, name, how, flags);
+    int moments = how & 16 ? moment : 0;
+    for (one_at = 0; one_at < moments && one_at < 64; one_at++) run(&request, name, how, flags); /* a change at each in turn */
     free(name);
     return 0;
 }

@@ -225,7 +225,7 @@ static void check_place(const struct place *place, uint8_t how) {
     uint32_t rest;
     CHECK(place->mount >= 0 && place->mount < TREE_MOUNTS);
     CHECK(is_normal(place->guest, true) && strnlen(place->guest, SBX_PATH_MAX) < SBX_PATH_MAX);
-    CHECK(sbx_plan_find(mounts_plan(), place->guest, &rest) == place->mount);
+    CHECK(mounts_find(place->guest, &rest) == place->mount);
     CHECK(is_normal(place->name, false));
     if (place->special) return;
     if (place->owned || place->context || place->kept) CHECK(object_of(place->dir) && object_of(place->dir)->mount == place->mount);

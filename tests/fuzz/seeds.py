@@ -72,6 +72,12 @@ def plans() -> None:
     keep("plan", "whole", b"\0", struct.pack("<H", len(whole)), whole, paths)
     keep("plan", "mended", b"\0", struct.pack("<H", len(whole)), whole[:-1], b"\1", paths)
     keep("plan", "empty", b"\0")
+    broken = bytearray(whole + b"x\0y\0")
+    mount = ffi.sizeof("struct sbx_plan") + ffi.sizeof("struct sbx_mount")
+    row = ffi.from_buffer("struct sbx_mount *", memoryview(broken)[mount:], require_writable=True)
+    row.hide, row.hide_count = len(whole), 3
+    ffi.from_buffer("struct sbx_plan *", broken, require_writable=True).size = len(broken)
+    keep("plan", "hides-past-the-end", b"\0", struct.pack("<H", len(broken)), broken, paths)
 
     def row(guest: bytes, source: bytes, hide: bytes, kind: MountKind, flags: int = 0) -> bytes:
         return guest + b"\0" + source + b"\0" + hide + b"\0" + bytes([kind, flags])
@@ -249,13 +255,16 @@ def procfs() -> None:
         "stranger": b"\4/\x15",
         "first": b"\5/\x17", "task-fd": b"\3/\x08/\3/\6/\x12", "task-task": b"\3/\x08/\3/\x08", "net": b"\3/\x09/\x1e",
         "sys": b"\x0a/\x0b/\x1b", "sys-random": b"\x0a/\x0b/\x1c/\x1d", "up": b"\3/\x18/\5/\x17", "memory": b"\3/\x16",
-        "kcore": b"\x1a", "cwd": b"\3/\x0c", "exe": b"\1/\x0e", "thread-self": b"\2/\6/\x11", "zero": b"01",
-        "huge": b"99999999999",
+        "kcore": b"\x1a", "cwd": b"\3/\x0c", "memfd": b"\3/\6/23", "exe": b"\1/\x0e", "thread-self": b"\2/\6/\x11",
+        "zero": b"01", "huge": b"99999999999",
     }  # fmt: skip
     for name, word in names.items():
         keep("procfs", name, b"\0\0", word)
+    for flags in (2, 3, 4):  # the file of the host comes behind a number that was a memfd's, at each moment in turn
+        keep("procfs", f"swap-in-{flags}", b"\x10", bytes([flags]), b"\0\3", names["memfd"])
+        keep("procfs", f"swap-out-{flags}", b"\x10", bytes([flags]), b"\3\0", names["own-fd"])
     keep("procfs", "write-host-file", b"\0\3", names["own-fd"])
-    keep("procfs", "write-memfd", b"\0\3", b"\3/\6/\x13")
+    keep("procfs", "write-memfd", b"\0\3", names["memfd"])
     keep("procfs", "task-write", b"\0\2", names["task-fd"])
 
 
