@@ -31,13 +31,27 @@ static const struct { enum sbx_wall wall; int flag; } namespaces[] = {
     {SBX_WALL_NETNS, CLONE_NEWNET},
 };
 
-uint32_t confine_namespaces(uint32_t walls, struct sbx_ready *ready) {
+/* INVARIANT own-mounts: no mount is touched in the namespace of the caller. Neither a success of unshare (a filter can answer
+ * it) nor what spawn.c was to do is taken for it: the kernel is asked where we are. */
+static int own_mounts(uint64_t caller_mounts) {
+    struct stat here;
+    if (stat("/proc/self/ns/mnt", &here) < 0) return errno;
+    return caller_mounts == 0 || here.st_ino == caller_mounts ? EPERM : 0;
+}
+
+static int leave(int flag, enum sbx_wall wall, uint64_t caller_mounts) {
+    if (wall != SBX_WALL_MOUNTNS) return unshare(flag) < 0 ? errno : 0;
+    if (own_mounts(caller_mounts) == 0) return 0; /* made with the pid namespace, and tried (spawn.c) */
+    if (unshare(flag) < 0) return errno;
+    int error = own_mounts(caller_mounts);
+    return error ? error : -mounts_possible();
+}
+
+uint32_t confine_namespaces(uint32_t walls, uint64_t caller_mounts, struct sbx_ready *ready) {
     uint32_t stand = 0;
     for (size_t i = 0; i < sizeof namespaces / sizeof *namespaces; i++) {
         if (!(walls & (1u << namespaces[i].wall))) continue;
-        bool given = namespaces[i].wall == SBX_WALL_MOUNTNS && getpid() == 1; /* made with the pid namespace, and tried (spawn.c) */
-        int error = !given && unshare(namespaces[i].flag) < 0 ? errno : 0;
-        if (!error && !given && namespaces[i].wall == SBX_WALL_MOUNTNS) error = -mounts_possible();
+        int error = leave(namespaces[i].flag, namespaces[i].wall, caller_mounts);
         ready->wall_error[namespaces[i].wall] = error;
         if (!error) stand |= 1u << namespaces[i].wall;
     }

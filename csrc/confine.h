@@ -7,7 +7,7 @@
 
 /* Leave the host's namespaces as far as `walls` (bits of 1 << enum sbx_wall) asks and the kernel lets us; notes what
  * stands and why not in `ready`. Returns the walls that stand. */
-uint32_t confine_namespaces(uint32_t walls, struct sbx_ready *ready);
+uint32_t confine_namespaces(uint32_t walls, uint64_t caller_mounts, struct sbx_ready *ready);
 /* No new privileges, no capabilities, no core dumps. 0 or -errno: these always stand or nothing runs. */
 int confine_privileges(void);
 /* The sentry's Landlock domain: the mounts as granted, the stub, and /proc. Returns the walls that stand. */

@@ -8,7 +8,7 @@
 #define SBX_CORE_H
 #include <stdint.h>
 
-#define SBX_VERSION 1
+#define SBX_VERSION 2
 #define SBX_PATH_MAX 4096      /* bytes of a path with its NUL, as the kernel's PATH_MAX */
 #define SBX_MESSAGE_MAX 8192   /* bytes of one message with its header */
 #define SBX_MESSAGE_FDS 16     /* descriptors that one message may carry */
@@ -146,6 +146,7 @@ struct sbx_plan {
     uint32_t descriptors;  /* how many descriptors the BYTES mounts use */
     uint32_t audit;        /* 1: records go to the trail; 0: counts only */
     uint32_t reserved;
+    uint64_t caller_mounts; /* inode of the caller's mount namespace: a sentry that finds itself in it touches no mount */
     struct sbx_limits limits;
 };
 

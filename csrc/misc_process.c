@@ -160,6 +160,9 @@ static struct answer affinity(struct request *request, pid_t target) {
     return answer;
 }
 
+/* The sentry is the parent that a guest's processes see: what everybody may know of it. */
+static bool is_seen(pid_t pid) { return pid == getpid() || process_is_guest(pid); }
+
 static bool plain_policy(uint32_t policy) { return policy == SCHED_OTHER || policy == SCHED_BATCH || policy == SCHED_IDLE; }
 
 static struct answer answer_with(struct request *request, uint64_t address, size_t size) {
@@ -170,8 +173,10 @@ static struct answer answer_with(struct request *request, uint64_t address, size
 
 struct answer misc_sched(struct request *request) {
     pid_t pid = (pid_t)request->args[0];
-    if (pid < 0) return answer_error(EINVAL);
-    if (pid && !process_is_guest(pid)) return answer_denied(ESRCH);
+    bool of_affinity = request->nr == SYS_sched_setaffinity || request->nr == SYS_sched_getaffinity;
+    if (pid < 0) return answer_error(of_affinity ? ESRCH : EINVAL);
+    bool asks = request->nr == SYS_sched_getscheduler || request->nr == SYS_sched_getparam;
+    if (pid && !(asks ? is_seen(pid) : process_is_guest(pid))) return answer_denied(ESRCH);
     pid_t target = pid ? pid : request->tid;
     uint32_t number;
     memset(request->buffer, 0, 64);
@@ -207,7 +212,7 @@ struct answer misc_sched(struct request *request) {
 
 struct answer misc_getpgid(struct request *request) {
     pid_t pid = (pid_t)request->args[0];
-    if (!process_is_guest(pid)) return answer_denied(ESRCH);
+    if (!is_seen(pid)) return answer_denied(ESRCH);
     pid_t got = request->nr == SYS_getsid ? getsid(pid) : getpgid(pid);
     return got < 0 ? answer_error(errno) : answer_value(got);
 }

@@ -411,7 +411,7 @@ static int setup_in_place(const int *files, const char **why) {
 
 int mounts_possible(void) {
     if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0) return -errno;
-    int clone = (int)syscall(SYS_open_tree, AT_FDCWD, "/", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
+    int clone = (int)syscall(SYS_open_tree, AT_FDCWD, "/proc/self", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE);
     int context = clone < 0 ? -1 : (int)syscall(SYS_fsopen, "tmpfs", FSOPEN_CLOEXEC);
     int error = context < 0 ? errno : 0;
     if (clone >= 0) close(clone);

@@ -138,7 +138,7 @@ static void set_up(void) {
     receive_setup();
     uint32_t wanted = sentry.plan->walls;
     for (int wall = 0; wall < SBX_WALL_COUNT; wall++) sentry.ready.wall_error[wall] = wanted & (1u << wall) ? 0 : EPERM;
-    sentry.walls = confine_namespaces(wanted, &sentry.ready);
+    sentry.walls = confine_namespaces(wanted, sentry.plan->caller_mounts, &sentry.ready);
     if (getpid() == 1) sentry.walls |= 1u << SBX_WALL_PIDNS;
     if (has_own_users()) sentry.walls |= 1u << SBX_WALL_USERNS;
     int error = trail_setup(sentry.trail, (int)sentry.plan->audit, ask_drain);

@@ -106,6 +106,21 @@ static void begin_plain(struct passage *passage, uint64_t buffer, uint64_t size,
     passage->parts[0] = (struct iovec){(void *)buffer, passage->total};
 }
 
+/* The kernel's way through control data, to the letter: what we do not see, it would still take, and a number that was not
+ * translated is one of our own descriptors. (CMSG_NXTHDR of the C library leaves out a last entry without its padding in some
+ * versions.) NULL at the end, or where the entry before is cut. */
+static struct cmsghdr *control_first(const struct msghdr *header) {
+    return header->msg_controllen >= sizeof(struct cmsghdr) ? header->msg_control : NULL;
+}
+
+static struct cmsghdr *control_next(const struct msghdr *header, const struct cmsghdr *at) {
+    size_t offset = (size_t)((const uint8_t *)at - (const uint8_t *)header->msg_control), room = header->msg_controllen;
+    if (offset > room || at->cmsg_len < sizeof *at || at->cmsg_len > room - offset) return NULL;
+    size_t next = offset + CMSG_ALIGN(at->cmsg_len);
+    if (next > room || room - next < sizeof *at) return NULL;
+    return (struct cmsghdr *)(void *)((uint8_t *)header->msg_control + next);
+}
+
 /* Payload between our copy and the guest's parts; `size` bytes of it. */
 static int move_payload(const struct request *request, const struct passage *passage, size_t size, bool to_guest) {
     uint8_t *at = passage->payload;
@@ -125,7 +140,7 @@ static int move_payload(const struct request *request, const struct passage *pas
 /* Descriptors of the guest become ours; who it says it is becomes who we are, once it is true. */
 static int translate_control(const struct request *request, struct passage *passage) {
     struct msghdr header = {.msg_control = passage->control, .msg_controllen = passage->control_length};
-    for (struct cmsghdr *at = CMSG_FIRSTHDR(&header); at; at = CMSG_NXTHDR(&header, at)) {
+    for (struct cmsghdr *at = control_first(&header); at; at = control_next(&header, at)) {
         size_t room = passage->control_length - (size_t)((uint8_t *)at - passage->control);
         if (at->cmsg_len < sizeof *at || at->cmsg_len > room) return -EINVAL;
         size_t size = at->cmsg_len - CMSG_LEN(0);
@@ -222,7 +237,7 @@ static int inject(const struct request *request, int fd, bool close_on_exec) {
 /* Give the guest the descriptors that have come for it; as on Linux, what finds no place is dropped and said so. */
 static void hand_over(const struct request *request, struct passage *passage, struct msghdr *header) {
     bool full = false;
-    for (struct cmsghdr *at = CMSG_FIRSTHDR(header); at; at = CMSG_NXTHDR(header, at)) {
+    for (struct cmsghdr *at = control_first(header); at; at = control_next(header, at)) {
         if (at->cmsg_level != SOL_SOCKET || (at->cmsg_type != SCM_RIGHTS && at->cmsg_type != SCM_PIDFD)) continue;
         int *fds = (int *)(void *)CMSG_DATA(at);
         size_t count = (at->cmsg_len - CMSG_LEN(0)) / sizeof(int), given = 0;
@@ -280,8 +295,11 @@ static int64_t receive_one(struct request *request, struct passage *passage) {
     if (error < 0) return error;
     struct iovec part = {passage->payload, size};
     size_t control = passage->head.control ? (size_t)passage->head.control_length : 0;
+    if (control > CONTROL_MAX) control = CONTROL_MAX;
+    memset(passage->control, 0, control); /* the kernel leaves the padding as it is, and all of it goes to the guest */
+    if (passage->flags & MSG_TRUNC) memset(passage->payload, 0, size); /* and here it may say more than it has written */
     struct msghdr header = {.msg_iov = &part, .msg_iovlen = 1, .msg_name = &passage->name.address, .msg_namelen = sizeof passage->name.address,
-                            .msg_control = passage->control, .msg_controllen = control < CONTROL_MAX ? control : CONTROL_MAX};
+                            .msg_control = passage->control, .msg_controllen = control};
     int64_t got = receive_in(request, passage, &header);
     if (got < 0) return got;
     passage->name.length = header.msg_namelen;

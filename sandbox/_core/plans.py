@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -74,6 +75,7 @@ def build_plan(
     plan.sentry_filter_count = len(filters[2]) // 8
     plan.scratch_host, plan.cgroup = strings.add(scratch_host), strings.add(cgroup)
     plan.walls, plan.tag, plan.descriptors, plan.audit = walls, tag, descriptors, audit
+    plan.caller_mounts = os.stat("/proc/self/ns/mnt").st_ino
     plan.limits = tuple(limits)
     rows = ffi.new("struct sbx_mount[]", [_mount_row(mount, strings) for mount in ordered])
     plan.size = at_filters + sum(map(len, filters)) + len(strings.data)

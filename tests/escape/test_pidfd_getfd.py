@@ -8,9 +8,9 @@ from tests.escape.attack import answered_natively, build, every_wall, ordinary, 
 
 ATTACK = r"""
 int main(void) {
-    told("own", CALL(438, CALL(434, getpid(), 0), 0, 0));
-    told("parent's", CALL(438, CALL(434, getppid(), 0), 0, 0));
-    told("the first's", CALL(438, CALL(434, 1, 0), 0, 0));
+    told("own", CALL(438, syscall(SYS_pidfd_open, getpid(), 0), 0, 0));
+    told("parent's", CALL(438, syscall(SYS_pidfd_open, getppid(), 0), 0, 0));
+    told("the first's", CALL(438, syscall(SYS_pidfd_open, 1, 0), 0, 0));
     return 0;
 }
 """

@@ -9,7 +9,7 @@ from tests.escape.attack import answered_natively, build, every_wall, ordinary, 
 ATTACK = r"""
 int main(void) {
     told("by descriptor", CALL(308, 0, 0));
-    told("by pidfd", CALL(308, CALL(434, getpid(), 0), CLONE_NEWNS));
+    told("by pidfd", CALL(308, syscall(SYS_pidfd_open, getpid(), 0), CLONE_NEWNS));
     told("names", open("/proc/self/ns/mnt", O_RDONLY));
     told("the sentry's", open("/proc/1/ns/mnt", O_RDONLY));
     return 0;
