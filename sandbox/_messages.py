@@ -31,7 +31,7 @@ class Refused(Exception):
 @dataclass(frozen=True)
 class Request:
     """A virtual file is opened. `name` is the name within the service, `handle` the File's number or the process id,
-    `source` the bytes of the kernel's own file, or None where there is none; `umask` that of the process that is shown."""
+    `source` the bytes of the kernel's own file, or None where there is none; `umask` that of the process shown."""
 
     handle: int
     name: bytes

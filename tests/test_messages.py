@@ -13,7 +13,19 @@ from hypothesis import strategies as st
 
 from sandbox import _inbox
 from sandbox._core import Malformed, Message, MessageType, Serve
-from sandbox._messages import WALLS, Drain, Exited, Failed, Fault, Fetched, Ready, Refused, ServeFile, ServeProc, Started
+from sandbox._messages import (
+    WALLS,
+    Drain,
+    Exited,
+    Failed,
+    Fault,
+    Fetched,
+    Ready,
+    Refused,
+    ServeFile,
+    ServeProc,
+    Started,
+)
 
 READY = struct.pack("16iii", *[0] * 16, 7, 1)
 USAGE = struct.pack("3q", 1_500_000, 250_000, 2048)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -66,18 +67,13 @@ def test_refused(refused: list[str]) -> None:
         gone |= {"landlock", "landlock-scope"}
     if refused == ["newuser"] and "userns" in there["walls"]:
         gone |= NAMESPACE_WALLS if _needs_userns() else {"userns"}
-    for name in ("newpid", "newns", "newnet"):
-        if name in refused:
-            gone.add({"newpid": "pidns", "newns": "mountns", "newnet": "netns"}[name])
-    if "newipc" in refused:
-        gone |= {"ipcns", "utsns"}
-    if "mounts" not in refused:
-        assert set(here["walls"]) == set(there["walls"]) - gone
+    for name in refused:  # a pid namespace stands only with a /proc of its own, and that must be mounted
+        gone |= {"newpid": {"pidns"}, "newns": {"mountns", "pidns"}, "mounts": {"mountns", "pidns"}, "newnet": {"netns"},
+                 "newipc": {"ipcns"}, "newuts": {"utsns"}}.get(name, set())  # fmt: skip
+    assert set(here["walls"]) == set(there["walls"]) - gone
 
 
 def _needs_userns() -> bool:
-    import os
-
     return os.getuid() != 0
 
 

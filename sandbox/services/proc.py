@@ -55,7 +55,7 @@ class ProcService:
 
 
 def _as_seen(text: bytes, head: bytes, entry: bytes, request: Request) -> bytes:
-    """What the kernel cannot know: the umask is the sentry's to keep, and who reads of itself runs, though it waits for us."""
+    """What the kernel cannot know: the umask is the sentry's to keep, and who reads of itself runs, though it waits."""
     own = head == b"%d" % request.handle
     if entry == b"status":
         text = re.sub(rb"(?m)^Umask:\t\d+$", b"Umask:\t%04o" % request.umask, text)

@@ -46,7 +46,7 @@ def _folder() -> Path:
 _kept: list[Any] = []
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def build(source: str, *flags: str) -> Path:
     """A static program of this C text, which follows attack.h."""
     name = hashlib.sha256(repr((source, flags)).encode()).hexdigest()[:16]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from tests.escape.attack import box, build, every_wall, native, ordinary
+from tests.escape.attack import box, build, every_wall, ordinary
 from tests.escape.conftest import Host
 
 ATTACK = r"""

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import count
-
-from tests.escape.attack import Outcome, build, every_wall, inside, native, ordinary, wins
+from tests.escape.attack import build, every_wall, inside, native, ordinary
 from tests.escape.conftest import Host
 
 ATTACK = r"""

@@ -38,7 +38,7 @@ def is_stopped(path: Path) -> bool:
     return False
 
 
-def take(process: "subprocess.Popen[bytes]", path: Path) -> bool:
+def take(process: subprocess.Popen[bytes], path: Path) -> bool:
     assert process.stdout is not None
     lines = iter(process.stdout.readline, b"taken=0\n")
     assert [line.split(b"=")[0] for line in lines] == [b"flock", b"record", b"description"]

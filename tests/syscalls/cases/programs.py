@@ -11,6 +11,7 @@ import threading
 
 from probe import AT_EMPTY_PATH, AT_FDCWD, AT_SYMLINK_NOFOLLOW, Probe, child, write
 
+
 def _argv(*words: bytes) -> object:
     import ctypes
 
