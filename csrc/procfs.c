@@ -98,6 +98,23 @@ static bool renamed_away(const char *guest, const struct stat *held) {
     return there.st_ino != held->st_ino || there.st_dev != held->st_dev;
 }
 
+/* What the kernel calls a descriptor that no mount holds. A file that the caller handed in: its host path is not the guest's
+ * to know. A terminal's name is needed. */
+static int name_foreign(pid_t pid, long fd, char target[SBX_PATH_MAX]) {
+    char link[48];
+    struct stat status;
+    snprintf(link, sizeof link, "%d/fd/%ld", pid, fd);
+    cleanup_close int held = openat(guest_proc(), link, O_PATH | O_CLOEXEC); /* the guest may replace it between two looks */
+    if (held < 0) return -errno;
+    snprintf(link, sizeof link, "self/fd/%d", held);
+    ssize_t length = readlinkat(guest_proc(), link, target, SBX_PATH_MAX - 1);
+    if (length < 0 || fstat(held, &status) < 0) return -errno;
+    target[length] = 0;
+    bool device = strncmp(target, "/dev/", 5) == 0 && S_ISCHR(status.st_mode);
+    if (target[0] == '/' && strncmp(target, "/memfd:", 7) != 0 && !device) strcpy(target, "host:[file]");
+    return 0;
+}
+
 /* A descriptor of a process: where it leads in the view, or what it is. */
 static int look_descriptor(pid_t pid, long fd, enum procfs_kind *kind, char target[SBX_PATH_MAX]) {
     PLACE(place);
@@ -120,15 +137,7 @@ static int look_descriptor(pid_t pid, long fd, enum procfs_kind *kind, char targ
         strcpy(target, place.guest);
         return 0;
     }
-    char link[48];
-    snprintf(link, sizeof link, "%d/fd/%ld", pid, fd);
-    ssize_t length = readlinkat(guest_proc(), link, target, SBX_PATH_MAX - 1);
-    if (length < 0) return -errno;
-    target[length] = 0;
-    /* A file that the caller handed in: its host path is not the guest's to know. A terminal's name is needed. */
-    bool device = strncmp(target, "/dev/", 5) == 0 && fstatat(guest_proc(), link, &status, 0) == 0 && S_ISCHR(status.st_mode);
-    if (target[0] == '/' && strncmp(target, "/memfd:", 7) != 0 && !device) strcpy(target, "host:[file]");
-    return 0;
+    return name_foreign(pid, fd, target);
 }
 
 static int look_process(const char *name, enum procfs_kind *kind, char target[SBX_PATH_MAX], bool task) {

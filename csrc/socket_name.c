@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 #include "mounts.h"
 
@@ -13,12 +14,14 @@
 #define PATH_AT offsetof(struct sockaddr_un, sun_path)
 #define PREFIX "/proc/self/fd/"
 
+/* Which file it is: numbers come again when it is removed, the moment of birth does not. */
+struct born { uint32_t major, minor; uint64_t inode; int64_t seconds; uint32_t nanoseconds; };
+
 /* A name that a guest's socket was bound to. The oldest is forgotten where there are too many. */
 struct bound {
     char kernel[sizeof ((struct sockaddr_un *)0)->sun_path + 1];
     char guest[sizeof ((struct sockaddr_un *)0)->sun_path + 1];
-    dev_t device;
-    ino_t inode;
+    struct born born;
 };
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct bound *bound;
@@ -46,10 +49,25 @@ static struct bound *new_bound(void) {
     return &bound[bound_next++ % BOUND_MAX];
 }
 
-static bool is_ours(const struct stat *status) {
+/* False where the file system does not tell: then a socket is nobody's. */
+static bool born_read(int dir, const char *name, int flags, struct born *born) {
+    struct statx status;
+    memset(born, 0, sizeof *born);
+    if (statx(dir, name, flags | AT_SYMLINK_NOFOLLOW, STATX_INO | STATX_BTIME, &status) < 0 || !(status.stx_mask & STATX_BTIME)) return false;
+    born->major = status.stx_dev_major;
+    born->minor = status.stx_dev_minor;
+    born->inode = status.stx_ino;
+    born->seconds = status.stx_btime.tv_sec;
+    born->nanoseconds = status.stx_btime.tv_nsec;
+    return true;
+}
+
+static bool is_ours(int held) {
+    struct born born;
+    if (!born_read(held, "", AT_EMPTY_PATH, &born)) return false;
     pthread_mutex_lock(&lock);
     bool found = false;
-    for (size_t i = 0; i < bound_count && !found; i++) found = bound[i].device == status->st_dev && bound[i].inode == status->st_ino;
+    for (size_t i = 0; i < bound_count && !found; i++) found = memcmp(&bound[i].born, &born, sizeof born) == 0;
     pthread_mutex_unlock(&lock);
     return found;
 }
@@ -93,10 +111,10 @@ static void set_path(struct socket_name *name, const char *text) {
 }
 
 /* May a guest talk to whoever listens there? To its own sockets, and to one that was granted by itself, to be written. */
-static bool reachable(int mount, const struct stat *status) {
+static bool reachable(int mount, int held) {
     if (place_kind(mount) != SBX_MOUNT_HOST) return true;
     if (mounts_single_file(mount) && mounts_flag(mount, SBX_MOUNT_WRITABLE)) return true;
-    return is_ours(status);
+    return is_ours(held);
 }
 
 int socket_name_find(struct request *request, struct socket_name *name, bool *denied) {
@@ -111,7 +129,7 @@ int socket_name_find(struct request *request, struct socket_name *name, bool *de
     if (!S_ISSOCK(status.st_mode) || place.special) return -ECONNREFUSED;
     name->held = walk_open(&place, O_PATH | O_NOFOLLOW, 0);
     if (name->held < 0) return name->held;
-    if (fstat(name->held, &status) < 0 || !reachable(place.mount, &status)) {
+    if (!reachable(place.mount, name->held)) {
         *denied = true;
         return -EACCES;
     }
@@ -155,6 +173,8 @@ static int bind_at(struct request *request, int socket, struct socket_name *name
     struct stat status;
     if (fstat(socket, &status) < 0) return -errno;
     fchmod(socket, place_mode(request, status.st_mode & 0777)); /* the file gets the socket's own mode */
+    struct timespec before;
+    clock_gettime(CLOCK_REALTIME_COARSE, &before); /* the clock that dates files */
     int error = bind(socket, &name->address.any, name->length) < 0 ? -errno : 0;
     if (here && fchdir(mounts_proc()) < 0 && !error) error = -errno;
     fchmod(socket, status.st_mode & 07777);
@@ -162,9 +182,10 @@ static int bind_at(struct request *request, int socket, struct socket_name *name
     if (entry == NULL) return error;
     snprintf(entry->kernel, sizeof entry->kernel, "%s", text);
     snprintf(entry->guest, sizeof entry->guest, "%.108s", request->path[0]);
-    if (fstatat(parent, last, &status, AT_SYMLINK_NOFOLLOW) < 0) memset(&status, 0, sizeof status);
-    entry->device = status.st_dev;
-    entry->inode = status.st_ino;
+    /* An older socket may have been moved to the name meanwhile: that is somebody else's. */
+    bool older = !born_read(parent, last, 0, &entry->born) || entry->born.seconds < before.tv_sec ||
+                 (entry->born.seconds == before.tv_sec && (long)entry->born.nanoseconds < before.tv_nsec);
+    if (older) memset(&entry->born, 0, sizeof entry->born);
     return 0;
 }
 

@@ -45,6 +45,8 @@ from ._remove import remove_tree
 from ._workers import Workers
 
 GRACE = 2.0  # seconds that a sentry has to end by itself
+_SETUP = 30.0  # seconds that it has until its guest can begin
+START = 60.0  # seconds that it has to begin a command
 _LOOK = 0.1  # seconds between two looks at a guest's cgroup
 _SERVING_MAX = 1024  # requests of one guest at once
 _SERVING_AT_ONCE = 4  # of these, in threads
@@ -88,6 +90,7 @@ class Parts:
     assumed: tuple[str, ...] = ()  # walls without which the guest's filter would let too much pass
     wall_seconds: float | None = None
     watch_memory: bool = False
+    file_count: int = 0  # Files that a function makes
 
 
 @dataclass
@@ -138,6 +141,7 @@ class Guest:
         self._loop.watch(self.parts.pidfd, self._on_pidfd)
         if self.parts.wall_seconds is not None:
             self._timers.append(self._loop.call_at(time.monotonic() + self.parts.wall_seconds, self._on_wall_time))
+        self._timers.append(self._loop.call_at(time.monotonic() + _SETUP, self._on_setup_time))
         if self.parts.watch_memory:
             self._look_at_memory()
         self._post(setup)
@@ -166,9 +170,15 @@ class Guest:
         with self._changed:
             return self._changed.wait_for(lambda: command.ended, timeout)
 
-    def wait_started(self, command: Command) -> None:
+    def wait_started(self, command: Command, timeout: float) -> bool:
+        """Has the command begun, or failed to, in `timeout` seconds? A sentry that needs more than START is closed."""
         with self._changed:
-            self._changed.wait_for(lambda: command.started or command.ended)
+            if self._changed.wait_for(lambda: command.started or command.ended, min(timeout, START)):
+                return True
+        if timeout > START:
+            self.fail(GuestFault(f"sentry closed: it has not begun a command in {START:g} seconds"))
+            self.wait_ended()
+        return False
 
     def wait_ready(self) -> None:
         """Until the walls stand; raises what kept the guest from it."""
@@ -367,14 +377,15 @@ class Guest:
     def _on_failed(self, event: Failed) -> None:
         command = self._command(event.command, "FAILED")
         command.error, command.at_cwd, command.returncode = event.error, event.at_cwd, 127
-        command.ended = True
+        command.ended = True  # and kept until EXITED comes for the process that could not
 
     def _on_exited(self, event: Exited) -> None:
         command = self._commands.get(event.command)
-        if command is not None and command.error and not command.lost:
-            command.lost = True  # the end of the process whose exec failed
+        if command is not None and command.error:
+            del self._commands[event.command]
             return
         command = self._command(event.command, "EXITED")
+        del self._commands[event.command]
         command.returncode, command.usage, command.exceeded = event.returncode, event.usage, event.exceeded
         if command.exceeded is None and event.returncode == _KILLED and self._ran_out():
             command.exceeded = "memory"
@@ -405,6 +416,8 @@ class Guest:
             if source is not None:
                 os.close(source)
             raise _core.Malformed("a request twice" if event.request in self._work.serving else "too many requests")
+        if isinstance(event, ServeFile) and event.handle >= self.parts.file_count:
+            raise _core.Malformed("a request for a File that its policy does not have")
         self._work.serving.add(event.request)
         self._work.waiting.append(lambda: self._serve(event))
         self._next_work()
@@ -489,6 +502,10 @@ class Guest:
             self.fail(GuestFault(f"audit: records cannot be written: {error}"))
 
     # ---- the end --------------------------------------------------------------------------------------------------
+
+    def _on_setup_time(self) -> None:
+        if self.ready is None:
+            self.fail(GuestFault(f"sentry closed: it has not set up its guest in {_SETUP:g} seconds"))
 
     def _on_wall_time(self) -> None:
         with self._changed:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import os
 import signal
 import time
@@ -16,7 +17,7 @@ from ._audit import AuditSummary, AuditTarget
 from ._command import Spec, make_spec, refuse_senseless
 from ._communicate import Exchange, TimeIsOut, close_quietly
 from ._errors import CommandTimeout, GuestFault
-from ._guest import Command, Guest, sealed
+from ._guest import GRACE, Command, Guest, sealed
 from ._messages import Usage
 from ._open import PolicyLike, open_guest
 from ._paths import AnyPath
@@ -70,6 +71,7 @@ class Popen:
         audit: AuditTarget | None = None,
         _guest: Guest | None = None,
         _policy_env: Mapping[str, str] | None = None,
+        _start_timeout: float | None = None,
         **senseless: Any,
     ) -> None:
         refuse_senseless(senseless, "Popen")
@@ -112,7 +114,7 @@ class Popen:
             self._guest: Guest = _guest or opened.guest  # type: ignore[union-attr]
             self._finalizer = weakref.finalize(self, self._guest.end) if self._own else None
             self._before = AuditSummary({}) if self._own else self._guest.summary()
-            self._command = self._start(spec, wiring)
+            self._command = self._start(spec, wiring, _start_timeout)
         except BaseException:
             wiring.close_all()
             if self.terminal is not None:
@@ -138,17 +140,29 @@ class Popen:
         wiring.own(0, theirs)
         return wiring
 
-    def _start(self, spec: Spec, wiring: _streams.Wiring) -> Command:
+    def _start(self, spec: Spec, wiring: _streams.Wiring, timeout: float | None) -> Command:
         memfd = sealed(spec.pack(list(wiring.given), terminal=self.terminal is not None), "sandbox-command")
         try:
             command = self._guest.run(memfd, list(wiring.given.values()))
         finally:
             os.close(memfd)
         wiring.close()
-        self._guest.wait_started(command)
+        if not self._guest.wait_started(command, math.inf if timeout is None else timeout) and timeout is not None:
+            self._call_off(command)
+            raise CommandTimeout(self.args, timeout)
         self._raise_unless_started(command, spec)
         self.pid = command.pid
         return command
+
+    def _call_off(self, command: Command) -> None:
+        """Time is out before the command has begun. With a sandbox of its own it goes with that; else it is killed."""
+        if self._own:
+            return
+        self._guest.wait_started(command, GRACE)
+        self._guest.signal(command, signal.SIGKILL, group=True)
+        if not self._guest.wait(command, GRACE):
+            self._guest.fail(GuestFault("sentry closed: it does not end a command"))
+            self._guest.wait_ended()
 
     def _raise_unless_started(self, command: Command, spec: Spec) -> None:
         if command.error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -64,11 +65,12 @@ def run_with(
         if stdin is not None:
             raise ValueError("stdin and input may not both be used")
         stdin = None if options.get("pty") else PIPE
-    with popen(args, stdin=stdin, stdout=stdout, stderr=stderr, **options) as process:
+    began = time.monotonic()
+    with popen(args, stdin=stdin, stdout=stdout, stderr=stderr, _start_timeout=timeout, **options) as process:
         if started is not None:
             started(process)
         try:
-            out, err = process.communicate(data, timeout)
+            out, err = process.communicate(data, timeout and max(0.0, timeout - (time.monotonic() - began)))
         except CommandTimeout:
             out, err = process.abort()
             raise CommandTimeout(args, timeout or 0.0, out, err) from None

@@ -143,6 +143,7 @@ class Supervisor:
             require=order.policy.require,
             assumed=tuple(wall for option, wall in _RELIED.items() if option in options),
             wall_seconds=plan.wall_seconds,
+            file_count=len(plan.functions),
             watch_memory=cgroup is not None and plan.limits.memory > 0,
         )
         packed = plan.pack(

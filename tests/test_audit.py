@@ -42,7 +42,7 @@ def test_what_a_record_says(tmp_path: Path) -> None:
     """Paths as the guest gave them, the mount that decided, the errno."""
     _, found = recorded("cat /etc/../etc/hostname; cat ./nowhere; mv /usr/bin/true here", tmp_path)
     reads = [event for event in found if event.paths == ("/etc/../etc/hostname",)]
-    assert any(event.call == "openat" and event.mount == "/etc/hostname" and event.verdict == "done" for event in reads)
+    assert any(event.call == "openat" and event.mount == "/" and event.verdict == "done" for event in reads)
     missing = [event for event in found if event.paths == ("./nowhere",)]
     assert {(event.verdict, event.error, event.mount) for event in missing} == {("failed", "ENOENT", "/work")}
     moved = [event for event in found if event.call.startswith("rename")]

@@ -127,7 +127,8 @@ def test_sentry_that_does_not_read(take: Take) -> None:
     """Messages to it wait, up to a bound, and block nobody."""
     take("ready(); time.sleep(600)")
     box = Sandbox()
-    command = box._guest.run(os.open(os.devnull, os.O_RDONLY), [])
+    with open(os.devnull, "rb") as null:
+        command = box._guest.run(null.fileno(), [])
     command.started = True
     began = time.monotonic()
     for _ in range(20000):

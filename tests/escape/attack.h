@@ -10,6 +10,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -54,6 +55,9 @@ __attribute__((unused)) static int unfit(const char *what) {
     fprintf(stderr, "%s: %s\n", what, strerror(errno));
     return UNFIT;
 }
+
+/* Between two writes that another thread is to see. */
+#define BARRIER __asm__ volatile("" ::: "memory")
 
 /* A second thread that runs until `race_over` is set. */
 static volatile int race_over;

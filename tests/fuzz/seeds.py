@@ -268,6 +268,86 @@ def procfs() -> None:
     keep("procfs", "task-write", b"\0\2", names["task-fd"])
 
 
+# ---- socket: the kind of socket, then calls: of the sentry for the guest, or the guest's own; each with its message
+
+STREAM, DATAGRAM, PACKET = b"\0", b"\1", b"\2"
+SEND, NATIVE, RECEIVE = b"\x81", b"\1", b"\x80"  # and a look at what came out, but after NATIVE
+UNPADDED, DELTA, TYPE, CREDENTIALS, OTHER_LEVEL, MANY = 1, 2, 4, 8, 16, 32
+
+
+def entry(*fds: int, what: int = 0, kind: bytes = b"", delta: bytes = b"") -> bytes:
+    flags = what | MANY | (TYPE if kind else 0) | (DELTA if delta else 0)
+    return bytes([flags, len(fds)]) + kind + bytes(fd & 255 for fd in fds) + delta
+
+
+def packet(*entries: bytes, parts: bytes = b"\5", how: int = 0, more: bytes = b"") -> bytes:
+    return bytes([len(parts) << 5 | how]) + parts + bytes([len(entries)]) + b"".join(entries) + more
+
+
+def sockets() -> None:
+    plain = packet()
+    keep("socket", "send", STREAM, SEND, b"\0", plain)
+    keep("socket", "send-rights", STREAM, SEND, b"\0", packet(entry(0, 1, 2)), RECEIVE, b"\0", packet(entry(0, 0, 0)))
+    keep("socket", "send-twice-rights", PACKET, SEND, b"\0", packet(entry(0), entry(1, what=UNPADDED)))
+    keep("socket", "send-not-ours", STREAM, SEND, b"\0", packet(entry(0, 30)), SEND, b"\0", packet(entry(-1)))
+    keep("socket", "send-cut-entry", DATAGRAM, SEND, b"\0", packet(entry(0), entry(1, delta=b"\4")))
+    keep("socket", "send-short-entry", DATAGRAM, SEND, b"\0", packet(entry(0, delta=b"\xf0"), entry(20)))
+    keep(
+        "socket",
+        "send-credentials",
+        b"\x80",
+        SEND,
+        b"\0",
+        packet(entry(what=CREDENTIALS)),
+        RECEIVE,
+        b"\0",
+        packet(entry(0, 1)),
+    )
+    keep("socket", "send-other-level", STREAM, SEND, b"\0", packet(entry(0, what=OTHER_LEVEL), entry(7, kind=b"\3")))
+    keep("socket", "send-many", PACKET, SEND, b"\x41", packet(entry(0)), plain, packet(entry(9)))
+    keep("socket", "send-to", DATAGRAM, SEND, b"\2", plain, b"\x20\x10", SEND, b"\6", plain, b"\xd0\xca")
+    keep(
+        "socket",
+        "send-large",
+        STREAM,
+        SEND,
+        b"\0",
+        packet(parts=b"\xc9\xce\xcf"),
+        SEND,
+        b"\0",
+        packet(parts=b"\xcc\xcc"),
+    )
+    keep("socket", "send-parts", STREAM, SEND, b"\0", b"\1\xcd\0\0", SEND, b"\0", b"\1\xcc\0\0")
+    keep("socket", "receive", STREAM, NATIVE, b"\x50\3", RECEIVE, b"\0", packet(entry(0, 0, 0, 0), parts=b"\x40"))
+    keep("socket", "receive-no-room", STREAM, NATIVE, b"\x50\7", RECEIVE, b"\0", packet(entry(0), parts=b"\4"))
+    keep("socket", "receive-full", b"\x40", NATIVE, b"\x50\7", RECEIVE, b"\0", packet(entry(*range(8)), parts=b"\x40"))
+    keep(
+        "socket",
+        "receive-many",
+        PACKET,
+        (NATIVE + b"\x44\1") * 3,
+        RECEIVE,
+        b"\x61",
+        packet(entry(0)),
+        plain,
+        plain,
+        plain,
+    )
+    keep(
+        "socket",
+        "receive-truncated",
+        DATAGRAM,
+        NATIVE,
+        b"\x3f\0",
+        RECEIVE,
+        b"\x08",
+        packet(parts=b"\2"),
+        struct.pack("<I", 0x20),
+    )
+    keep("socket", "receive-from", DATAGRAM, NATIVE, b"\x20\0", RECEIVE, b"\6", plain, b"\x40\x10")
+    keep("socket", "no-socket", STREAM, SEND, b"\x10", plain, b"\0", SEND, b"\x10", plain, b"\7")
+
+
 # ---- messages of a sentry: descriptors, mode, type, number, value, value2, text
 
 
@@ -318,5 +398,5 @@ def records() -> None:
 
 
 if __name__ == "__main__":
-    for write in (decode, plans, elf, rpc, walks, procfs, messages, records):
+    for write in (decode, plans, elf, rpc, walks, procfs, sockets, messages, records):
         write()

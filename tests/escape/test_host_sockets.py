@@ -1,0 +1,110 @@
+"""Sockets of the host's daemons: by path through a grant, by an abstract name, by the number of a deleted socket of the
+guest's own that came again, through a link, by a datagram."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+
+import pytest
+
+from tests.escape.attack import build, every_wall, inside, native, ordinary
+from tests.escape.conftest import Host
+
+ATTACK = r"""
+/* argv[1]: a name, "@" for an abstract one */
+int main(int argc, char **argv) {
+    struct sockaddr_un name = {.sun_family = AF_UNIX};
+    strcpy(name.sun_path, argv[1]);
+    if (argv[1][0] == '@') name.sun_path[0] = 0;
+    socklen_t size = offsetof(struct sockaddr_un, sun_path) + strlen(argv[1]) + (argv[1][0] != '@');
+    int stream = socket(AF_UNIX, SOCK_STREAM, 0), datagram = socket(AF_UNIX, SOCK_DGRAM, 0), won = 0;
+    won |= !told("connect", connect(stream, (void *)&name, size));
+    int error = told("sendto", sendto(datagram, "x", 1, 0, (void *)&name, size));
+    won |= error == EPROTOTYPE || error == 0; /* EPROTOTYPE: it was found */
+    struct iovec part = {"x", 1};
+    struct msghdr message = {.msg_name = &name, .msg_namelen = size, .msg_iov = &part, .msg_iovlen = 1};
+    error = told("sendmsg", sendmsg(datagram, &message, 0));
+    won |= error == EPROTOTYPE || error == 0;
+    error = told("connect datagram", connect(datagram, (void *)&name, size));
+    won |= error == EPROTOTYPE || error == 0;
+    return won ? WON : LOST;
+}
+"""
+REUSE = r"""
+/* binds, so that the sentry remembers the file, and removes it; argv[2]: a socket that the host has made meanwhile */
+int main(int argc, char **argv) {
+    struct sockaddr_un name = {.sun_family = AF_UNIX};
+    char line;
+    for (int i = 0; i < 64; i++) {
+        int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+        sprintf(name.sun_path, "%s/s%d", argv[1], i);
+        if (bind(fd, (void *)&name, sizeof name)) return unfit("bind");
+        close(fd);
+    }
+    for (int i = 0; i < 64; i++) { sprintf(name.sun_path, "%s/s%d", argv[1], i); unlink(name.sun_path); }
+    told("bound", 0);
+    read(0, &line, 1);
+    strcpy(name.sun_path, argv[2]);
+    return connect(socket(AF_UNIX, SOCK_STREAM, 0), (void *)&name, sizeof name) ? LOST : WON;
+}
+"""
+
+
+@ordinary
+@every_wall
+@pytest.mark.parametrize("grant", ["mounts", "writable"])
+def test_a_grant_of_a_directory_is_none_of_its_sockets(host: Host, walls: str, grant: str) -> None:
+    with socket.socket(socket.AF_UNIX) as daemon:
+        daemon.bind(str(host.granted / "daemon"))
+        daemon.listen()
+        options = {grant: {"/data": host.granted}}
+        if grant == "mounts":
+            outcome = inside(build(ATTACK), "/data/daemon", walls=walls, mounts=options["mounts"])
+        else:
+            outcome = inside(build(ATTACK), "/data/daemon", walls=walls, writable=options["writable"])
+        assert not outcome.won
+
+
+def test_natively_it_answers(host: Host) -> None:
+    with socket.socket(socket.AF_UNIX) as daemon:
+        daemon.bind(str(host.granted / "daemon"))
+        daemon.listen()
+        assert native(build(ATTACK), host.granted / "daemon").won
+
+
+@ordinary
+@every_wall
+def test_an_abstract_name_of_the_host(walls: str) -> None:
+    with socket.socket(socket.AF_UNIX) as daemon:
+        daemon.bind(f"\0sandbox-test-{os.getpid()}")
+        daemon.listen()
+        assert native(build(ATTACK), f"@sandbox-test-{os.getpid()}").won
+        assert not inside(build(ATTACK), f"@sandbox-test-{os.getpid()}", walls=walls).won
+
+
+def wait_for_the_clock_of_files(folder: Path) -> None:
+    """It ticks every few milliseconds; what was made within one tick is of one age."""
+    first = second = 0
+    while first == second:
+        for name in ("tick", "tock"):
+            (folder / name).touch()
+        first, second = first or (folder / "tick").stat().st_ctime_ns, (folder / "tock").stat().st_ctime_ns
+
+
+@ordinary
+@every_wall
+def test_a_number_that_comes_again(host: Host, walls: str) -> None:
+    """The guest's own sockets are remembered by their file: a later file with the same number is another one."""
+    from tests.escape.attack import box
+
+    with box(walls, build(REUSE), writable={"/out": host.writable}, mounts={"/data": host.granted}) as made:
+        process = made.popen(["/attack/attack", "/out", "/data/daemon"], stdin=-1, stdout=-1)
+        assert process.stdout.readline() == b"bound=0\n"
+        wait_for_the_clock_of_files(host.secret)
+        with socket.socket(socket.AF_UNIX) as daemon:
+            daemon.bind(str(Path(host.granted) / "daemon"))
+            daemon.listen()
+            process.communicate(b"\n")
+        assert process.returncode == 43
