@@ -69,6 +69,8 @@ static _Thread_local struct worker *self;
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static int receiving, threads;
+static int parked, called; /* threads that wait for their turn to receive, and how many of them have been given it */
+static pthread_cond_t turn = PTHREAD_COND_INITIALIZER;
 static struct worker *blocked;
 static int blocked_event = -1;
 
@@ -97,24 +99,44 @@ static void serve(struct worker *worker, const struct seccomp_notif *notificatio
     guest_forget();
 }
 
+/* The kernel wakes every thread that receives, for each notification; so one receives, and the others wait here until
+ * somebody leaves (loop_leave). */
+static void wait_turn(void) {
+    pthread_mutex_lock(&lock);
+    if (receiving == 0) {
+        receiving++;
+    } else {
+        parked++;
+        while (called == 0) pthread_cond_wait(&turn, &lock);
+        called--;
+        parked--;
+    }
+    pthread_mutex_unlock(&lock);
+}
+
+static void stop_receiving(void) {
+    pthread_mutex_lock(&lock);
+    receiving--;
+    pthread_mutex_unlock(&lock);
+}
+
 static void *receive(void *argument) {
     struct worker *worker = self = argument;
     worker->thread = pthread_self();
     for (;;) {
         struct seccomp_notif notification;
         memset(&notification, 0, sizeof notification);
-        worker->left = false;
-        int got = exec_deferred(&notification) ? 0 : ioctl(guest_listener(), SECCOMP_IOCTL_NOTIF_RECV, &notification);
+        int got = ioctl(guest_listener(), SECCOMP_IOCTL_NOTIF_RECV, &notification);
         int why = errno;
-        pthread_mutex_lock(&lock);
-        receiving--;
-        pthread_mutex_unlock(&lock);
+        stop_receiving();
+        if (got < 0 && why != EINTR && why != ENOENT) break; /* ENOENT: the caller died before we looked */
         if (got == 0) burst_received((pid_t)notification.pid, answer_now());
-        if (got == 0) serve(worker, &notification);
-        else if (why != EINTR && why != ENOENT) break; /* ENOENT: the caller died before we looked */
-        pthread_mutex_lock(&lock);
-        receiving++;
-        pthread_mutex_unlock(&lock);
+        while (got == 0) { /* and whatever exec had to put off until now: before our turn, which may not come soon */
+            worker->left = false;
+            serve(worker, &notification);
+            got = exec_deferred(&notification) ? 0 : -1;
+        }
+        wait_turn();
     }
     return NULL; /* the listener is closed: no guest process is left */
 }
@@ -142,7 +164,13 @@ void loop_leave(void) {
     if (self == NULL || self->left) return;
     self->left = true;
     pthread_mutex_lock(&lock);
-    if (receiving == 0 && threads < THREADS_MAX) start_thread();
+    if (receiving == 0 && parked > called) {
+        called++;
+        receiving++;
+        pthread_cond_signal(&turn);
+    } else if (receiving == 0 && threads < THREADS_MAX) {
+        start_thread();
+    }
     pthread_mutex_unlock(&lock);
 }
 

@@ -36,12 +36,15 @@ def guest(refused: tuple[str, ...], program: str, **limits: Any) -> Outcome:
 
 ways = pytest.mark.parametrize("refused", WAYS, ids="+".join)
 
+# Bounded, so that a limit that does not hold costs the machine no more than 1 GiB.
 MEMORY = {
-    "one process": "kept = []\nwhile True: kept.append(bytearray(b'x' * (1 << 20)))",
-    "many processes": "import os, signal\nfor _ in range(40):\n if os.fork() == 0:\n  kept = b'x' * (10 << 20)\n  signal.pause()\nsignal.pause()",
-    "shared mapping": "import mmap\nkept = []\nwhile True:\n m = mmap.mmap(-1, 1 << 20)\n m.write(b'x' * (1 << 20))\n kept.append(m)",
-    "memory file": "import os\nfd = os.memfd_create('x')\nwhile True: os.write(fd, b'x' * (1 << 20))",
-    "stack of a thread": "import threading\nthreading.stack_size(512 << 20)\ndef f(n): return f(n - 1) + 1 if n else 0\nimport sys\nsys.setrecursionlimit(10**9)\nkept = []\nwhile True: kept.append('x' * (1 << 20))",
+    "one process": "kept = []\nfor _ in range(1024): kept.append(bytearray(b'x' * (1 << 20)))",
+    "many processes": "import os, signal\nfor _ in range(40):\n if os.fork() == 0:\n  kept = b'x' * (10 << 20)\n  signal.pause()\n"
+    "while any(os.wait()): pass",
+    "shared mapping": "import mmap\nkept = []\nfor _ in range(1024):\n m = mmap.mmap(-1, 1 << 20)\n m.write(b'x' * (1 << 20))\n kept.append(m)",
+    "memory file": "import os\nfd = os.memfd_create('x')\nfor _ in range(1024): os.write(fd, b'x' * (1 << 20))",
+    "memory file without descriptor": "import mmap, os\nkept = []\nfor _ in range(1024):\n fd = os.memfd_create('x')\n "
+    "os.ftruncate(fd, 1 << 20)\n m = mmap.mmap(fd, 1 << 20)\n os.close(fd)\n m.write(b'x' * (1 << 20))\n kept.append(m)",
 }  # fmt: skip
 
 
@@ -49,7 +52,8 @@ MEMORY = {
 @pytest.mark.parametrize("how", MEMORY)
 def test_memory(refused: tuple[str, ...], how: str) -> None:
     """A guest that takes more than its memory is ended, or its allocation fails."""
-    done = guest(refused, MEMORY[how], memory=200 * MIB)
+    done = guest(refused, MEMORY[how] + "\nimport time\ntime.sleep(3)\nprint('never ended')", memory=200 * MIB)
+    assert "never ended" not in done.stdout
     failed = done.status == 1 and any(word in done.stderr for word in ("MemoryError", "Cannot allocate", "OSError"))
     assert failed or (done.status < 0 and done.exceeded == "memory"), done
 
@@ -98,7 +102,7 @@ def test_open_files(refused: tuple[str, ...]) -> None:
 @ways
 def test_file_size(refused: tuple[str, ...]) -> None:
     """SIGXFSZ as with ulimit -f, or EFBIG for those that ignore it."""
-    program = "import signal\nsignal.signal(signal.SIGXFSZ, signal.SIG_{})\nf = open('f', 'wb', 0)\nwhile True: f.write(b'x' * 100000)"
+    program = "import signal\nsignal.signal(signal.SIGXFSZ, signal.SIG_{})\nf = open('f', 'wb', 0)\nfor _ in range(1000): f.write(b'x' * 100000)"
     done = guest(refused, program.format("DFL"), file_size=MIB)
     assert (done.status, done.exceeded) == (-25, "file_size"), done
     done = guest(refused, program.format("IGN"), file_size=MIB)
@@ -140,13 +144,13 @@ def test_wall_seconds(refused: tuple[str, ...], how: str) -> None:
 
 
 BYTES = {
-    "one file": "f = open('f', 'wb', 0)\nwhile True: f.write(b'x' * 65536)",
-    "many files": "n = 0\nwhile True:\n with open(f'f{n}', 'wb') as f: f.write(b'x' * 65536)\n n += 1",
-    "two directories": "n = 0\nwhile True:\n with open(f\"{('/tmp', '/work')[n % 2]}/f{n}\", 'wb') as f: f.write(b'x' * 65536)\n n += 1",
-    "without a name": "import os\nf = os.open('f', os.O_CREAT | os.O_RDWR)\nos.unlink('f')\nwhile True: os.write(f, b'x' * 65536)",
+    "one file": "f = open('f', 'wb', 0)\nfor _ in range(8192): f.write(b'x' * 65536)",
+    "many files": "n = 0\nwhile n < 8192:\n with open(f'f{n}', 'wb') as f: f.write(b'x' * 65536)\n n += 1",
+    "two directories": "n = 0\nwhile n < 8192:\n with open(f\"{('/tmp', '/work')[n % 2]}/f{n}\", 'wb') as f: f.write(b'x' * 65536)\n n += 1",
+    "without a name": "import os\nf = os.open('f', os.O_CREAT | os.O_RDWR)\nos.unlink('f')\nfor _ in range(8192): os.write(f, b'x' * 65536)",
     "allocated": "import os\nf = os.open('f', os.O_CREAT | os.O_RDWR)\nos.posix_fallocate(f, 0, 100 << 20)\nimport time\ntime.sleep(1000)",
     "mapped": "import mmap, os\nf = os.open('f', os.O_CREAT | os.O_RDWR)\nos.ftruncate(f, 64 << 20)\nm = mmap.mmap(f, 64 << 20)\nfor n in range(0, 64 << 20, 4096): m[n] = 1\nimport time\ntime.sleep(1000)",
-    "shared memory": "f = open('/dev/shm/f', 'wb', 0)\nwhile True: f.write(b'x' * 65536)",
+    "shared memory": "f = open('/dev/shm/f', 'wb', 0)\nfor _ in range(8192): f.write(b'x' * 65536)",
 }  # fmt: skip
 
 
@@ -160,11 +164,11 @@ def test_scratch_bytes(refused: tuple[str, ...], how: str) -> None:
 
 
 FILES = {
-    "files": "n = 0\nwhile True:\n open(f'f{n}', 'w').close()\n n += 1",
-    "directories": "import os\nn = 0\nwhile True:\n os.mkdir(f'd{n}')\n n += 1",
-    "deep": "import os\nwhile True:\n os.mkdir('d')\n os.chdir('d') if len(os.getcwd()) < 3000 else os.chdir('/tmp') if not os.path.exists('/tmp/d') else os.mkdir('x')",
-    "links": "import os\nn = 0\nwhile True:\n os.symlink('x', f'l{n}')\n n += 1",
-    "fifos": "import os\nn = 0\nwhile True:\n os.mkfifo(f'p{n}')\n n += 1",
+    "files": "n = 0\nwhile n < 50000:\n open(f'f{n}', 'w').close()\n n += 1",
+    "directories": "import os\nn = 0\nwhile n < 50000:\n os.mkdir(f'd{n}')\n n += 1",
+    "deep": "import os\nfor _ in range(50000):\n os.mkdir('d')\n os.chdir('d') if len(os.getcwd()) < 3000 else os.chdir('/tmp') if not os.path.exists('/tmp/d') else os.mkdir('x')",
+    "links": "import os\nn = 0\nwhile n < 50000:\n os.symlink('x', f'l{n}')\n n += 1",
+    "fifos": "import os\nn = 0\nwhile n < 50000:\n os.mkfifo(f'p{n}')\n n += 1",
     "open without a name": "import os, resource\nresource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)\nwhile True: os.open('.', os.O_TMPFILE | os.O_RDWR)",
 }  # fmt: skip
 
