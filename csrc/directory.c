@@ -10,7 +10,7 @@
 static struct directory kept[KEPT];
 static unsigned next_victim;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static bool set_up;
+static bool set_up, given_up;
 
 static void drop(struct directory *directory) { /* with lock held, unused */
     guest_close(&directory->fd);
@@ -53,8 +53,8 @@ struct directory *directory_of(pid_t tid, int fd, int (*locate)(int, int *, char
     pthread_mutex_lock(&lock);
     for (int i = 0; !set_up && i < KEPT; i++) kept[i].fd = -1;
     set_up = true;
-    struct directory *directory = find(tid, fd);
-    if (directory == NULL) directory = keep(tid, fd, locate);
+    struct directory *directory = given_up ? NULL : find(tid, fd);
+    if (directory == NULL && !given_up) directory = keep(tid, fd, locate);
     if (directory) directory->uses++;
     pthread_mutex_unlock(&lock);
     return directory;
@@ -68,6 +68,7 @@ void directory_put(struct directory *directory) {
 
 void directory_forget(void) {
     pthread_mutex_lock(&lock);
+    given_up = true;
     for (int i = 0; i < KEPT && set_up; i++) {
         if (kept[i].uses) kept[i].stale = true;
         else drop(&kept[i]);

@@ -18,6 +18,7 @@ struct directory {
  * back. `locate` names the mount and guest path of a descriptor of ours; 0 or -errno. */
 struct directory *directory_of(pid_t tid, int fd, int (*locate)(int fd, int *mount, char guest[SBX_PATH_MAX]));
 void directory_put(struct directory *directory);
-/* Let go of all: a lock on a directory must end with the guest's last descriptor of it. */
+/* Let go of all, and keep none from now on: a directory of this guest was locked, and a lock must end with the guest's last
+ * descriptor of it. */
 void directory_forget(void);
 #endif

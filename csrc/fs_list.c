@@ -128,23 +128,31 @@ static int read_entries(const struct listing *listing, uint8_t *buffer, size_t s
     }
 }
 
-struct answer fs_getdents(struct request *request) {
-    struct listing listing = {.fd = -1};
+static struct answer list(struct request *request, struct listing *listing, bool placed) {
     size_t size = request->size < sizeof request->buffer ? (size_t)request->size : sizeof request->buffer;
-    cleanup_close int fd = guest_borrow_fd(request->tid, request->fd);
-    if (fd < 0) return answer_error(-fd);
-    listing.fd = fd;
     int mount = -1;
-    if (walk_own(fd, listing.guest) == 0) { /* else a foreign or a removed directory: listed as it is */
+    if (placed) { /* else a foreign or a removed directory: listed as it is */
         uint32_t rest = 0;
-        mount = sbx_plan_find(mounts_plan(), listing.guest, &rest);
+        mount = sbx_plan_find(mounts_plan(), listing->guest, &rest);
         if (mount < 0) return answer_error(ENOENT);
-        listing.rest = listing.guest + rest;
+        listing->rest = listing->guest + rest;
         const struct sbx_mount *holds = plan_mount(mounts_plan(), (uint32_t)mount);
-        if (holds->kind == SBX_MOUNT_PROC || holds->hide_count || plan_has_below(mounts_plan(), listing.guest)) listing.mount = holds;
+        if (holds->kind == SBX_MOUNT_PROC || holds->hide_count || plan_has_below(mounts_plan(), listing->guest)) listing->mount = holds;
     }
-    int got = read_entries(&listing, request->buffer, size);
+    int got = read_entries(listing, request->buffer, size);
     struct answer answer = place_answer(mount, got);
     if (got > 0) answer.out[0] = (struct answer_out){request->out, request->buffer, (size_t)got};
+    return answer;
+}
+
+struct answer fs_getdents(struct request *request) {
+    struct listing listing = {.fd = -1};
+    struct directory *kept = walk_kept(request->tid, request->fd);
+    cleanup_close int fd = kept ? -1 : guest_borrow_fd(request->tid, request->fd);
+    if (kept == NULL && fd < 0) return answer_error(-fd);
+    listing.fd = kept ? kept->fd : fd; /* either way the guest's own position in it */
+    if (kept) strcpy(listing.guest, kept->guest);
+    struct answer answer = list(request, &listing, kept || walk_own(fd, listing.guest) == 0);
+    if (kept) directory_put(kept);
     return answer;
 }

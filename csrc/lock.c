@@ -1,3 +1,4 @@
+#include "directory.h"
 #include "lock.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -231,6 +232,7 @@ struct answer lock_flock(struct request *request) {
     int error = begin(request, &attempt);
     int mount = attempt.file.mount;
     attempt.operation = operation;
+    if (error == 0 && S_ISDIR(attempt.file.status.st_mode)) directory_forget();
     if (error == 0 && attempt.private) error = keep_trying(request, &attempt, wait && operation != LOCK_UN, try_private);
     else if (error == 0) error = flock_shared(request, &attempt, wait);
     held_done(&attempt.file);

@@ -327,6 +327,8 @@ static int walk_careful(struct walker *walker, struct place *place) {
 
 static int locate_own(int fd, int *mount, char guest[SBX_PATH_MAX]);
 
+struct directory *walk_kept(pid_t tid, int fd) { return directory_of(tid, fd, locate_own); }
+
 /* A relative path whose text needs no look at where it starts. */
 static bool walk_held(const struct request *request, int which, struct place *place) {
     const char *path = request->path[which];
@@ -340,7 +342,7 @@ static bool walk_held(const struct request *request, int which, struct place *pl
         context_put(context);
         return false;
     }
-    struct directory *kept = directory_of(request->tid, request->dirfd[which], locate_own);
+    struct directory *kept = walk_kept(request->tid, request->dirfd[which]);
     if (kept && try_held(path, kept->fd, kept->mount, kept->guest, place)) {
         place->kept = kept;
         return true;

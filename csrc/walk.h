@@ -37,6 +37,8 @@ int walk_open(const struct place *place, int flags, mode_t mode);
 /* Descriptor `fd` of a guest thread in the guest's view: mount and canonical guest path. -EBADF, or -EXDEV where it is
  * a file that no mount holds (a pipe, a socket, what the caller handed in). */
 int walk_descriptor(pid_t tid, int fd, struct place *place);
+/* Directory `fd` of the thread, kept between calls (directory.h); NULL where it cannot be. Give it back. */
+struct directory *walk_kept(pid_t tid, int fd);
 /* The guest path of a descriptor of ours, and of a context's working directory. -ENOENT: it has been removed. */
 int walk_own(int fd, char guest[SBX_PATH_MAX]);
 int walk_cwd(const struct context *context, char guest[SBX_PATH_MAX]);

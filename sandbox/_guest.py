@@ -2,109 +2,34 @@
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import os
-import select
 import signal
-import socket
-import stat
 import threading
 import time
 import weakref
-from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from typing import Any
 
-from . import _core, _inbox
-from ._audit import AuditSummary, Sink
-from ._cgroup import Cgroup
+from . import _core, _ending, _inbox
+from ._audit import AuditSummary
 from ._core import Message, MessageType
 from ._errors import GuestFault, SandboxError, WallMissing
+from ._fetches import Fetches, grants
 from ._loop import WRITABLE, Loop, Timer
-from ._messages import (
-    Drain,
-    Event,
-    Exited,
-    Failed,
-    Fault,
-    Fetched,
-    Ready,
-    Refused,
-    Request,
-    ServeFile,
-    ServeProc,
-    Service,
-    Started,
-    Usage,
-)
+from ._memfd import sealed
+from ._messages import Drain, Event, Exited, Failed, Fault, Fetched, Ready, ServeFile, ServeProc, Started, Usage
 from ._outbox import Outbox
-from ._remove import remove_tree
+from ._parts import Command, Parts
+from ._records import Records
+from ._serving import Serving
 from ._workers import Workers
 
 GRACE = 2.0  # seconds that a sentry has to end by itself
-_SETUP = 30.0  # seconds that it has until its guest can begin
 START = 60.0  # seconds that it has to begin a command
+_SETUP = 30.0  # seconds that it has until its guest can begin
 _LOOK = 0.1  # seconds between two looks at a guest's cgroup
-_SERVING_MAX = 1024  # requests of one guest at once
-_SERVING_AT_ONCE = 4  # of these, in threads
-_SOURCE_MAX = 64 << 20  # bytes of a file of the kernel's /proc
 _KILLED = -int(signal.SIGKILL)
-
-
-@dataclass
-class Command:
-    """A command of a guest. `ended` is set last."""
-
-    number: int
-    started: bool = False
-    ended: bool = False
-    pid: int = 0
-    error: int = 0
-    at_cwd: bool = False
-    returncode: int = 0
-    exceeded: str | None = None
-    usage: Usage = Usage()
-    lost: bool = False
-
-
-@dataclass(frozen=True)
-class Parts:
-    """What the Supervisor has made for a guest."""
-
-    socket: socket.socket
-    pid: int
-    pidfd: int
-    tag: int
-    spawned_walls: tuple[str, ...]
-    scratch: str
-    cgroup: Cgroup | None
-    trail: _core.Trail
-    sink: Sink | None
-    files: Service
-    proc: Service
-    mount_names: tuple[str, ...] = ()
-    require: tuple[str, ...] = ()
-    assumed: tuple[str, ...] = ()  # walls without which the guest's filter would let too much pass
-    wall_seconds: float | None = None
-    watch_memory: bool = False
-    file_count: int = 0  # Files that a function makes
-
-
-@dataclass
-class _Fetch:
-    done: bool = False
-    error: int = 0
-    fd: int | None = None
-
-
-@dataclass
-class _Work:
-    serving: set[int] = field(default_factory=set)
-    waiting: deque[Callable[[], None]] = field(default_factory=deque)
-    active: int = 0
 
 
 class Guest:
@@ -121,18 +46,18 @@ class Guest:
         self._loop, self._workers, self._gone = loop, workers, on_gone
         self._changed = threading.Condition()
         self._commands: dict[int, Command] = {}
-        self._fetches: dict[int, _Fetch] = {}
+        self._fetches = Fetches(self._changed)
         self._last = 0
         self._held: list[list[Message]] | None = []  # commands that wait for READY
         self._ending = False
         self._foreign = False
-        self._work = _Work()
-        self._drain_lock = threading.Lock()
-        self._draining = False
-        self._counts: dict[int, tuple[int, int, int]] = {}
+        self._had_memory = True
         self._timers: list[Timer] = []
         self._looking: Timer | None = None
         self._streams: list[weakref.ref[Any]] = []
+        self._records = Records(parts.trail, parts.sink, workers, self._on_records_failed)
+        makers = (parts.files, parts.file_count, parts.proc)
+        self._serving = Serving(*makers, workers, self._answer, self._on_service_failed)
         self._outbox = Outbox(parts.socket, lambda on: loop.also_writable(parts.socket.fileno(), on))
 
     def begin(self, setup: Sequence[Message]) -> None:
@@ -200,35 +125,23 @@ class Guest:
         with self._changed:
             self._check()
             self._last += 1
-            number, request = self._last, _Fetch()
-            self._fetches[number] = request
-        self._post([Message(MessageType.FETCH, number, int(how), text=path)])
-        try:
-            with self._changed:
-                self._changed.wait_for(lambda: request.done)
-        except BaseException:
-            self._workers.submit(lambda: self._abandon(request))
-            raise
-        if request.fd is None:
+            fetch = self._fetches.ask(self._last)
+            message = Message(MessageType.FETCH, self._last, int(how), text=path)
+        self._post([message])
+        fd = self._fetches.wait(fetch)
+        if fd is None:
             self._check()
-            raise OSError(request.error, os.strerror(request.error), os.fsdecode(path))
-        if fcntl.fcntl(request.fd, fcntl.F_GETFL) & os.O_PATH:
-            self._abandon(request)
+            raise OSError(fetch.error, os.strerror(fetch.error), os.fsdecode(path))
+        if not grants(fd):
+            os.close(fd)
             self.fail(GuestFault("sentry closed: it sent a descriptor that grants nothing"))
             self._check()
-        return request.fd
-
-    def _abandon(self, request: _Fetch) -> None:
-        with self._changed:
-            self._changed.wait_for(lambda: request.done)
-        if request.fd is not None:
-            os.close(request.fd)
+        return fd
 
     def summary(self) -> AuditSummary:
         if self._foreign:
             self._check()
-        with self._drain_lock:
-            return AuditSummary(dict(self._counts) if self.ended else self.parts.trail.counts())
+        return self._records.summary()
 
     def end(self) -> None:
         """Begin to end the guest. Its commands, if any run, are killed."""
@@ -269,7 +182,7 @@ class Guest:
     def forget_after_fork(self) -> None:
         """In a forked child: hold nothing of the parent's guest, and leave it alone. Objects that own a descriptor keep
         one, of nothing."""
-        self._changed, self._drain_lock = threading.Condition(), threading.Lock()
+        self._changed = threading.Condition()
         self._foreign = True
         streams = [stream for ref in self._streams if (stream := ref()) is not None and not stream.closed]
         null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
@@ -278,7 +191,7 @@ class Guest:
         os.close(null)
         self.parts.socket.close()
         os.close(self.parts.pidfd)
-        self.parts.trail.close()
+        self._records.forget_after_fork()
 
     def raise_failure(self) -> None:
         if isinstance(self.failure, (SandboxError, OSError)):
@@ -396,72 +309,18 @@ class Guest:
         return self.parts.cgroup is not None and self.parts.cgroup.ran_out()
 
     def _on_drain(self, _: Drain) -> None:
-        if not self._draining:  # one is enough: a broken sentry may ask without end
-            self._draining = True
-            self._workers.submit(self._drain)
+        self._records.ask_drain()
 
     def _on_fetched(self, event: Fetched) -> None:
-        request = self._fetches.pop(event.request, None)
-        if request is None:
-            if event.fd is not None:
-                os.close(event.fd)
-            raise _core.Malformed(f"FETCHED {event.request}, which nobody asked for")
-        request.error, request.fd, request.done = event.error, event.fd, True
+        self._fetches.take(event)
 
     # ---- services -------------------------------------------------------------------------------------------------
 
     def _on_serve(self, event: ServeFile | ServeProc) -> None:
-        source = event.source if isinstance(event, ServeProc) else None
-        if event.request in self._work.serving or len(self._work.serving) >= _SERVING_MAX:
-            if source is not None:
-                os.close(source)
-            raise _core.Malformed("a request twice" if event.request in self._work.serving else "too many requests")
-        if isinstance(event, ServeFile) and event.handle >= self.parts.file_count:
-            raise _core.Malformed("a request for a File that its policy does not have")
-        self._work.serving.add(event.request)
-        self._work.waiting.append(lambda: self._serve(event))
-        self._next_work()
+        self._serving.take(event)
 
-    def _next_work(self) -> None:
-        if self._work.waiting and self._work.active < _SERVING_AT_ONCE:
-            self._work.active += 1
-            self._workers.submit(self._work.waiting.popleft())
-
-    def _serve(self, event: ServeFile | ServeProc) -> None:
-        """In a worker: make the content, answer, and let the next one begin."""
-        name = b"proc/" + event.name if isinstance(event, ServeProc) else b"file/%d" % event.handle
-        try:
-            content = self._content(event)
-            error = 0
-        except Refused as refused:
-            content, error = b"", refused.error
-        except Exception as raised:
-            content, error = b"", errno.EIO
-            with self._changed:
-                self.failure = self.failure or raised
-        with self._changed:
-            self._work.serving.discard(event.request)
-            self._work.active -= 1
-            self._next_work()
-        self._record_service(event.request, name)
-        self._reply(event.request, content, error)
-        if self.failure is not None:
-            self.end()
-
-    def _content(self, event: ServeFile | ServeProc) -> bytes:
-        if isinstance(event, ServeFile):
-            return self.parts.files.content(Request(event.handle, b""))
-        source = None
-        if event.source is not None:
-            try:
-                source = _read_source(event.source)
-            except OSError as error:
-                raise Refused(error.errno or errno.EIO) from None
-            finally:
-                os.close(event.source)
-        return self.parts.proc.content(Request(event.pid, event.name, source, event.umask))
-
-    def _reply(self, request: int, content: bytes, error: int) -> None:
+    def _answer(self, request: int, name: bytes, content: bytes, error: int) -> None:
+        self._records.served(request, name)
         if error:
             return self._post([Message(MessageType.REPLY, request, -error)])
         fd = sealed(content, "sandbox-file")
@@ -470,36 +329,17 @@ class Guest:
         finally:
             os.close(fd)
 
-    def _record_service(self, request: int, name: bytes) -> None:
-        if self.parts.sink is None:
-            return
-        with self._drain_lock:
-            if not self.ended:
-                self._to_sink(lambda sink: sink.served(request, name))
+    def _on_service_failed(self, error: Exception) -> None:
+        """The guest has its EIO and is stopped; the caller gets the exception."""
+        with self._changed:
+            self.failure = self.failure or error
+        self.end()
 
-    # ---- the trail ------------------------------------------------------------------------------------------------
-
-    def _drain(self) -> None:
-        self._draining = False
-        with self._drain_lock:
-            if not self.ended:
-                self._move_records()
-
-    def _move_records(self) -> None:
-        try:
-            data = self.parts.trail.drain()
-        except _core.Malformed as error:
-            return self.fail(GuestFault(f"sentry closed: {error}"))
-        self._to_sink(lambda sink: sink.records(data))
-
-    def _to_sink(self, put: Callable[[Sink], None]) -> None:
-        """INVARIANT nothing-unrecorded: a guest whose records cannot be kept does not go on."""
-        if self.parts.sink is None:
-            return
-        try:
-            put(self.parts.sink)
-        except Exception as error:
-            self.fail(GuestFault(f"audit: records cannot be written: {error}"))
+    def _on_records_failed(self, error: Exception) -> None:
+        """Also where the guest is ending: its caller must know."""
+        with self._changed:
+            self.failure = self.failure or error
+        self.kill()
 
     # ---- the end --------------------------------------------------------------------------------------------------
 
@@ -525,63 +365,40 @@ class Guest:
         self.kill()
 
     def _on_pidfd(self, _: int) -> None:
-        if not is_readable(self.parts.pidfd):
+        if not _ending.has_ended(self.parts):
             return
         self._loop.forget(self.parts.pidfd)
         while self._receive():
             pass
         self._loop.forget(self.parts.socket.fileno())
-        status = self._reap()
+        status, self.usage = _ending.reap(self.parts)
         with self._changed:
-            if self.failure is None and not self._ending and self.exceeded is None and not self._ran_out():
+            self._had_memory = not self._ran_out()
+            if self.failure is None and not self._ending and self.exceeded is None and self._had_memory:
                 self.failure = GuestFault(f"the sentry has ended by itself: {status}")
             self._ending = True
-        if "pidns" in self.walls and "mountns" in self.walls:
-            self._clean_up()  # nothing that takes time is left
-        else:
+        if _ending.takes_time(self.parts, self.walls):
             self._workers.submit(self._clean_up)
-
-    def _reap(self) -> str:
-        """Take the sentry's status, unless the caller's own handler of SIGCHLD has; its usage counts for the guest."""
-        try:
-            os.waitid(os.P_PIDFD, self.parts.pidfd, os.WEXITED | os.WNOWAIT)
-            _, status, used = os.wait4(self.parts.pid, 0)
-        except ChildProcessError:
-            return "status unknown"
-        self.usage = Usage(used.ru_utime, used.ru_stime)  # its ru_maxrss is that of the caller, before the exec
-        return f"signal {os.WTERMSIG(status)}" if os.WIFSIGNALED(status) else f"status {os.WEXITSTATUS(status)}"
+        else:
+            self._clean_up()
 
     def _clean_up(self) -> None:
-        """INVARIANT nothing-lives-on: before callers hear of the end, no process of the guest is left."""
-        parts = self.parts
-        if parts.cgroup is not None:
-            parts.cgroup.kill()
-        if "pidns" not in parts.spawned_walls:
-            with suppress(OSError):
-                _core.sweep(parts.tag)
-        ran_out = self._ran_out()
-        remove_tree(parts.scratch)
-        if parts.cgroup is not None:
-            peak = parts.cgroup.peak()
-            self.usage = Usage(self.usage.user, self.usage.system, peak or self.usage.peak_memory)
-            self._remove_cgroup(parts.cgroup)
-        with self._drain_lock:
-            self._move_records()
-            self._counts = parts.trail.counts()
-            self._to_sink(Sink.close)
-            with self._changed:
-                self._outbox.drop()
-                parts.trail.close()
-                parts.socket.close()
-                os.close(parts.pidfd)
-                self._gone(self)
-                self._settle(ran_out)
+        peak = _ending.clear(self.parts)
+        self.usage = Usage(self.usage.user, self.usage.system, peak)
+        self._serving.drop()
+        self._records.close()
+        with self._changed:
+            self._outbox.drop()
+            self.parts.socket.close()
+            os.close(self.parts.pidfd)
+            self._gone(self)
+            self._settle()
 
-    def _settle(self, ran_out: bool) -> None:
+    def _settle(self) -> None:
         for timer in (*self._timers, self._looking):
             if timer is not None:
                 timer.cancel()
-        if ran_out:
+        if not self._had_memory:
             self.exceeded = self.exceeded or "memory"
         for messages in self._held or ():
             _close_all(messages)
@@ -590,16 +407,9 @@ class Guest:
             if not command.ended:
                 command.returncode, command.exceeded, command.usage = _KILLED, self.exceeded, self.usage
                 command.lost = command.ended = True
-        for request in self._fetches.values():
-            request.error, request.done = errno.EIO, True
+        self._fetches.settle()
         self.ended = True
         self._changed.notify_all()
-
-    def _remove_cgroup(self, cgroup: Cgroup) -> None:
-        for _ in range(50):
-            if cgroup.remove():
-                return
-            time.sleep(0.01)
 
     _HANDLERS: dict[type, Callable[..., None]] = {
         Ready: _on_ready,
@@ -612,42 +422,6 @@ class Guest:
         Fetched: _on_fetched,
         Drain: _on_drain,
     }
-
-
-def is_readable(fd: int) -> bool:
-    poll = select.poll()
-    poll.register(fd, select.POLLIN)
-    return bool(poll.poll(0))
-
-
-def sealed(content: bytes, name: str) -> int:
-    """A memfd that nobody can change any more; the descriptor is for reading only where /proc lets us open it anew."""
-    fd = os.memfd_create(name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-    try:
-        view = memoryview(content)
-        while view:
-            view = view[os.write(fd, view) :]
-        seals = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL
-        fcntl.fcntl(fd, fcntl.F_ADD_SEALS, seals)
-        reader = os.open(f"/proc/self/fd/{fd}", os.O_RDONLY | os.O_CLOEXEC)
-    except BaseException:
-        os.close(fd)
-        raise
-    os.close(fd)
-    return reader
-
-
-def _read_source(fd: int) -> bytes:
-    """All of a file of the kernel's /proc. A broken sentry may hand in anything: only a regular file is read."""
-    if not stat.S_ISREG(os.fstat(fd).st_mode):
-        raise OSError(errno.EIO, "not a regular file")
-    parts, size = [], 0
-    while data := os.read(fd, 1 << 16):
-        parts.append(data)
-        size += len(data)
-        if size > _SOURCE_MAX:
-            raise OSError(errno.EFBIG, "too long")
-    return b"".join(parts)
 
 
 def _close_all(messages: Sequence[Message]) -> None:

@@ -123,9 +123,12 @@ def compile_policy(policy: Policy) -> Plan:
     functions: list[Callable[[], bytes]] = []
     names: list[str] = []
     mounts = []
+    kept = []
     for place in places:
         handle = 0
         if place.kind is Kind.HOST:
+            if place.optional and not os.path.exists(place.source):
+                continue
             _check_source(place)
         elif isinstance(place.content, bytes) and place.kind is Kind.BYTES:
             handle = len(contents)
@@ -134,9 +137,10 @@ def compile_policy(policy: Policy) -> Plan:
             handle = len(functions)
             functions.append(place.content)
             names.append(place.guest)
+        kept.append(place)
         mounts.append(_mount(place, handle))
     return Plan(
-        tuple(places),
+        tuple(kept),
         tuple(mounts),
         tuple(contents),
         tuple(functions),

@@ -17,9 +17,11 @@ from ._audit import AuditSummary, AuditTarget
 from ._command import Spec, make_spec, refuse_senseless
 from ._communicate import Exchange, TimeIsOut, close_quietly
 from ._errors import CommandTimeout, GuestFault
-from ._guest import GRACE, Command, Guest, sealed
+from ._guest import GRACE, Guest
+from ._memfd import sealed
 from ._messages import Usage
 from ._open import PolicyLike, open_guest
+from ._parts import Command
 from ._paths import AnyPath
 from ._policy import Content, Limits
 from ._pty import Terminal, open_terminal

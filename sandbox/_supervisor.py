@@ -9,7 +9,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,9 +20,12 @@ from ._cgroup import Cgroup
 from ._cgroup import create as create_cgroup
 from ._core import Message, MessageType, Option
 from ._errors import GuestFault, SandboxError
-from ._guest import Guest, Parts, sealed
+from ._guest import Guest
 from ._inbox import wall_bits, wall_names
 from ._loop import Loop
+from ._memfd import memfd, sealed
+from ._messages import Request, Service
+from ._parts import Parts
 from ._plan import Plan, compile_policy
 from ._policy import Policy
 from ._remove import make_scratch, remove_tree
@@ -46,6 +49,18 @@ class Order:
     policy: Policy
     audit: AuditTarget | None = None
     walls: tuple[str, ...] = wall_names(wall_bits())
+
+
+class _Lazily:
+    """A service that is made for its first request: most guests ask for none."""
+
+    def __init__(self, make: Callable[[], Service]) -> None:
+        self._make = make
+        self._service: Service | None = None
+
+    def content(self, request: Request) -> bytes:
+        service = self._service = self._service or self._make()
+        return service.content(request)
 
 
 class Supervisor:
@@ -138,8 +153,7 @@ class Supervisor:
             trail=trail,
             sink=sink,
             files=FileService(plan.functions, plan.function_names),
-            proc=ProcService(plan.mounted(scratch)),
-            mount_names=names,
+            proc=_Lazily(lambda: ProcService(plan.mounted(scratch))),
             require=order.policy.require,
             assumed=tuple(wall for option, wall in _RELIED.items() if option in options),
             wall_seconds=plan.wall_seconds,
@@ -227,7 +241,7 @@ def _setup(plan: bytes, contents: Sequence[bytes], trail: int) -> tuple[list[Mes
 
         first = [own(sealed(plan, "sandbox-plan")), own(os.open(STUB, os.O_RDONLY | os.O_CLOEXEC)), trail]
         first.append(own(os.pidfd_open(os.getpid())))
-        files = [own(sealed(content, "sandbox-bytes")) for content in contents]
+        files = [own(memfd(content, "sandbox-bytes")) for content in contents]
         messages = [Message(MessageType.SETUP, fds=first)]
         for at in range(0, len(files), _core.MESSAGE_FDS):
             messages.append(Message(MessageType.FILES, fds=files[at : at + _core.MESSAGE_FDS]))

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from enum import Enum
+from functools import lru_cache
 
 from ._errors import PolicyError
 from ._grants import Content, Mount
@@ -41,6 +42,7 @@ class Place:
     device: bool = False
     sticky: bool = False
     hide: tuple[str, ...] = ()
+    optional: bool = False  # of the default view: left out where it is gone
 
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -191,10 +193,23 @@ def _named(policy: Policy) -> Iterator[Place]:
         yield Place(file.target, kind, content=file.content, executable=file.executable)
 
 
+def _key() -> tuple[object, ...]:
+    """What the default view depends on, but for what lies deeper in the system's directories."""
+    changed = (os.stat(folder).st_mtime_ns for folder in ("/", "/etc"))
+    return (*changed, os.getuid(), os.getgid(), sys.prefix, sys.base_prefix, os.environ.get("HOME"))
+
+
+@lru_cache(maxsize=2)
+def _standing(*_: object) -> tuple[Place, ...]:
+    """The default view: looked for once, and again when it may have changed."""
+    return tuple(replace(place, optional=place.kind is Kind.HOST) for place in _default(None))
+
+
 def places(policy: Policy) -> list[Place]:
     """Every place of the policy's view, one a guest path: what the policy names takes the default's place."""
     root = next((mount for mount in policy.mounts if mount.target == "/"), None)
-    view = {place.guest: place for place in _default(root)}
+    standing = _standing(*_key()) if root is None else _default(root)
+    view = {place.guest: place for place in standing}
     named = {place.guest: place for place in _named(policy)}
     seen = {**view, **named}
     for place in named.values():

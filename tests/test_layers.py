@@ -16,7 +16,8 @@ LAYERS = (
     *("_errors", "_messages", "_paths", "_toml", "_grants", "_policy_file", "_policy", "_ffi", "_core.binding"),
     *("_core.enums", "_core.messages", "_core.plans", "_core.processes", "_core.table", "_core.trail", "_core", "_filter"),
     *("services", "services.files", "services.proc", "_view", "_plan", "_cgroup", "_remove", "_audit", "_inbox"),
-    *("_loop", "_workers", "_outbox", "_guest", "_supervisor", "_result", "_command", "_streams", "_pty"),
+    *("_loop", "_workers", "_outbox", "_memfd", "_parts", "_records", "_serving", "_fetches", "_ending", "_guest"),
+    *("_supervisor", "_result", "_command", "_streams", "_pty"),
     *("_communicate", "_open", "_popen", "_run", "_export", "_async", "_sandbox", "_terminal", "surface", "doctor"),
     *("__init__", "__main__"),
 )
@@ -32,7 +33,7 @@ FENCES = {
     r"\bptrace\s*\(|SYS_ptrace": {"trace.c"},
     r"SYS_kcmp": {"guest.c"},
     r"SYS_pidfd_getfd": {"guest.c", "sentry.c"},
-    r"SYS_(open_tree|move_mount|mount_setattr|fsopen|fsmount|fsconfig|pivot_root)|\bumount2?\s*\(": {"mounts.c"},
+    r"SYS_(open_tree|move_mount|mount_setattr|fsopen|fsmount|fsconfig|pivot_root)|\bumount2?\s*\(": {"mounts.c", "spawn.c"},
     r"\bunshare\s*\(": {"confine.c"},
     r"SECCOMP_SET_MODE_FILTER": {"filter.c"},
 }

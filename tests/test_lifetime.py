@@ -138,7 +138,7 @@ def test_timeout_leaves_nothing(marker: str) -> None:
 
 def test_daemons_end_with_run(marker: str) -> None:
     """run() comes back when its command has ended, and nothing of it is left then."""
-    script = f"import os, signal, sys\nif os.fork() == 0:\n os.setsid()\n os.close(1); os.close(2)\n signal.pause()\nprint('done')"
+    script = "import os, signal, sys\nif os.fork() == 0:\n os.setsid()\n os.close(1); os.close(2)\n signal.pause()\nprint('done')"
     assert sandbox.run([PYTHON, "-c", script, marker]).stdout == b"done\n"
     assert marked(marker) == []
 

@@ -158,7 +158,7 @@ BYTES = {
 @pytest.mark.parametrize("how", BYTES)
 def test_scratch_bytes(refused: tuple[str, ...], how: str) -> None:
     """Writing ends with ENOSPC (SIGBUS for a map), or the guest is ended."""
-    done = guest(refused, BYTES[how], scratch_bytes=16 * MIB)
+    done = guest(refused, BYTES[how] + "\nimport time\ntime.sleep(3)\nprint('never ended')", scratch_bytes=16 * MIB)
     full = (done.status == 1 and "No space left" in done.stderr) or done.status == -7
     assert full or (done.status < 0 and done.exceeded == "scratch_bytes"), done
 
@@ -176,7 +176,7 @@ FILES = {
 @pytest.mark.parametrize("refused", [WAYS[0], WAYS[2]], ids="+".join)
 @pytest.mark.parametrize("how", FILES)
 def test_scratch_files(refused: tuple[str, ...], how: str) -> None:
-    done = guest(refused, FILES[how], scratch_files=500)
+    done = guest(refused, FILES[how] + "\nimport time\ntime.sleep(3)\nprint('never ended')", scratch_files=500)
     full = done.status == 1 and any(word in done.stderr for word in ("No space left", "File exists", "Too many open"))
     assert full or (done.status < 0 and done.exceeded in ("scratch_files", "scratch_bytes")), done
 

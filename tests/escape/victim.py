@@ -28,7 +28,7 @@ def program() -> Path:
 
 
 @contextlib.contextmanager
-def victim() -> Iterator["subprocess.Popen[bytes]"]:
+def victim() -> Iterator[subprocess.Popen[bytes]]:
     with subprocess.Popen([program()], stdout=subprocess.PIPE) as process:
         assert process.stdout is not None and process.stdout.readline() == b"ready\n"
         try:

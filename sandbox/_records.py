@@ -1,0 +1,79 @@
+"""The records of one guest on their way from the memory that its sentry writes to the file that keeps them."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+from . import _core
+from ._audit import AuditSummary, Sink
+from ._errors import GuestFault
+from ._workers import Workers
+
+
+class Records:
+    """INVARIANT nothing-unrecorded: where records cannot be kept, `failed` is called and the guest does not go on."""
+
+    def __init__(
+        self, trail: _core.Trail, sink: Sink | None, workers: Workers, failed: Callable[[Exception], None]
+    ) -> None:
+        self._trail, self._sink = trail, sink
+        self._workers, self._failed = workers, failed
+        self._lock = threading.Lock()
+        self._asked = False
+        self._closed = False
+        self._counts: dict[int, tuple[int, int, int]] = {}
+
+    def ask_drain(self) -> None:
+        """Move records, in a worker. One is enough: a broken sentry may ask without end."""
+        if not self._asked:
+            self._asked = True
+            self._workers.submit(self._drain)
+
+    def served(self, request: int, name: bytes) -> None:
+        """The Supervisor's own record of a request, which the sentry's record of the call is joined with."""
+        with self._lock:
+            if not self._closed:
+                self._put(lambda sink: sink.served(request, name))
+
+    def summary(self) -> AuditSummary:
+        with self._lock:
+            return AuditSummary(self._counts if self._closed else self._trail.counts())
+
+    def close(self) -> None:
+        """Move what is left, and give everything back."""
+        with self._lock:
+            if self._closed:
+                return
+            self._move()
+            self._counts = self._trail.counts()
+            self._closed = True
+            self._put(Sink.close)
+            self._trail.close()
+
+    def forget_after_fork(self) -> None:
+        """In a forked child: write nothing, hold nothing."""
+        self._lock = threading.Lock()
+        self._closed = True
+        self._trail.close()
+
+    def _drain(self) -> None:
+        self._asked = False
+        with self._lock:
+            if not self._closed:
+                self._move()
+
+    def _move(self) -> None:
+        try:
+            data = self._trail.drain()
+        except _core.Malformed as error:
+            return self._failed(GuestFault(f"sentry closed: {error}"))
+        self._put(lambda sink: sink.records(data))
+
+    def _put(self, put: Callable[[Sink], None]) -> None:
+        if self._sink is None:
+            return
+        try:
+            put(self._sink)
+        except Exception as error:
+            self._failed(GuestFault(f"audit: records cannot be written: {error}"))
