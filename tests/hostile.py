@@ -50,7 +50,7 @@ def forever():
 def write(path: Path, body: str) -> str:
     """The executable's path. `body` is Python; `ready`, `wait_for`, `raw` and `forever` are there."""
     root = str(Path(sandbox.__file__).parent.parent)
-    places = [root, *(place for place in sys.path if "site-packages" in place)]
+    places = [root, *(place for place in sys.path if place.startswith("/"))]
     path.write_text(_HEAD.format(python=sys.executable, path=places) + textwrap.dedent(body))
     path.chmod(0o755)
     return str(path)

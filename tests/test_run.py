@@ -174,7 +174,12 @@ def test_nothing_of_the_callers(tmp_path: Path) -> None:
 
 
 def test_working_directory_is_private_and_empty() -> None:
-    assert sh("pwd; ls -A . /tmp /home/user", text=True).stdout == "/work\n.:\n\n/home/user:\n\n/tmp:\n"
+    assert sh("pwd; ls -A . /home/user", text=True).stdout == "/work\n.:\n\n/home/user:\n"
+    (Path("/tmp") / f"of-host-{os.getpid()}").touch()
+    try:
+        assert b"of-host" not in sh("ls -A /tmp").stdout
+    finally:
+        (Path("/tmp") / f"of-host-{os.getpid()}").unlink()
 
 
 @pytest.mark.parametrize("path", ["/usr/x", "/etc/passwd", "/x", "/etc/x", "/dev/x", "/home/x", "/proc/x"])
@@ -418,7 +423,7 @@ def python(code: str, **options: Any) -> subprocess.CompletedProcess[str]:
     """A caller in a process of its own."""
     path = os.pathsep.join(filter(None, [str(Path(sandbox.__file__).parent.parent), os.environ.get("PYTHONPATH")]))
     env = {**os.environ, "PYTHONPATH": path}
-    return subprocess.run([PYTHON, "-c", code], env=env, capture_output=True, text=True, timeout=60, **options)
+    return subprocess.run([PYTHON, "-W", "ignore::DeprecationWarning", "-c", code], env=env, capture_output=True, text=True, timeout=60, **options)
 
 
 def test_keyboard_interrupt_leaves_nothing() -> None:
