@@ -118,6 +118,10 @@ static int add_grants(int ruleset, uint64_t all, int stub, bool memory_by_proc) 
     }
     int error = allow(ruleset, stub, RIGHT_EXECUTE | RIGHT_READ_FILE);
     if (error < 0) return error;
+    if (mounts_scratch() >= 0) { /* measured by listing (quota.c) */
+        int error = allow(ruleset, mounts_scratch(), all & RIGHT_READ_DIR);
+        if (error < 0) return error;
+    }
     uint64_t proc = RIGHT_READ_FILE | RIGHT_READ_DIR | (memory_by_proc ? RIGHT_WRITE_FILE : 0);
     return allow(ruleset, mounts_proc(), all & proc);
 }

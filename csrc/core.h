@@ -87,7 +87,8 @@ enum sbx_option {
 
 enum sbx_mount_kind {
     SBX_MOUNT_NONE,
-    SBX_MOUNT_SKELETON, /* "/" where no other root was given: read-only directory made of the mount points below */
+    SBX_MOUNT_SKELETON, /* read-only directory made of the mount points below: "/" where no other root was given, and what
+                           lies above a mount point and is not there in a host directory */
     SBX_MOUNT_HOST,     /* host directory or single file, at `source` */
     SBX_MOUNT_SCRATCH,  /* private writable directory */
     SBX_MOUNT_BYTES,    /* file with fixed content: descriptor number `handle` of the plan */

@@ -139,8 +139,10 @@ static int open_source(uint32_t i, const int *files, int scratch) {
     snprintf(name, sizeof name, "%u", i);
     errno = 0;
     switch (mount->kind) {
-    case SBX_MOUNT_SKELETON:
-        return fcntl(skeleton, F_DUPFD_CLOEXEC, 0);
+    case SBX_MOUNT_SKELETON: /* the root, or a directory above mount points that another root does not have */
+        if (i == 0) return fcntl(skeleton, F_DUPFD_CLOEXEC, 0);
+        if (mkdirat(base, name, 0755) < 0) return -1;
+        return openat(base, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     case SBX_MOUNT_HOST:
         return early ? early[i] : open(plan_text(plan, mount->source), O_PATH | O_CLOEXEC);
     case SBX_MOUNT_SCRATCH: {
@@ -191,7 +193,7 @@ static int place_point(uint32_t i, const int *files) {
     if (kind != SBX_MOUNT_SKELETON && kind != SBX_MOUNT_SCRATCH) return 0;
     uint32_t skip = holder == 0 ? 0 : plan_mount(plan, (uint32_t)holder)->guest_length;
     int error = make_point(mounted[holder].fd, guest + skip, mount, !mounted[i].single);
-    if (!error && mounted[i].in_skeleton) error = copy_bytes(files[mount->handle], mounted[holder].fd, guest + 1);
+    if (!error && mounted[i].in_skeleton) error = copy_bytes(files[mount->handle], mounted[holder].fd, guest + skip + 1);
     return error == -EROFS ? 0 : error;
 }
 

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -16,14 +17,23 @@
 
 #define DEPTH_MAX 64
 
+#define FILES_SEEN_MAX 4096 /* files without a name that are told apart; what is beyond is counted for each descriptor */
+
 static struct sbx_limits limits;
 static int scratch_directory = -1;
+static dev_t scratch_device, memory_device; /* of scratch in place, and of memfds */
+static uint64_t shared_at_look;             /* shared memory of the machine when memfds were last counted */
+static uint64_t memory_files;               /* bytes in memfds then */
 
 void quota_setup(const struct sbx_plan *plan, int scratch, int cgroup, int tmpfs) {
     limits = plan->limits;
     scratch_directory = tmpfs ? -1 : scratch;
     if (cgroup) limits.memory = limits.processes = 0;
     if (scratch_directory < 0) limits.scratch_bytes = limits.scratch_files = 0;
+    struct stat status;
+    cleanup_close int memory = memfd_create("sandbox-quota", MFD_CLOEXEC);
+    if (memory >= 0 && fstat(memory, &status) == 0) memory_device = status.st_dev;
+    if (scratch_directory >= 0 && fstat(scratch_directory, &status) == 0) scratch_device = status.st_dev;
 }
 
 int quota_needed(void) { return limits.memory || limits.processes || limits.cpu_seconds || limits.scratch_bytes || limits.scratch_files; }
@@ -35,17 +45,26 @@ static DIR *list(int directory, const char *name) {
     return entries;
 }
 
-/* Private resident memory of a process: what is shared with files or other processes is not its own. */
-static uint64_t memory_of(pid_t pid) {
+/* A small text of /proc: bytes read, or 0. */
+static size_t read_text(const char *path, char *text, size_t size) {
+    cleanup_close int fd = openat(guest_proc(), path, O_RDONLY | O_CLOEXEC);
+    ssize_t got = fd < 0 ? -1 : read(fd, text, size - 1);
+    text[got > 0 ? got : 0] = 0;
+    return got > 0 ? (size_t)got : 0;
+}
+
+static uint64_t kib_after(const char *text, const char *name) {
+    const char *at = strstr(text, name);
+    return at ? strtoull(at + strlen(name), NULL, 10) * 1024 : 0;
+}
+
+/* Resident memory of a process with what it shares: quick, and never too little but for files that are not mapped. */
+static uint64_t resident_of(pid_t pid) {
     char path[32], text[256];
     snprintf(path, sizeof path, "%d/statm", pid);
-    cleanup_close int fd = openat(guest_proc(), path, O_RDONLY | O_CLOEXEC);
-    ssize_t got = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
-    if (got <= 0) return 0;
-    text[got] = 0;
-    unsigned long size, resident, shared;
-    if (sscanf(text, "%lu %lu %lu", &size, &resident, &shared) != 3 || shared > resident) return 0;
-    return (uint64_t)(resident - shared) * 4096;
+    unsigned long size, resident;
+    if (read_text(path, text, sizeof text) == 0 || sscanf(text, "%lu %lu", &size, &resident) != 2) return 0;
+    return (uint64_t)resident * 4096;
 }
 
 /* Processor time of a process and of those that it has waited for, in clock ticks. */
@@ -73,13 +92,85 @@ static void each_process(void (*visit)(pid_t pid, void *with), void *with) {
     closedir(processes);
 }
 
-struct sums { uint64_t processes, memory, ticks, bytes, files; };
+struct sums { uint64_t processes, resident, ticks, bytes, files; };
 
 static void add_process(pid_t pid, void *with) {
     struct sums *sums = with;
     sums->processes++;
-    if (limits.memory) sums->memory += memory_of(pid);
+    if (limits.memory) sums->resident += resident_of(pid);
     if (limits.cpu_seconds) sums->ticks += ticks_of(pid, true);
+}
+
+/* ---- files without a name: only descriptors lead to them ------------------------------------------------------------------------ */
+
+struct nameless {
+    uint64_t memory, bytes, files;
+    size_t seen;
+    struct { dev_t device; ino_t inode; } file[FILES_SEEN_MAX];
+};
+
+static bool seen_before(struct nameless *found, const struct stat *status) {
+    for (size_t i = 0; i < found->seen; i++)
+        if (found->file[i].inode == status->st_ino && found->file[i].device == status->st_dev) return true;
+    if (found->seen == FILES_SEEN_MAX) return false;
+    found->file[found->seen].device = status->st_dev;
+    found->file[found->seen++].inode = status->st_ino;
+    return false;
+}
+
+static void add_descriptors(pid_t pid, void *with) {
+    struct nameless *found = with;
+    char path[32];
+    snprintf(path, sizeof path, "%d/fd", pid);
+    DIR *entries = list(guest_proc(), path);
+    if (entries == NULL) return;
+    for (struct dirent *entry; (entry = readdir(entries)) != NULL;) {
+        struct stat status;
+        if (entry->d_name[0] == '.' || fstatat(dirfd(entries), entry->d_name, &status, 0) < 0) continue;
+        bool memory = status.st_dev == memory_device, scratch = scratch_directory >= 0 && status.st_dev == scratch_device;
+        if (!S_ISREG(status.st_mode) || !(memory || (scratch && status.st_nlink == 0)) || seen_before(found, &status)) continue;
+        if (memory) found->memory += (uint64_t)status.st_blocks * 512;
+        else {
+            found->bytes += (uint64_t)status.st_blocks * 512;
+            found->files++;
+        }
+    }
+    closedir(entries);
+}
+
+static void add_nameless(struct sums *sums) {
+    char text[4096];
+    static struct nameless found; /* of the main thread */
+    uint64_t shared = limits.memory && read_text("meminfo", text, sizeof text) ? kib_after(text, "Shmem:") : 0;
+    bool grown = shared > shared_at_look + limits.memory / 16 || memory_files > limits.memory / 2;
+    if (scratch_directory < 0 && !(limits.memory && grown)) return;
+    found.memory = found.bytes = found.files = found.seen = 0;
+    each_process(add_descriptors, &found);
+    shared_at_look = shared;
+    memory_files = found.memory;
+    sums->bytes += found.bytes;
+    sums->files += found.files;
+}
+
+/* ---- memory: looked at closely only where the quick sum is past the limit -------------------------------------------------------- */
+
+struct shares { uint64_t own, shared; };
+
+static void add_shares(pid_t pid, void *with) {
+    struct shares *shares = with;
+    char path[32], text[2048];
+    snprintf(path, sizeof path, "%d/smaps_rollup", pid);
+    if (read_text(path, text, sizeof text) == 0) return;
+    shares->own += kib_after(text, "Pss_Anon:");
+    shares->shared += kib_after(text, "Pss_Shmem:");
+}
+
+static bool memory_past(const struct sums *sums) {
+    if (!limits.memory || sums->resident + memory_files <= limits.memory) return false;
+    struct shares shares = {0, 0};
+    each_process(add_shares, &shares);
+    /* A memfd may be mapped, too: the larger of both sums is surely there. */
+    return shares.own + (shares.shared > memory_files ? shares.shared : memory_files) > limits.memory;
 }
 
 static void add_files(int directory, const char *name, int depth, struct sums *sums) {
@@ -101,7 +192,8 @@ enum sbx_exceeded quota_look(void) {
     if (limits.memory || limits.processes || limits.cpu_seconds) each_process(add_process, &sums);
     if (limits.cpu_seconds) sums.ticks += ticks_of(getpid(), false); /* the commands that have ended */
     if (scratch_directory >= 0) add_files(scratch_directory, ".", 0, &sums);
-    if (limits.memory && sums.memory > limits.memory) return SBX_EXCEEDED_MEMORY;
+    if (limits.memory || scratch_directory >= 0) add_nameless(&sums);
+    if (memory_past(&sums)) return SBX_EXCEEDED_MEMORY;
     if (limits.processes && sums.processes > limits.processes) return SBX_EXCEEDED_PROCESSES;
     if (limits.cpu_seconds && sums.ticks > limits.cpu_seconds * (uint64_t)sysconf(_SC_CLK_TCK)) return SBX_EXCEEDED_CPU;
     if (limits.scratch_bytes && sums.bytes > limits.scratch_bytes) return SBX_EXCEEDED_SCRATCH;

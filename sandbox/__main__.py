@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 from . import _audit, _terminal, doctor, surface
 from ._errors import CommandTimeout, PolicyError, SandboxError
 from ._paths import printable
+from ._open import bare
 from ._policy import Limits, Mount, Policy
 from ._popen import Popen
 
@@ -122,6 +123,9 @@ def _run(options: argparse.Namespace) -> int:
     except OSError as error:
         _say(f"{error.filename or command[0]}: {error.strerror}")
         return NOT_FOUND if error.errno == errno.ENOENT else CANNOT_RUN
+    warning = bare(process._guest)
+    if warning:
+        _say(f"warning: {warning}")
     if process.exceeded:
         _say(f"limit {process.exceeded} exceeded")
     code = process.returncode or 0

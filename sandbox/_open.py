@@ -54,12 +54,19 @@ def open_guest(
     return Opened(start_guest(chosen, audit), chosen)
 
 
+_BARE = (
+    "the caller is root and neither a mount namespace nor Landlock stands: a broken sentry would open what root owns; "
+    "see python -m sandbox doctor"
+)
+
+
+def bare(guest: Guest) -> str:
+    """For a root caller a broken sentry is held by namespaces or Landlock only: what to say where neither stands."""
+    stands = os.geteuid() != 0 or guest.ready is None or {"mountns", "landlock"} & set(guest.walls)
+    return "" if stands else _BARE
+
+
 def warn_if_bare(guest: Guest) -> None:
-    """For a root caller a broken sentry is held by namespaces or Landlock only: say so where neither stands."""
-    if os.geteuid() == 0 and guest.ready is not None and not {"mountns", "landlock"} & set(guest.walls):
-        warnings.warn(
-            "sandbox: the caller is root and neither a mount namespace nor Landlock stands: a broken sentry would open "
-            "what root owns; see python -m sandbox doctor",
-            RuntimeWarning,
-            stacklevel=4,
-        )
+    text = bare(guest)
+    if text:
+        warnings.warn(f"sandbox: {text}", RuntimeWarning, stacklevel=4)

@@ -63,7 +63,7 @@ def _mounted(index: int, place: Place, scratch: str) -> Mounted:
         Kind.HOST: place.source,
         Kind.SCRATCH: f"{scratch}/scratch/{index}",
         Kind.BYTES: f"{scratch}/base/{index}",
-        Kind.SKELETON: f"{scratch}/skeleton",
+        Kind.SKELETON: f"{scratch}/base/{index}" if index else f"{scratch}/skeleton",
     }.get(place.kind)
     kinds = {Kind.SCRATCH: b"tmpfs", Kind.SKELETON: b"tmpfs", Kind.PROC: b"proc", Kind.PTS: b"devpts"}
     prefixes = [f"/m/{index}"] + ([own] if own and own != "/" else [])

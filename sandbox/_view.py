@@ -217,7 +217,28 @@ def places(policy: Policy) -> list[Place]:
         if target != place.guest and target in named:
             raise PolicyError(f"{place.guest}: leads to {target}, which is given too")
         view[target] = replace(place, guest=target)
+    if named:
+        view.update(_parents(view))
     return list(view.values())
+
+
+def _parents(view: Mapping[str, Place]) -> dict[str, Place]:
+    """Directories above mount points that the host directory around them does not have."""
+    found: dict[str, Place] = {}
+    for guest in sorted(view):
+        holder = parent = os.path.dirname(guest)
+        while holder not in view and holder not in found:
+            holder = os.path.dirname(holder)
+        place = view.get(holder)
+        if place is None or place.kind is not Kind.HOST or parent == holder:
+            continue
+        rest = parent[len(holder.rstrip("/")) :].strip("/").split("/")
+        tops = ("/".join(rest[:count]) for count in range(1, len(rest) + 1))
+        missing = next((top for top in tops if not os.path.isdir(os.path.join(place.source, top))), None)
+        if missing is not None:
+            top = os.path.join(holder, missing)
+            found[top] = Place(top, Kind.SKELETON)
+    return found
 
 
 def _canonical(target: str, view: Mapping[str, Place]) -> str:

@@ -14,7 +14,7 @@ def main() -> None:
     warnings.simplefilter("ignore")
     asked = json.loads(sys.argv[1])
     command = [str(Path(sys.executable).resolve()), "-c", asked["program"]]
-    done = sandbox.run(command, limits=sandbox.Limits(**asked["limits"]), timeout=120, **asked.get("options", {}))
+    done = sandbox.run(command, limits=sandbox.Limits(**asked["limits"]), timeout=20, **asked.get("options", {}))
     err = done.stderr.decode(errors="replace")
     print(json.dumps([done.returncode, done.exceeded, done.stdout.decode(errors="replace"), err, list(done.walls)]))
 

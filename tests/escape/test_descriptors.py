@@ -60,6 +60,7 @@ int main(int argc, char **argv) {
         sprintf(path, "/tmp/d%d", i);
         mkdir(path, 0700);
         if (fork() == 0) {
+            close(ends[1]);
             for (int n = 0; n < 8; n++) { umask(n * 8); if (chdir(path)) _exit(1); }
             read(ends[0], &byte, 1);
             char here[64] = "";
