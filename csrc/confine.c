@@ -117,11 +117,9 @@ static int add_grants(int ruleset, uint64_t all, int stub, bool memory_by_proc) 
         if (error < 0) return error;
     }
     int error = allow(ruleset, stub, RIGHT_EXECUTE | RIGHT_READ_FILE);
+    if (!error && mounts_scratch() >= 0) error = allow(ruleset, mounts_scratch(), all & RIGHT_READ_DIR); /* measured by listing (quota.c) */
+    if (!error && mounts_multiplexer() >= 0) error = allow(ruleset, mounts_multiplexer(), all & (RIGHTS_FILE & ~RIGHT_EXECUTE));
     if (error < 0) return error;
-    if (mounts_scratch() >= 0) { /* measured by listing (quota.c) */
-        int error = allow(ruleset, mounts_scratch(), all & RIGHT_READ_DIR);
-        if (error < 0) return error;
-    }
     uint64_t proc = RIGHT_READ_FILE | RIGHT_READ_DIR | (memory_by_proc ? RIGHT_WRITE_FILE : 0);
     return allow(ruleset, mounts_proc(), all & proc);
 }

@@ -9,6 +9,7 @@
 #include "loop.h"
 #include "mounts.h"
 #include "procfs.h"
+#include "pts.h"
 
 #define TMPFILE_BIT (O_TMPFILE & ~O_DIRECTORY)
 /* What open(2) knows; it ignores the rest, openat2 would not. O_ASYNC is left out: SIGIO is not for guests. */
@@ -78,6 +79,7 @@ static int open_waiting(struct request *request, const struct place *place, int 
 }
 
 static int open_place(struct request *request, struct place *place, enum walk_last last, int flags) {
+    if (place_kind(place->mount) == SBX_MOUNT_PTS && !mounts_whole() && !(flags & O_PATH)) return pts_open(place, flags);
     mode_t mode = flags & (O_CREAT | TMPFILE_BIT) ? new_mode(request, place->mount) : 0;
     if (flags & O_PATH || (flags & TMPFILE_BIT && !place_read_only(place))) return walk_open(place, flags, mode);
     struct stat status;

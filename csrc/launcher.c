@@ -86,7 +86,7 @@ static void become(const struct private_command *next, uint64_t open_files) {
     if (command->flags & SBX_COMMAND_TERMINAL) ioctl(0, TIOCSCTTY, 0);
     if (ask(PRIVATE_START, (void *)next->number, 0, 0) < 0) _exit(127);
     syscall(SYS_execveat, PRIVATE_STUB_FD, "", vector, environment, AT_EMPTY_PATH);
-    _exit(127);
+    cannot(next, errno); /* E2BIG, ENOMEM: the kernel copies the arguments */
 }
 
 static _Noreturn void serve_commands(uint64_t open_files) {
@@ -367,7 +367,6 @@ static struct answer start(struct request *request) {
     request->careful = true; /* there is no second try here */
     int error = failed ? -(int)request->args[3] : begin(request, command, &at_cwd);
     if (error < 0) rpc_send(SBX_MSG_FAILED, command->number, -error, at_cwd, NULL, 0, -1);
-    else rpc_send(SBX_MSG_STARTED, command->number, request->tid, 0, NULL, 0, -1);
     if (failed) end(command);
     else put(command);
     return answer_result(error < 0 ? error : 0);
@@ -379,6 +378,7 @@ static int leave_launcher(struct request *request) {
     if (command == NULL) return -ENOSYS;
     exec_program_of(request->tid, command->context.exe);
     int error = context_enter(request->tid, &command->context);
+    if (!error) rpc_send(SBX_MSG_STARTED, command->number, request->tid, 0, NULL, 0, -1); /* the kernel has taken the arguments */
     guest_close(&command->context.cwd);
     put(command);
     return error;

@@ -18,7 +18,8 @@
 struct mounted {
     int fd;
     bool single;
-    bool in_skeleton; /* a BYTES row that became a file of the skeleton: no mount of its own */
+    bool in_skeleton; /* a BYTES row that became a file of the skeleton `holder`: no mount of its own */
+    int holder;
     char *host; /* how the kernel shows it: /m/3, or its host path; "" where it has none */
     size_t host_length;
 };
@@ -30,6 +31,7 @@ static int proc = -1;
 static int skeleton = -1; /* directory that becomes mount 0 where the plan has no other root */
 static int base = -1;     /* directory that holds skeleton, scratch and files */
 static int scratch_in_place = -1;
+static int multiplexer = -1;
 static int *early = NULL; /* clones of the host mounts, made before our own root lies over /tmp; NULL without one */
 static char failed[SBX_PATH_MAX + 64];
 
@@ -38,6 +40,7 @@ int mounts_fd(int mount) { return mounted[mount].fd; }
 bool mounts_single_file(int mount) { return mounted[mount].single; }
 bool mounts_whole(void) { return whole; }
 int mounts_scratch(void) { return scratch_in_place; }
+int mounts_multiplexer(void) { return multiplexer; }
 int mounts_proc(void) { return proc; }
 bool mounts_flag(int mount, enum sbx_mount_flag flag) { return (plan_mount(plan, (uint32_t)mount)->flags & flag) != 0; }
 
@@ -200,8 +203,9 @@ static int place_point(uint32_t i, const int *files) {
 static int open_one(uint32_t i, const int *files, int scratch, bool clone, const char **why) {
     const struct sbx_mount *mount = plan_mount(plan, i);
     const char *guest = plan_text(plan, mount->guest);
-    bool in_skeleton = mount->kind == SBX_MOUNT_BYTES && kind_at(holder_of(guest)) == SBX_MOUNT_SKELETON;
-    mounted[i] = (struct mounted){.fd = -1, .in_skeleton = in_skeleton, .single = in_skeleton};
+    int holder = mount->kind == SBX_MOUNT_BYTES ? holder_of(guest) : -1;
+    bool in_skeleton = kind_at(holder) == SBX_MOUNT_SKELETON;
+    mounted[i] = (struct mounted){.fd = -1, .in_skeleton = in_skeleton, .holder = holder, .single = in_skeleton};
     if (!in_skeleton) {
         mounted[i].fd = open_source(i, files, scratch);
         if (mounted[i].fd < 0 && errno) return fail("mount", guest, why);
@@ -406,7 +410,9 @@ static int setup_in_place(const int *files, const char **why) {
     int error = open_all(files, scratch, false, why);
     scratch_in_place = scratch;
     for (uint32_t i = 0; !error && i < plan->mount_count; i++) {
-        if (plan_mount(plan, i)->kind == SBX_MOUNT_PTS) mounted[i].fd = open("/dev/pts", O_PATH | O_DIRECTORY | O_CLOEXEC);
+        if (plan_mount(plan, i)->kind != SBX_MOUNT_PTS) continue;
+        mounted[i].fd = open("/dev/pts", O_PATH | O_DIRECTORY | O_CLOEXEC);
+        multiplexer = open("/dev/ptmx", O_PATH | O_CLOEXEC);
     }
     return error;
 }
@@ -443,8 +449,9 @@ int mounts_setup(const struct sbx_plan *the_plan, const int *files, bool own_roo
 int mounts_find(const char *guest, uint32_t *rest) {
     int mount = sbx_plan_find(plan, guest, rest);
     if (mount <= 0 || !mounted[mount].in_skeleton) return mount;
-    *rest = 1;
-    return 0;
+    int holder = mounted[mount].holder;
+    *rest = holder == 0 ? 1 : plan_mount(plan, (uint32_t)holder)->guest_length + 1;
+    return holder;
 }
 
 int mounts_locate(const char *kernel_path, size_t *rest) {

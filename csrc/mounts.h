@@ -20,6 +20,7 @@ int mounts_find(const char *guest, uint32_t *rest);
 /* Every mount is our own clone with MOUNT_ATTR_NOSYMFOLLOW: the kernel follows no link below it. */
 bool mounts_whole(void);
 int mounts_proc(void);               /* descriptor of the /proc whose pids notifications speak of */
+int mounts_multiplexer(void);        /* O_PATH descriptor of the host's /dev/ptmx, where its /dev/pts is used; else -1 */
 int mounts_scratch(void);            /* the host directory of all scratch, without a mount namespace; else -1 */
 /* The mount that holds a path as the kernel shows it for one of our descriptors; *rest its offset. -1: none. */
 int mounts_locate(const char *kernel_path, size_t *rest);

@@ -315,7 +315,13 @@ static int open_terminal(pid_t tid, int flags) {
         if (fstatat(guest_proc(), path, &status, 0) < 0 || device_of(&status) != terminal) continue;
         cleanup_close int held = openat(guest_proc(), path, O_PATH | O_CLOEXEC);
         if (held < 0 || fstat(held, &status) < 0 || device_of(&status) != terminal) continue; /* replaced meanwhile */
-        return reopen(held, flags & (O_ACCMODE | O_NONBLOCK | O_APPEND));
+        int opened = reopen(held, flags & (O_ACCMODE | O_NONBLOCK | O_APPEND));
+        if (opened != -EACCES) return opened;
+        /* A terminal of the caller's lies below none of our mounts, so Landlock keeps it shut: share what the guest has. */
+        cleanup_close int shared = guest_borrow_fd(tid, i);
+        if (shared < 0 || fstat(shared, &status) < 0 || device_of(&status) != terminal) return -EACCES;
+        int may = fcntl(shared, F_GETFL) & O_ACCMODE;
+        return may == O_RDWR || may == (flags & O_ACCMODE) ? take(&shared) : -EACCES;
     }
     return -ENXIO;
 }

@@ -13,8 +13,8 @@ from typing import Any, NoReturn
 
 from . import _audit, _terminal, doctor, surface
 from ._errors import CommandTimeout, PolicyError, SandboxError
-from ._paths import printable
 from ._open import bare
+from ._paths import printable
 from ._policy import Limits, Mount, Policy
 from ._popen import Popen
 

@@ -46,6 +46,7 @@ class Guest:
         self._loop, self._workers, self._gone = loop, workers, on_gone
         self._changed = threading.Condition()
         self._commands: dict[int, Command] = {}
+        self._failed: set[int] = set()
         self._fetches = Fetches(self._changed)
         self._last = 0
         self._held: list[list[Message]] | None = []  # commands that wait for READY
@@ -246,6 +247,9 @@ class Guest:
     def _on_event(self, event: Event) -> None:
         handler = self._HANDLERS[type(event)]
         with self._changed:
+            if self.ready is None and not isinstance(event, (Ready, Fault, Drain)):
+                _drop(event)
+                raise _core.Malformed(f"{type(event).__name__} before READY")
             handler(self, event)
             self._changed.notify_all()
 
@@ -290,13 +294,13 @@ class Guest:
     def _on_failed(self, event: Failed) -> None:
         command = self._command(event.command, "FAILED")
         command.error, command.at_cwd, command.returncode = event.error, event.at_cwd, 127
-        command.ended = True  # and kept until EXITED comes for the process that could not
+        command.ended = True
+        del self._commands[event.command]
+        self._failed.add(event.command)  # EXITED may come for the process that could not
 
     def _on_exited(self, event: Exited) -> None:
-        command = self._commands.get(event.command)
-        if command is not None and command.error:
-            del self._commands[event.command]
-            return
+        if event.command in self._failed:
+            return self._failed.discard(event.command)
         command = self._command(event.command, "EXITED")
         del self._commands[event.command]
         command.returncode, command.usage, command.exceeded = event.returncode, event.usage, event.exceeded

@@ -50,10 +50,9 @@ HOME = "/home/user"
 WORK = "/work"
 _SYSTEM = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
 _ETC = (
-    *("alternatives", "crypto-policies", "debian_version", "gai.conf", "host.conf", "inputrc", "ld-musl-x86_64.d"),
-    *("ld-musl-x86_64.path", "ld.so.cache", "ld.so.conf", "ld.so.conf.d", "locale.alias", "localtime", "magic"),
-    *("mime.types", "os-release", "perl", "pki/tls/certs", "protocols", "rpc", "services", "shells", "ssl/certs"),
-    *("ssl/openssl.cnf", "terminfo", "timezone", "xattr.conf"),
+    *("alternatives", "crypto-policies", "debian_version", "inputrc", "ld-musl-x86_64.d", "ld-musl-x86_64.path"),
+    *("ld.so.cache", "ld.so.conf", "ld.so.conf.d", "localtime", "mime.types", "os-release", "perl", "pki/tls/certs"),
+    *("protocols", "services", "shells", "ssl/certs", "ssl/openssl.cnf", "terminfo", "timezone", "xattr.conf"),
 )
 _ETC_PREFIXES = ("java", "python")
 _NSSWITCH = b"passwd: files\ngroup: files\nshadow: files\nhosts: files dns\nservices: files\nprotocols: files\n"
@@ -222,6 +221,12 @@ def places(policy: Policy) -> list[Place]:
     return list(view.values())
 
 
+def _is_file(place: Place) -> bool:
+    if place.kind is Kind.HOST:
+        return os.path.exists(place.source) and not os.path.isdir(place.source)
+    return place.kind in (Kind.BYTES, Kind.SERVICE, Kind.TTY, Kind.LINK)
+
+
 def _parents(view: Mapping[str, Place]) -> dict[str, Place]:
     """Directories above mount points that the host directory around them does not have."""
     found: dict[str, Place] = {}
@@ -230,6 +235,8 @@ def _parents(view: Mapping[str, Place]) -> dict[str, Place]:
         while holder not in view and holder not in found:
             holder = os.path.dirname(holder)
         place = view.get(holder)
+        if place is not None and guest != "/" and _is_file(place):
+            raise PolicyError(f"{guest}: lies below {holder}, which is a file")
         if place is None or place.kind is not Kind.HOST or parent == holder:
             continue
         rest = parent[len(holder.rstrip("/")) :].strip("/").split("/")

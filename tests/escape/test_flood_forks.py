@@ -22,7 +22,7 @@ int main(int argc, char **argv) {
     for (int i = 0; i < 200; i++) if (fork() == 0) _exit(0); /* left behind as they are */
     for (int i = 0; i < 100; i++) if (CALL(SYS_clone, CLONE_PARENT | SIGCHLD, 0) == 0) _exit(0); /* children of the sentry */
     pid_t left = fork();
-    if (left == 0) { setsid(); for (;;) pause(); } /* and one that stays */
+    if (left == 0) { setsid(); CALL(SYS_close_range, 0, ~0u, 0); for (;;) pause(); } /* and one that stays */
     return LOST;
 }
 """
@@ -44,7 +44,7 @@ def test_they_are_reaped_and_nothing_stays(walls: str) -> None:
 
 def test_natively_one_stays_behind() -> None:
     """What is left behind outlives its command: natively for ever."""
-    source = ATTACK.replace("setsid(); for (;;) pause();", "alarm(5); setsid(); prctl(PR_SET_NAME, argv[1]); for (;;) pause();")
+    source = ATTACK.replace("for (;;) pause();", "alarm(5); prctl(PR_SET_NAME, argv[1]); for (;;) pause();")
     assert native(build(source), "left-behind").status == LOST
     import subprocess
 

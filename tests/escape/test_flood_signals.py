@@ -10,7 +10,7 @@ from tests.escape.attack import build, every_wall, inside, native, ordinary
 ATTACK = r"""
 static void nothing(int signal) {}
 int main(int argc, char **argv) {
-    struct sigaction action = {.sa_handler = nothing};
+    struct sigaction action = {.sa_handler = nothing, .sa_flags = SA_RESTART};
     sigaction(SIGALRM, &action, NULL);
     sigaction(SIGUSR1, &action, NULL);
     struct sigevent event = {.sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGUSR1};

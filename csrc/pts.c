@@ -1,0 +1,86 @@
+#include "pts.h"
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+#include "mounts.h"
+#include "process.h"
+
+#define MULTIPLEXER makedev(5, 2)
+
+struct search { dev_t slave; unsigned number; int access; bool found; };
+
+/* Of the descriptor at `name`, from its fdinfo: O_* flags, and the number of the terminal where it is a master. */
+static bool tell(pid_t pid, const char *name, unsigned *flags, unsigned *number) {
+    char path[64], text[512];
+    snprintf(path, sizeof path, "%d/fdinfo/%.16s", pid, name);
+    cleanup_close int fd = openat(guest_proc(), path, O_RDONLY | O_CLOEXEC);
+    ssize_t got = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
+    if (got <= 0) return false;
+    text[got] = 0;
+    const char *at = strstr(text, "flags:"), *index = strstr(text, "tty-index:");
+    *flags = at ? (unsigned)strtoul(at + 6, NULL, 8) : O_PATH;
+    *number = index ? (unsigned)strtoul(index + 10, NULL, 10) : UINT32_MAX;
+    return true;
+}
+
+static bool may_as(int access, unsigned flags) {
+    if (flags & O_PATH) return false;
+    return (flags & O_ACCMODE) == O_RDWR || (int)(flags & O_ACCMODE) == access;
+}
+
+/* Has the process the master of the terminal, or the terminal itself with the rights that are asked for? */
+static bool look(pid_t leader, void *data) {
+    struct search *search = data;
+    char path[32];
+    snprintf(path, sizeof path, "%d/fd", leader);
+    int fd = openat(guest_proc(), path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *descriptors = fd < 0 ? NULL : fdopendir(fd);
+    if (descriptors == NULL) {
+        guest_close(&fd);
+        return true;
+    }
+    for (struct dirent *entry; !search->found && (entry = readdir(descriptors)) != NULL;) {
+        struct stat status;
+        unsigned flags, number;
+        if (entry->d_name[0] == '.' || fstatat(dirfd(descriptors), entry->d_name, &status, 0) < 0) continue;
+        if (!S_ISCHR(status.st_mode) || (status.st_rdev != MULTIPLEXER && status.st_rdev != search->slave)) continue;
+        if (!tell(leader, entry->d_name, &flags, &number)) continue;
+        search->found = status.st_rdev == MULTIPLEXER ? number == search->number : may_as(search->access, flags);
+    }
+    closedir(descriptors);
+    return !search->found;
+}
+
+static bool is_own(dev_t slave, unsigned number, int access) {
+    struct search search = {slave, number, access, false};
+    process_each(look, &search);
+    return search.found;
+}
+
+static int open_multiplexer(int flags) {
+    char link[32];
+    if (mounts_multiplexer() < 0) return -ENOENT;
+    held_link(mounts_multiplexer(), link);
+    int fd = openat(mounts_proc(), link, (flags & (O_ACCMODE | O_NONBLOCK)) | O_NOCTTY | O_CLOEXEC);
+    return fd < 0 ? -errno : fd;
+}
+
+/* Looked for before, so that no terminal of the host is touched, and after: a number that has come again meanwhile is
+ * another's. */
+int pts_open(const struct place *place, int flags) {
+    struct stat status;
+    if (strcmp(place->name, "ptmx") == 0) return flags & O_DIRECTORY ? -ENOTDIR : open_multiplexer(flags);
+    if (place->name[0] == 0 || fstatat(place->dir, place->name, &status, AT_SYMLINK_NOFOLLOW) < 0) return walk_open(place, flags, 0);
+    unsigned number = (unsigned)strtoul(place->name, NULL, 10);
+    int access = flags & O_ACCMODE;
+    if (!S_ISCHR(status.st_mode) || !is_own(status.st_rdev, number, access)) return -EACCES;
+    cleanup_close int fd = walk_open(place, flags, 0);
+    if (fd < 0) return take(&fd);
+    return is_own(status.st_rdev, number, access) ? take(&fd) : -EACCES;
+}

@@ -1,0 +1,63 @@
+"""Terminals of the host: by /dev/pts, /dev/tty, /proc/self/fd, and by what is done to one that the caller has handed in."""
+
+from __future__ import annotations
+
+import os
+import pty
+
+import pytest
+
+from tests.escape.attack import box, build, every_wall, native, ordinary
+
+ATTACK = r"""
+#include <termios.h>
+/* argv[1]: the name of a terminal that nobody gave us */
+int main(int argc, char **argv) {
+    int won = 0, fd;
+    struct stat status;
+    char path[64];
+    for (int flags = 0; flags < 3; flags++) {
+        fd = open(argv[1], flags | O_NOCTTY | O_NONBLOCK);
+        if (fd >= 0 && isatty(fd)) { printf("opened\n"); won = 1; write(fd, "stolen", 6); }
+    }
+    fd = open(argv[1], O_PATH);
+    sprintf(path, "/proc/self/fd/%d", fd);
+    if (fd >= 0 && open(path, O_RDWR | O_NOCTTY) >= 0) won = 1;
+    won |= !chmod(argv[1], 0622) || !chown(argv[1], getuid(), -1);
+    setsid();
+    won |= open(argv[1], O_RDWR) >= 0 || ioctl(open("/dev/tty", O_RDWR), TIOCSTI, "x") == 0;
+    /* one of our own works */
+    int own = open("/dev/ptmx", O_RDWR | O_NOCTTY), number, zero = 0;
+    if (own < 0 || ioctl(own, TIOCSPTLCK, &zero) || ioctl(own, TIOCGPTN, &number)) return unfit("ptmx");
+    sprintf(path, "/dev/pts/%d", number);
+    fd = open(path, O_RDWR | O_NOCTTY);
+    printf("own=%d\n", fd < 0 ? errno : 0);
+    return won ? WON : LOST;
+}
+"""
+
+
+@ordinary
+@every_wall
+def test_a_terminal_of_the_hosts_does_not_open(walls: str) -> None:
+    ours, theirs = pty.openpty()
+    try:
+        os.set_blocking(ours, False)
+        with box(walls, build(ATTACK)) as made:
+            done = made.run(["/attack/attack", os.ttyname(theirs)], timeout=60)
+        assert done.returncode == 43, done
+        assert b"own=0" in done.stdout
+        with pytest.raises(BlockingIOError):
+            os.read(ours, 100)
+    finally:
+        os.close(ours)
+        os.close(theirs)
+
+
+def test_natively_it_does() -> None:
+    ours, theirs = pty.openpty()
+    try:
+        assert native(build(ATTACK), os.ttyname(theirs)).won
+    finally:
+        os.close(ours)
+        os.close(theirs)
