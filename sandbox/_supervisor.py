@@ -141,7 +141,7 @@ class Supervisor:
         cgroup = _enter(cgroup, pid)
         walls = wall_names(spawned)
         if "pidns" not in walls:
-            options &= ~Option.PID_NAMESPACE
+            options &= ~(Option.PID_NAMESPACE | Option.EMPTY_ROOT)  # the host's /proc tells of all
         parts = Parts(
             socket=ours,
             pid=pid,

@@ -8,6 +8,7 @@ import ast
 import ctypes
 import errno
 import os
+import re
 import stat
 import sys
 from contextlib import suppress
@@ -74,7 +75,8 @@ class Actor:
         os.close(os.open(f"/proc/self/fd/{self.fd(slot)}", flags | os.O_NONBLOCK))
 
     def fd_name(self, slot: int) -> Any:
-        return os.readlink(f"/proc/self/fd/{self.fd(slot)}".encode())[len(self.top) :]
+        name = os.readlink(f"/proc/self/fd/{self.fd(slot)}".encode())[len(self.top) :]
+        return re.sub(rb"#\d+", b"#", name)  # of O_TMPFILE: an inode number
 
     def stat(self, at: int, path: bytes) -> Any:
         return _status(os.stat(self.path(path), **self.where(at)))

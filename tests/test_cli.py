@@ -24,8 +24,13 @@ ENV = {**os.environ, "PYTHONPATH": HERE}
 
 
 def call(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
-    options.setdefault("stdin", subprocess.DEVNULL)
-    return subprocess.run([*COMMAND, *arguments], env=ENV, capture_output=True, text=True, timeout=60, **options)
+    """Without the warning of a root caller on a machine where no wall can be had."""
+    if "input" not in options:
+        options["stdin"] = subprocess.DEVNULL
+    done = subprocess.run([*COMMAND, *arguments], env=ENV, capture_output=True, text=True, timeout=60, **options)
+    lines = done.stderr.splitlines(keepends=True)
+    done.stderr = "".join(line for line in lines if not line.startswith("sandbox: warning: "))
+    return done
 
 
 @pytest.mark.parametrize(
@@ -61,10 +66,8 @@ def test_no_action() -> None:
 
 
 def test_output_and_input() -> None:
-    done = subprocess.run(
-        [*COMMAND, "run", "--", "sh", "-c", "cat; echo err >&2"], input=b"in\0", env=ENV, capture_output=True, timeout=60
-    )
-    assert (done.stdout, done.stderr) == (b"in\0", b"err\n")
+    done = call("run", "--", "sh", "-c", "cat; echo err >&2", input="in\0")
+    assert (done.stdout, done.stderr) == ("in\0", "err\n")
 
 
 def test_options(tmp_path: Path) -> None:
