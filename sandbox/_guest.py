@@ -240,6 +240,8 @@ class Guest:
             self.fail(GuestFault(f"sentry closed: it sent what no sentry sends: {error}"))
         except OSError:
             pass
+        except Exception as error:  # ours: a guest does not go on with it
+            self.fail(GuestFault(f"sentry closed: {type(error).__name__}: {error}"))
         self._loop.forget(self.parts.socket.fileno())
         self._kill_sentry()
         return False
@@ -426,6 +428,14 @@ class Guest:
         Fetched: _on_fetched,
         Drain: _on_drain,
     }
+
+
+def _drop(event: Event) -> None:
+    """Close the descriptor of an event that nobody takes."""
+    for name in ("pidfd", "source", "fd"):
+        fd = getattr(event, name, None)
+        if fd is not None:
+            os.close(fd)
 
 
 def _close_all(messages: Sequence[Message]) -> None:

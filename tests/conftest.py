@@ -25,7 +25,7 @@ def twin() -> Iterator[Twin]:
     for path in (here, there):
         path.mkdir()
     env = {
-        "PATH": f"{PATH}:{os.path.dirname(interpreter())}",
+        "PATH": ":".join(dict.fromkeys([*PATH.split(":"), os.path.dirname(interpreter())])),
         "HOME": str(here),
         "USER": "tester",
         "LOGNAME": "tester",

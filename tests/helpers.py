@@ -86,7 +86,11 @@ def _entry(path: bytes) -> tuple[Any, ...]:
     if stat.S_ISLNK(status.st_mode):
         return ("link", os.readlink(path))
     if stat.S_ISREG(status.st_mode):
-        return (oct(status.st_mode), status.st_nlink, Path(os.fsdecode(path)).read_bytes())
+        try:
+            content: Any = Path(os.fsdecode(path)).read_bytes()
+        except PermissionError:
+            content = status.st_size
+        return (oct(status.st_mode), status.st_nlink, content)
     return (oct(status.st_mode), status.st_nlink)
 
 

@@ -37,7 +37,7 @@ def _as(user: pwd.struct_passwd) -> list[str]:
 
 def _reachable(user: pwd.struct_passwd) -> str:
     """An interpreter that the user may run."""
-    for python in (os.path.realpath(sys.executable), "/usr/bin/python3", *filter(None, [shutil.which("python3")])):
+    for python in ("/usr/bin/python3", os.path.realpath(sys.executable), *filter(None, [shutil.which("python3")])):
         test = [*_as(user), python, "-Ic", "import ensurepip, venv, sys; assert sys.version_info >= (3, 9)"]
         if os.path.exists(python) and subprocess.run(test, check=False, stderr=subprocess.DEVNULL).returncode == 0:
             return python

@@ -40,7 +40,7 @@ BASH = {
     "arrays": "a=(1 '2 3' 4); echo ${#a[@]} \"${a[1]}\"; declare -A m=([k]=v); echo ${m[k]}; mapfile -t l < <(seq 3); echo ${l[2]}",
     "here strings": "cat <<<'text'; read -r a b <<<'1 2'; echo $b; [[ abc =~ b(.) ]] && echo ${BASH_REMATCH[1]}",
     "pipefail": "set -o pipefail; false | true; echo $?; echo ${PIPESTATUS[@]}; set -e; trap 'echo err' ERR; false; echo never",
-    "job control": "set -m; sleep 100 & kill -STOP %1; until jobs -s | grep -q Stopped; do :; done; kill -KILL %1; wait %1 2>/dev/null; echo $?; echo end",
+    "job control": "set -m; sleep 100 & kill -STOP %1; until jobs -s | grep -q Stopped; do :; done; kill -KILL %1; wait %1 2>/dev/null; until ! kill -0 $! 2>/dev/null; do :; done; echo end",
     "coproc": "coproc cat; echo hello >&${COPROC[1]}; read -r x <&${COPROC[0]}; echo $x; exec {COPROC[1]}>&-; wait",
     "globstar": "shopt -s globstar nullglob; mkdir -p a/b/c; touch a/x a/b/y a/b/c/z; echo **/*; echo none*",
     "read -t": "read -r -t 0.1 x </dev/zero; echo $?; printf '%q\\n' 'a b'; printf '%(%Y)T\\n' 0; echo $BASHPID >/dev/null",
