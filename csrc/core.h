@@ -102,7 +102,8 @@ enum sbx_mount_flag {
     SBX_MOUNT_WRITABLE = 1, /* zero is read-only */
     SBX_MOUNT_EXEC = 2,     /* zero is noexec */
     SBX_MOUNT_DEVICE = 4,   /* zero is nodev: only for granted character devices */
-    SBX_MOUNT_STICKY = 8    /* scratch: mode 01777 instead of 0700 */
+    SBX_MOUNT_STICKY = 8,   /* scratch: mode 01777 instead of 0700 */
+    SBX_MOUNT_COPY = 16     /* a small file of the host may be copied into the skeleton at the start: no mount of its own */
 };
 
 /* `guest`, `source` and `hide` are offsets of NUL-terminated bytes in the plan; `hide` is `hide_count` strings one

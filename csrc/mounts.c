@@ -15,10 +15,12 @@
 #define MOUNT_ATTR_NOSYMFOLLOW 0x00200000 /* Linux 5.14 */
 #endif
 
+#define COPY_MAX 131072
+
 struct mounted {
     int fd;
     bool single;
-    bool in_skeleton; /* a BYTES row that became a file of the skeleton `holder`: no mount of its own */
+    bool in_skeleton; /* a BYTES row, or a copied file: a file of the skeleton `holder`: no mount of its own */
     int holder;
     char *host; /* how the kernel shows it: /m/3, or its host path; "" where it has none */
     size_t host_length;
@@ -122,6 +124,27 @@ static int make_point(int root, const char *guest, const struct sbx_mount *mount
     return 0;
 }
 
+/* The mount that holds the directory of a mount point. */
+static int holder_of(const char *guest) {
+    char parent[SBX_PATH_MAX];
+    uint32_t rest;
+    snprintf(parent, sizeof parent, "%s", guest);
+    char *slash = strrchr(parent, '/');
+    *(slash == parent ? slash + 1 : slash) = 0;
+    return sbx_plan_find(plan, parent, &rest);
+}
+
+static enum sbx_mount_kind kind_at(int mount) { return mount < 0 ? SBX_MOUNT_NONE : (enum sbx_mount_kind)plan_mount(plan, (uint32_t)mount)->kind; }
+
+/* A file of the default view that may as well be copied: its mount costs ten calls, its bytes three. */
+static bool is_copied(uint32_t i) {
+    const struct sbx_mount *mount = plan_mount(plan, i);
+    struct stat status;
+    return early && mount->kind == SBX_MOUNT_HOST && mount->flags & SBX_MOUNT_COPY && early[i] >= 0 &&
+           kind_at(holder_of(plan_text(plan, mount->guest))) == SBX_MOUNT_SKELETON && fstat(early[i], &status) == 0 &&
+           S_ISREG(status.st_mode) && status.st_size <= COPY_MAX;
+}
+
 static int copy_bytes(int from, int directory, const char *name) {
     int to = openat(directory, name, O_CREAT | O_WRONLY | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (to < 0) return -errno;
@@ -175,18 +198,6 @@ static int note_host(uint32_t i) {
     return 0;
 }
 
-/* The mount that holds the directory of a mount point. */
-static int holder_of(const char *guest) {
-    char parent[SBX_PATH_MAX];
-    uint32_t rest;
-    snprintf(parent, sizeof parent, "%s", guest);
-    char *slash = strrchr(parent, '/');
-    *(slash == parent ? slash + 1 : slash) = 0;
-    return sbx_plan_find(plan, parent, &rest);
-}
-
-static enum sbx_mount_kind kind_at(int mount) { return mount < 0 ? SBX_MOUNT_NONE : (enum sbx_mount_kind)plan_mount(plan, (uint32_t)mount)->kind; }
-
 /* Make the point of mount `i`, in the skeleton or in the scratch that holds it; elsewhere it is only in the guest's view. */
 static int place_point(uint32_t i, const int *files) {
     const struct sbx_mount *mount = plan_mount(plan, i);
@@ -196,14 +207,18 @@ static int place_point(uint32_t i, const int *files) {
     if (kind != SBX_MOUNT_SKELETON && kind != SBX_MOUNT_SCRATCH) return 0;
     uint32_t skip = holder == 0 ? 0 : plan_mount(plan, (uint32_t)holder)->guest_length;
     int error = make_point(mounted[holder].fd, guest + skip, mount, !mounted[i].single);
-    if (!error && mounted[i].in_skeleton) error = copy_bytes(files[mount->handle], mounted[holder].fd, guest + skip + 1);
+    if (!error && mounted[i].in_skeleton) {
+        int from = mount->kind == SBX_MOUNT_BYTES ? files[mount->handle] : early[i];
+        error = copy_bytes(from, mounted[holder].fd, guest + skip + 1);
+        if (mount->kind != SBX_MOUNT_BYTES) close(from);
+    }
     return error == -EROFS ? 0 : error;
 }
 
 static int open_one(uint32_t i, const int *files, int scratch, bool clone, const char **why) {
     const struct sbx_mount *mount = plan_mount(plan, i);
     const char *guest = plan_text(plan, mount->guest);
-    int holder = mount->kind == SBX_MOUNT_BYTES ? holder_of(guest) : -1;
+    int holder = mount->kind == SBX_MOUNT_BYTES || is_copied(i) ? holder_of(guest) : -1;
     bool in_skeleton = kind_at(holder) == SBX_MOUNT_SKELETON;
     mounted[i] = (struct mounted){.fd = -1, .in_skeleton = in_skeleton, .holder = holder, .single = in_skeleton};
     if (!in_skeleton) {
@@ -322,7 +337,11 @@ static int clone_early(const char **why) {
     for (uint32_t i = 0; i < plan->mount_count; i++) {
         const struct sbx_mount *mount = plan_mount(plan, i);
         if (mount->kind != SBX_MOUNT_HOST) continue;
-        early[i] = open(plan_text(plan, mount->source), O_PATH | O_CLOEXEC);
+        const char *source = plan_text(plan, mount->source);
+        early[i] = mount->flags & SBX_MOUNT_COPY ? open(source, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC) : -1;
+        if (is_copied(i)) continue;
+        if (early[i] >= 0) close(early[i]);
+        early[i] = open(source, O_PATH | O_CLOEXEC);
         if (early[i] < 0) return fail("mount", plan_text(plan, mount->guest), why);
         int error = clone_tree(&early[i], mount->flags);
         if (error == 0) continue;

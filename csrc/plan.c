@@ -130,7 +130,7 @@ static const char *check_mount(const struct sbx_plan *plan, uint32_t index) {
     const char *guest = plan_text(plan, mount->guest);
     if (strlen(guest) != mount->guest_length || mount->guest_length >= SBX_PATH_MAX) return "length of a guest path";
     if (strlen(plan_text(plan, mount->source)) >= SBX_PATH_MAX) return "length of a source";
-    if (mount->flags & ~(SBX_MOUNT_WRITABLE | SBX_MOUNT_EXEC | SBX_MOUNT_DEVICE | SBX_MOUNT_STICKY)) return "unknown flags of a mount";
+    if (mount->flags & ~(SBX_MOUNT_WRITABLE | SBX_MOUNT_EXEC | SBX_MOUNT_DEVICE | SBX_MOUNT_STICKY | SBX_MOUNT_COPY)) return "unknown flags of a mount";
     if (mount->reserved != 0) return "reserved bytes of a mount";
     if (guest[0] != '/' || !is_normal(guest + 1)) return "a guest path is not absolute and normal";
     if (index == 0 && mount->guest_length != 1) return "the first mount is not /";

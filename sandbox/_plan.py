@@ -20,6 +20,7 @@ _FLAGS = (
     ("executable", _core.MountFlag.EXEC),
     ("device", _core.MountFlag.DEVICE),
     ("sticky", _core.MountFlag.STICKY),
+    ("optional", _core.MountFlag.COPY),
 )
 
 

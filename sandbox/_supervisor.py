@@ -122,7 +122,8 @@ class Supervisor:
             options &= ~Option(0 if wall in order.walls else option)
         trail = _core.Trail()
         undo.callback(trail.close)
-        scratch = make_scratch()
+        # Where a mount namespace is known to stand, all scratch is a tmpfs in it.
+        scratch = "" if self._options and Option.EMPTY_ROOT in self._options & options else make_scratch()
         undo.callback(remove_tree, scratch)
         cgroup = self._cgroup(order, tag)
         if cgroup is not None:

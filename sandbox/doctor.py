@@ -100,7 +100,10 @@ def _reach(walls: dict[str, str]) -> dict[str, str]:
     if "mountns" in stands:
         files = "what the policy grants, nothing else has a name"
     elif "landlock" in stands:
-        files = f"content of what the policy grants; names, sizes and times of what {user} may look at"
+        files = (
+            f"content of what the policy grants; names, sizes and times of what {user} may look at; it may change the "
+            f"rights and times of what {user} owns"
+        )
     else:
         files = f"everything that {user} may open without capabilities"
     if "pidns" in stands:
@@ -112,7 +115,7 @@ def _reach(walls: dict[str, str]) -> dict[str, str]:
     return {
         "files": files,
         "processes": processes,
-        "network": "none: it may make no call that names an address" + (", and has none" if "netns" in stands else ""),
+        "network": "UNIX sockets of its guest's" if "mountns" in stands else f"UNIX sockets that {user} may connect to by path",
         "shared memory": "its guest's" if "ipcns" in stands else f"System V objects of {user}",
         "Supervisor": "the messages of csrc/core.h, each checked; a wrong one ends its guest",
     }

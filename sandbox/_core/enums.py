@@ -37,6 +37,7 @@ class MountFlag(IntFlag):
     EXEC = lib.SBX_MOUNT_EXEC
     DEVICE = lib.SBX_MOUNT_DEVICE
     STICKY = lib.SBX_MOUNT_STICKY
+    COPY = lib.SBX_MOUNT_COPY
 
 
 class Wall(IntEnum):
