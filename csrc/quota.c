@@ -1,6 +1,7 @@
 
 #include "quota.h"
 #include <dirent.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
@@ -15,7 +16,10 @@
 #include "context.h"
 #include "guest.h"
 
-#define DEPTH_MAX 64
+#ifndef SYS_fchmodat2
+#define SYS_fchmodat2 452 /* Linux 6.6 */
+#endif
+#define DEPTH_MAX 900 /* directories in each other: each costs a descriptor while it is looked at */
 
 #define FILES_SEEN_MAX 4096 /* files without a name that are told apart; what is beyond is counted for each descriptor */
 
@@ -173,9 +177,36 @@ static bool memory_past(const struct sums *sums) {
     return shares.own + (shares.shared > memory_files ? shares.shared : memory_files) > limits.memory;
 }
 
+/* A directory that the guest has closed is opened for the look, and closed again unless its rights have changed meanwhile. */
+struct closed { int fd; mode_t mode; };
+
+static void change_rights(int fd, mode_t mode) { syscall(SYS_fchmodat2, fd, "", mode & 07777, AT_EMPTY_PATH); }
+
+static struct closed open_up(int directory, const char *name) {
+    struct stat status;
+    struct closed closed = {openat(directory, name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC), 0};
+    if (closed.fd >= 0 && fstat(closed.fd, &status) == 0 && status.st_uid == geteuid() && (status.st_mode & 0500) != 0500) {
+        closed.mode = status.st_mode;
+        change_rights(closed.fd, closed.mode | 0500);
+    } else guest_close(&closed.fd);
+    return closed;
+}
+
+static void close_again(struct closed *closed) {
+    struct stat status;
+    if (closed->fd >= 0 && fstat(closed->fd, &status) == 0 && status.st_mode == (closed->mode | 0500)) change_rights(closed->fd, closed->mode);
+    guest_close(&closed->fd);
+}
+
+/* What cannot be looked at for want of descriptors counts as too much. */
 static void add_files(int directory, const char *name, int depth, struct sums *sums) {
+    struct closed closed = open_up(directory, name);
     DIR *entries = depth < DEPTH_MAX ? list(directory, name) : NULL;
-    if (entries == NULL) return;
+    if (entries == NULL && (depth >= DEPTH_MAX || errno == EMFILE || errno == ENFILE || errno == ENOMEM)) sums->bytes = UINT64_MAX / 2;
+    if (entries == NULL) {
+        close_again(&closed);
+        return;
+    }
     for (struct dirent *entry; (entry = readdir(entries)) != NULL;) {
         struct stat status;
         if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0) continue;
@@ -185,6 +216,7 @@ static void add_files(int directory, const char *name, int depth, struct sums *s
         if (S_ISDIR(status.st_mode)) add_files(dirfd(entries), entry->d_name, depth + 1, sums);
     }
     closedir(entries);
+    close_again(&closed);
 }
 
 enum sbx_exceeded quota_look(void) {
