@@ -112,10 +112,11 @@ def _reach(walls: dict[str, str]) -> dict[str, str]:
         processes = "its guest's; it sees that others exist"
     else:
         processes = f"signals to any process of {user}" + ("" if "landlock" in stands else ", and tracing of them")
+    paths = f"UNIX sockets that {user} may connect to by path"
     return {
         "files": files,
         "processes": processes,
-        "network": "UNIX sockets of its guest's" if "mountns" in stands else f"UNIX sockets that {user} may connect to by path",
+        "network": "UNIX sockets of its guest's" if "mountns" in stands else paths,
         "shared memory": "its guest's" if "ipcns" in stands else f"System V objects of {user}",
         "Supervisor": "the messages of csrc/core.h, each checked; a wrong one ends its guest",
     }

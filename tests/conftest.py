@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,8 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.helpers import PATH, Twin, interpreter
-
-ROOT = Path(__file__).resolve().parent.parent
+from tests.other_user import build_wheel
 
 
 @pytest.fixture
@@ -38,21 +36,6 @@ def twin() -> Iterator[Twin]:
     shutil.rmtree(top, ignore_errors=True)
 
 
-def clean_copy(target: Path) -> Path:
-    """The project's own files, as a clean clone would have them; new ones included."""
-    listing = ["git", "-C", str(ROOT), "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
-    done = subprocess.run(listing, capture_output=True, check=False)
-    if done.returncode:  # not a clone: a release
-        unwanted = shutil.ignore_patterns(".git", ".venv", "build", "*.egg-info", "*.so", "__pycache__")
-        shutil.copytree(ROOT, target, ignore=unwanted, symlinks=True)
-        return target
-    for name in filter(None, done.stdout.decode().split("\0")):
-        if (ROOT / name).is_file():
-            (target / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, target / name)
-    return target
-
-
 @pytest.fixture(scope="session")
 def shared_dir() -> Iterator[Path]:
     """A directory that every user can read."""
@@ -65,16 +48,4 @@ def shared_dir() -> Iterator[Path]:
 @pytest.fixture(scope="session")
 def wheel(shared_dir: Path) -> Path:
     """A wheel built from a clean copy of the sources."""
-    copy, out = clean_copy(shared_dir / "source"), shared_dir / "wheel"
-    build = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", str(out), str(copy)]
-    subprocess.run(build, check=True, stdin=subprocess.DEVNULL)
-    return next(out.glob("*.whl"))
-
-
-def install(python: str, target: Path, *packages: str) -> str:
-    """A virtual environment with these packages; its interpreter."""
-    subprocess.run([python, "-m", "venv", str(target)], check=True)
-    mine = str(target / "bin" / "python")
-    pip = [mine, "-m", "pip", "install", "-q", "--disable-pip-version-check", "--root-user-action=ignore", *packages]
-    subprocess.run(pip, check=True, stdin=subprocess.DEVNULL)
-    return mine
+    return build_wheel(shared_dir)

@@ -113,10 +113,9 @@ def main() -> None:
         sandbox.run([str(Path(sys.executable).resolve()), "-c", GUEST, marker], stdout=1)
         raise SystemExit("run() came back")
     process = start(marker, *sys.argv[3:])
-    if what == "forked":
-        if os.fork() == 0:
-            while True:
-                signal.pause()
+    if what == "forked" and os.fork() == 0:
+        while True:
+            signal.pause()
     print("ready", flush=True)
     if what in ("hold", "forked"):
         try:

@@ -1,135 +1,206 @@
-"""The long suites (make soak): the interpreter's own regression tests and stress-ng, natively and inside.
+"""Long suites, natively and inside, as root and as an ordinary user: the same must pass.
 
-    python -m tests.soak [regress] [stress] [--only NAME] [--seconds N] [--user NAME]
+    python -m tests.soak [--only WORD] [--seconds N] [--no-user]
 
-A test that passes natively passes inside, or `soak_exceptions.txt` says why it cannot. A stressor gives no error that the same
-run gives not natively, too. `--user` runs everything as that user, in an interpreter that it can reach."""
+The interpreter's own regression tests (of the system's Python), stress-ng, and a long run of test_differential.py. What
+passes natively and not inside must stand in soak_exceptions.txt with its reason."""
 
 from __future__ import annotations
 
 import argparse
-import fnmatch
 import os
 import re
 import shutil
 import subprocess
 import sys
 import tempfile
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import sandbox
+from tests import other_user
+from tests.helpers import PATH, give_up_privileges
 
-TESTS = (
-    *("test_os", "test_posix", "test_subprocess", "test_shutil", "test_pathlib", "test_tempfile", "test_glob"),
-    *("test_zipfile", "test_mmap", "test_fcntl", "test_signal", "test_threading", "test_multiprocessing_fork"),
-    *("test_pty", "test_sqlite3", "test_fileio", "test_io"),
-)
-STRESSORS = (
-    *("fork", "vfork", "exec", "clone", "zombie", "kill", "open", "dir", "dentry", "rename", "link", "symlink"),
-    *("flock", "lockf", "inotify", "xattr", "chmod", "getdent", "fallocate", "hdd"),
-)
-EXCEPTIONS = Path(__file__).with_name("soak_exceptions.txt")
-_LINE = re.compile(r"^(test\w* \([\w.]+\))(?:\n.*?)? ?\.\.\. (?:.*?)?(ok|FAIL|ERROR|skipped .*|expected failure)$", re.MULTILINE)
-_ENV = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8", "TMPDIR": "/tmp"}
+HERE = Path(__file__).resolve().parent
+PYTHON = "/usr/bin/python3"
+MODULES = ["test_os", "test_posix", "test_subprocess", "test_shutil", "test_pathlib", "test_tempfile", "test_glob", "test_zipfile", "test_mmap", "test_fcntl", "test_signal", "test_threading", "test_multiprocessing_fork", "test_pty", "test_sqlite3", "test_fileio", "test_io"]  # fmt: skip
+STRESSORS = ["fork", "vfork", "exec", "clone", "zombie", "kill", "open", "dir", "dentry", "rename", "link", "symlink", "flock", "lockf", "inotify", "xattr", "chmod", "getdent", "fallocate", "hdd"]  # fmt: skip
+TIMEOUT = 1800
 
 
-def system_python() -> str:
-    for path in sorted(Path("/usr/bin").glob("python3.[0-9]*"), reverse=True):
-        if re.fullmatch(r"python3\.\d+", path.name) and (Path("/usr/lib") / path.name / "test/test_os.py").exists():
-            return str(path)
-    sys.exit("no interpreter in /usr/bin has its regression tests: install libpython3-testsuite")
-
-
-def natively(command: list[str], timeout: int) -> tuple[int, str]:
-    with tempfile.TemporaryDirectory() as folder:
-        env = {**_ENV, "HOME": folder, "TMPDIR": folder}
-        done = subprocess.run(command, cwd=folder, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                              stderr=subprocess.STDOUT, timeout=timeout, check=False)  # fmt: skip
-    return done.returncode, done.stdout.decode(errors="replace")
-
-
-def inside(command: list[str], timeout: int) -> tuple[int, str]:
-    limits = sandbox.Limits(scratch_bytes=4 << 30, scratch_files=500_000)
-    try:
-        done = sandbox.run(command, env={**_ENV, "HOME": "/home/user"}, limits=limits, stderr=subprocess.STDOUT, timeout=timeout)
-    except sandbox.CommandTimeout as error:
-        return 124, bytes(error.stdout or b"").decode(errors="replace")
-    return done.returncode, done.stdout.decode(errors="replace")
+class Row(NamedTuple):
+    suite: str
+    native: str
+    inside: str
+    fine: bool
+    notes: list[str]
 
 
 def exceptions() -> dict[str, str]:
-    """Pattern of "module test" -> why it cannot pass. A line: pattern, two spaces or more, reason."""
-    lines = (line.strip() for line in EXCEPTIONS.read_text().splitlines())
+    """Names of tests that cannot pass inside, and why."""
     found = {}
-    for line in lines:
-        if line and not line.startswith("#"):
-            pattern, reason = re.split(r"\s{2,}", line, maxsplit=1)
-            found[pattern] = reason
+    for line in (HERE / "soak_exceptions.txt").read_text().splitlines():
+        name, _, reason = line.partition("  ")
+        if name and not name.startswith("#"):
+            assert reason.strip(), f"soak_exceptions.txt: {name} has no reason"
+            found[name] = reason.strip()
     return found
 
 
-def passed(output: str) -> set[str]:
-    return {name for name, verdict in _LINE.findall(output) if verdict in ("ok", "expected failure")}
+class Place:
+    """Two directories, and the ways to run a command in them at the same path."""
+
+    def __init__(self) -> None:
+        self.top = Path(tempfile.mkdtemp(prefix="sandbox-soak-", dir="/var/tmp"))
+        self.here, self.there = self.top / "here", self.top / "there"
+        self.here.mkdir()
+        self.there.mkdir()
+        self.env = {"PATH": PATH, "HOME": str(self.here), "LANG": "C.UTF-8", "TMPDIR": "/tmp", "USER": "tester", "LOGNAME": "tester"}
+
+    def native(self, command: list[str]) -> tuple[int, str]:
+        done = subprocess.run(command, cwd=self.here, env=self.env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                              stderr=subprocess.STDOUT, preexec_fn=give_up_privileges, timeout=TIMEOUT, check=False)  # fmt: skip
+        return done.returncode, done.stdout.decode(errors="replace")
+
+    def inside(self, command: list[str]) -> tuple[int, str]:
+        try:
+            done = sandbox.run(command, cwd=str(self.here), env=self.env, writable={str(self.here): str(self.there)},
+                               stderr=subprocess.STDOUT, timeout=TIMEOUT)  # fmt: skip
+        except sandbox.CommandTimeout as error:
+            return 124, (error.output or b"").decode(errors="replace")
+        return done.returncode, done.stdout.decode(errors="replace")
+
+    def close(self) -> None:
+        shutil.rmtree(self.top, ignore_errors=True)
 
 
-def regress(only: str | None) -> list[str]:
-    python, known, wrong = system_python(), exceptions(), []
-    for test in TESTS:
-        if only and only != test:
-            continue
-        command = [python, "-m", "test", "-v", "-u", "none", test]
-        there, here = passed(natively(command, 1200)[1]), passed(inside(command, 1200)[1])
-        missing = sorted(there - here)
-        why = {name: next((known[each] for each in known if fnmatch.fnmatchcase(f"{test} {name}", each)), None) for name in missing}
-        unexplained = [name for name in missing if why[name] is None]
-        print(f"{test:28} natively {len(there):5} inside {len(there & here):5} explained {len(missing) - len(unexplained):4}"
-              f" unexplained {len(unexplained)}", flush=True)  # fmt: skip
-        for name in unexplained:
-            print(f"    {name}", flush=True)
-        wrong += [f"{test} {name}" for name in unexplained]
-        if not there:
-            wrong.append(f"{test}: nothing passed natively")
-    return wrong
+# ---- the interpreter's own tests ----------------------------------------------------------------------------------------
 
 
-def errors(output: str) -> set[str]:
-    """Complaints of stress-ng, without the numbers that differ from run to run."""
-    lines = (line for line in output.splitlines() if re.search(r"\b(fail|error):", line))
-    return {re.sub(r"0x[0-9a-f]+|\d+", "N", re.sub(r"^stress-ng: ", "", line)) for line in lines}
+def passing(report: Path) -> set[str]:
+    """Tests of a JUnit report that ran and did not fail."""
+    if not report.exists():
+        return set()
+    cases = ElementTree.parse(report).getroot().iter("testcase")
+    ran = (case for case in cases if case.get("status") == "run" and case.get("result") == "completed")
+    return {case.get("name", "") for case in ran if case.find("failure") is None and case.find("error") is None}
 
 
-def stress(only: str | None, seconds: int) -> list[str]:
-    program, known, wrong = shutil.which("stress-ng"), exceptions(), []
-    if program is None:
-        sys.exit("stress-ng is not installed")
+def regression(module: str, known: dict[str, str]) -> Row:
+    place = Place()
+    command = [PYTHON, "-m", "test", "--junit-xml", str(place.here / "report.xml"), "-u", "none", "--timeout", "900"]
+    native_status, _ = place.native([*command, module])
+    native = passing(place.here / "report.xml")
+    status, output = place.inside([*command, module])
+    inside = passing(place.there / "report.xml")
+    lost = sorted(native - inside)
+    if lost:  # once more, for tests that depend on the moment
+        (place.there / "report.xml").unlink(missing_ok=True)
+        again = [part for name in lost[:200] for part in ("-m", name.split(" ")[0].rsplit(".", 1)[-1])]
+        place.inside([*command, *again, module])
+        inside |= passing(place.there / "report.xml")
+    place.close()
+    lost = sorted(native - inside)
+    notes = [f"{name}: {known.get(name, 'NOT EXPECTED')}" for name in lost]
+    if not native:
+        notes.append(f"natively nothing passed, status {native_status}")
+    if not inside:
+        notes.append(f"inside nothing passed, status {status}: {output[-500:]}")
+    fine = bool(native) and all(name in known for name in lost)
+    return Row(module, f"{len(native)} pass", f"{len(native & inside)} of them", fine, notes)
+
+
+# ---- stress-ng ------------------------------------------------------------------------------------------------------------
+
+
+def _trouble(output: str) -> set[str]:
+    lines = [line for line in output.splitlines() if re.search(r"fail:|error:", line)]
+    return {re.sub(r"\[\d+\]|\d+", "N", line) for line in lines}
+
+
+def _operations(output: str) -> float:
+    found = re.search(r"metrc:.* (\S+)\s+\d+\s+[\d.]+\s+[\d.]+\s+[\d.]+\s+([\d.]+)\s+[\d.]+$", output, re.M)
+    return float(found[2]) if found else 0.0
+
+
+def stress(name: str, seconds: int) -> Row:
+    place = Place()
+    command = ["/usr/bin/stress-ng", f"--{name}", "2", "--timeout", f"{seconds}s", "--metrics-brief", "--temp-path", str(place.here)]
+    native, inside = place.native(command), place.inside(command)
+    place.close()
+    new = _trouble(inside[1]) - _trouble(native[1])
+    notes = sorted(new) + ([inside[1][-500:]] if inside[0] and not native[0] else [])
+    fine = not new and (inside[0] == 0 or native[0] != 0)
+    speeds = [f"status {status}, {_operations(output):.0f}/s" for status, output in (native, inside)]
+    return Row(f"stress-ng {name}", *speeds, fine, notes)
+
+
+# ---- random sequences -----------------------------------------------------------------------------------------------------
+
+
+def differential() -> Row:
+    env = {**os.environ, "HYPOTHESIS_RANDOM": "1", "HYPOTHESIS_EXAMPLES": "10000"}
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/test_differential.py"]
+    done = subprocess.run(command, cwd=HERE.parent, env=env, stdout=subprocess.PIPE, text=True, errors="replace", check=False)
+    return Row("differential", "", f"status {done.returncode}", done.returncode == 0, [] if done.returncode == 0 else [done.stdout[-3000:]])
+
+
+def rows(only: str, seconds: int) -> Iterator[Row]:
+    known = exceptions()
+    have_tests = subprocess.run([PYTHON, "-c", "import test.test_os"], check=False, stderr=subprocess.DEVNULL).returncode == 0
+    for module in MODULES:
+        if only in module:
+            yield regression(module, known) if have_tests else Row(module, "not installed", "", False, [])
     for name in STRESSORS:
-        if only and only != name:
-            continue
-        command = [program, f"--{name}", "2", "--timeout", f"{seconds}s", "--verify", "--temp-path", "."]
-        (there, there_told), (here, here_told) = natively(command, seconds * 6 + 60), inside(command, seconds * 6 + 60)
-        new = sorted(errors(here_told) - errors(there_told))
-        new = [line for line in new if not any(fnmatch.fnmatchcase(f"{name} {line}", each) for each in known)]
-        if here != there and not new:
-            new = [f"status natively {there}, inside {here}"]
-        print(f"stress {name:12} natively {there} inside {here} {'ok' if not new else 'NEW ERRORS'}", flush=True)
-        for line in new:
-            print(f"    {line}", flush=True)
-        wrong += [f"stress {name}: {line}" for line in new]
-    return wrong
+        if only in f"stress-ng {name}":
+            yield stress(name, seconds)
+    if only in "differential":
+        yield differential()
+
+
+def as_user(arguments: list[str]) -> bool:
+    """The same as an ordinary user, from an installed wheel."""
+    user = other_user.user()
+    python = other_user.reachable(user)
+    if python is None:
+        print("no Python that an ordinary user can reach: not run as one")
+        return False
+    top = Path(tempfile.mkdtemp(prefix="sandbox-soak-user-", dir="/var/tmp"))
+    top.chmod(0o755)
+    try:
+        mine = other_user.install(python, top / "env", str(other_user.build_wheel(top)), "pytest", "hypothesis")
+        project, home = top / "project", top / "home"
+        project.mkdir()
+        home.mkdir()
+        os.chown(home, user.pw_uid, user.pw_gid)
+        other_user.copy_tests(project)
+        command = [*other_user.become(user), mine, "-m", "tests.soak", *arguments]
+        return subprocess.run(command, cwd=project, env=other_user.environment(home), check=False).returncode == 0
+    finally:
+        shutil.rmtree(top, ignore_errors=True)
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m tests.soak")
-    parser.add_argument("parts", nargs="*", choices=[[], "regress", "stress"])
-    parser.add_argument("--only")
-    parser.add_argument("--seconds", type=int, default=20)
-    options = parser.parse_args()
-    parts = options.parts or ["regress", "stress"]
-    wrong = regress(options.only) if "regress" in parts else []
-    wrong += stress(options.only, options.seconds) if "stress" in parts else []
-    print(f"{len(wrong)} unexplained" if wrong else "soak: all as natively, or explained", f"(uid {os.getuid()})")
-    return 1 if wrong else 0
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--only", default="", help="suites whose name holds this")
+    options.add_argument("--seconds", type=int, default=20, help="of each stressor")
+    options.add_argument("--no-user", action="store_true", help="not as an ordinary user, too")
+    chosen = options.parse_args()
+    failed = passed = 0
+    print(f"as {'root' if os.getuid() == 0 else 'an ordinary user'}")
+    for row in rows(chosen.only, chosen.seconds):
+        print(f"{'ok  ' if row.fine else 'FAIL'} {row.suite:30} natively {row.native:24} inside {row.inside}", flush=True)
+        for note in row.notes:
+            print(f"       {note}", flush=True)
+        passed, failed = passed + row.fine, failed + (not row.fine)
+    print(f"{passed} passed, {failed} failed", flush=True)
+    fine = failed == 0
+    if os.getuid() == 0 and not chosen.no_user:
+        fine = as_user(sys.argv[1:]) and fine
+    return 0 if fine else 1
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())

@@ -3,55 +3,32 @@
 from __future__ import annotations
 
 import os
-import pwd
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT, install
+from tests import other_user
+from tests.other_user import ROOT
 
-USER = "sandbox-test"
 CHOSEN = ["tests/programs", "tests/syscalls", "tests/test_walls.py", "tests/test_lifetime.py", "tests/test_limits.py",
           "tests/test_differential.py"]  # fmt: skip
+CAP_SYS_RESOURCE = 24
 
 pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="needs root to become another user")
 
 
 @pytest.fixture(scope="session")
-def user() -> pwd.struct_passwd:
-    """An ordinary user, made once and kept."""
-    try:
-        return pwd.getpwnam(USER)
-    except KeyError:
-        make = ["useradd", "--system", "--user-group", "--no-create-home", "--home-dir", "/nonexistent", USER]
-        subprocess.run(make, check=True)
-        return pwd.getpwnam(USER)
-
-
-def _as(user: pwd.struct_passwd) -> list[str]:
-    return ["setpriv", f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups", "--bounding-set=-all", "--"]
-
-
-def _reachable(user: pwd.struct_passwd) -> str:
-    """An interpreter that the user may run."""
-    for python in ("/usr/bin/python3", os.path.realpath(sys.executable), *filter(None, [shutil.which("python3")])):
-        test = [*_as(user), python, "-Ic", "import ensurepip, venv, sys; assert sys.version_info >= (3, 9)"]
-        if os.path.exists(python) and subprocess.run(test, check=False, stderr=subprocess.DEVNULL).returncode == 0:
-            return python
-    pytest.skip("no Python with venv that an ordinary user can reach")
-
-
-@pytest.fixture(scope="session")
-def project(shared_dir: Path, wheel: Path, user: pwd.struct_passwd) -> tuple[str, Path]:
-    """An environment and the tests in a directory that the user can read; the interpreter and the directory."""
-    python = install(_reachable(user), shared_dir / "env", str(wheel), "pytest", "hypothesis")
-    tests = shared_dir / "project" / "tests"
-    shutil.copytree(ROOT / "tests", tests, ignore=shutil.ignore_patterns("build", "__pycache__"))
-    shutil.copy2(ROOT / "pyproject.toml", tests.parent)
-    return python, tests.parent
+def project(shared_dir: Path, wheel: Path) -> tuple[str, Path]:
+    """An environment with the project in it, and a copy of the tests, both readable for all."""
+    python = other_user.reachable(other_user.user())
+    if python is None:
+        pytest.skip("no Python with venv that an ordinary user can reach")
+    mine = other_user.install(python, shared_dir / "env", str(wheel), "pytest", "hypothesis")
+    folder = shared_dir / "project"
+    folder.mkdir()
+    return mine, other_user.copy_tests(folder)
 
 
 def _report(command: list[str], cwd: Path, env: dict[str, str]) -> None:
@@ -61,21 +38,25 @@ def _report(command: list[str], cwd: Path, env: dict[str, str]) -> None:
 
 
 @pytest.mark.parametrize("chosen", CHOSEN)
-def test_as_an_ordinary_user(project: tuple[str, Path], user: pwd.struct_passwd, tmp_path: Path, chosen: str) -> None:
+def test_as_an_ordinary_user(project: tuple[str, Path], shared_dir: Path, chosen: str) -> None:
     python, folder = project
-    home = tmp_path / "home"
+    user = other_user.user()
+    home = shared_dir / f"home-{os.path.basename(chosen)}"
     home.mkdir()
-    for path in (tmp_path, *list(tmp_path.parents)[:2]):  # pytest's own directories are closed to others
-        path.chmod(path.stat().st_mode | 0o111)
     os.chown(home, user.pw_uid, user.pw_gid)
-    env = {"PATH": os.environ["PATH"], "HOME": str(home), "LANG": "C.UTF-8", "PYTHONDONTWRITEBYTECODE": "1",
-           "USER": USER, "LOGNAME": USER}  # fmt: skip
-    pytest_command = [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--basetemp={home}/tmp", chosen]
-    _report([*_as(user), *pytest_command], folder, env)
+    tests = [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--basetemp={home}/tmp", chosen]
+    _report([*other_user.become(user), *tests], folder, other_user.environment(home))
+
+
+def _has_sys_resource() -> bool:
+    fields = dict(line.split(":\t") for line in Path("/proc/self/status").read_text().splitlines() if ":\t" in line)
+    return bool(int(fields["CapEff"], 16) >> CAP_SYS_RESOURCE & 1)
 
 
 @pytest.mark.parametrize("chosen", ["tests/programs/test_shell.py", "tests/test_limits.py"])
 def test_as_root_without_sys_resource(chosen: str) -> None:
     """Containers often have root without CAP_SYS_RESOURCE."""
+    if not _has_sys_resource():
+        pytest.skip("root has no CAP_SYS_RESOURCE here: all tests have run so")
     command = ["setpriv", "--bounding-set=-sys_resource", "--", sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
     _report([*command, chosen], ROOT, dict(os.environ))

@@ -47,10 +47,10 @@ def take(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Take]:
     assert len(os.listdir("/proc/self/fd")) <= before
 
 
-def told(policy: Policy = Policy()) -> int:
+def told() -> int:
     """A number that the sentry tells by the text of a fault."""
     with pytest.raises(GuestFault) as caught:
-        sandbox.run(["true"], policy=policy, timeout=30)
+        sandbox.run(["true"], timeout=30)
     assert str(caught.value).startswith("sentry: "), caught.value
     return int(str(caught.value).partition(": ")[2])
 
@@ -99,7 +99,9 @@ NAMES = {
 @pytest.mark.parametrize("name", NAMES)
 def test_virtual_files_come_from_what_is_sent_along(take: Take, name: str) -> None:
     """The Supervisor opens nothing by a name that a sentry has sent."""
-    assert reply_to(take, f"name = {NAMES[name]!r}; raw(T.SERVE, len(name), 1, 2, {os.getpid()}, name)") == -errno.ENOENT
+    assert (
+        reply_to(take, f"name = {NAMES[name]!r}; raw(T.SERVE, len(name), 1, 2, {os.getpid()}, name)") == -errno.ENOENT
+    )
 
 
 def test_a_source_without_end(take: Take, tmp_path: Path) -> None:
@@ -116,7 +118,9 @@ def test_a_fetched_file_without_end(take: Take, tmp_path: Path) -> None:
     huge = tmp_path / "huge"
     with open(huge, "wb") as file:
         file.truncate(1 << 40)
-    take(f"ready()\nask = wait_for(T.FETCH)\nraw(T.FETCHED, 0, ask.number, fds=[os.open({str(huge)!r}, os.O_RDONLY)])\nforever()")
+    take(
+        f"ready()\nask = wait_for(T.FETCH)\nraw(T.FETCHED, 0, ask.number, fds=[os.open({str(huge)!r}, os.O_RDONLY)])\nforever()"
+    )
     with Sandbox() as box, pytest.raises(OSError) as caught:
         box.read("/x", max_bytes=1 << 20)
     assert caught.value.errno == errno.EFBIG
@@ -150,8 +154,7 @@ ORDER = {
     "a failure without error": READY_AND_RUN + "raw(T.FAILED, 0, run.number, 0); forever()",
     "an errno out of range": READY_AND_RUN + "raw(T.FAILED, 0, run.number, 1 << 40); forever()",
     "a pid out of range": READY_AND_RUN + "raw(T.STARTED, 0, run.number, -1); forever()",
-    "usage below zero": READY_AND_RUN
-    + "raw(T.EXITED, 24, run.number, 0, 0, struct.pack('3q', -1, 0, 0)); forever()",
+    "usage below zero": READY_AND_RUN + "raw(T.EXITED, 24, run.number, 0, 0, struct.pack('3q', -1, 0, 0)); forever()",
     "usage that is cut": READY_AND_RUN + "raw(T.EXITED, 8, run.number, 0, 0, bytes(8)); forever()",
     "text where none belongs": READY_AND_RUN + "raw(T.STARTED, 4, run.number, 5, 0, b'text'); forever()",
     "a name without end": "ready(); raw(T.SERVE, 8000, 1, 2, 5, b'x' * 8000); forever()",
@@ -191,7 +194,11 @@ TRAILS = {
 @pytest.mark.parametrize("name", TRAILS)
 def test_the_trail_is_overwritten(name: str, take: Take, tmp_path: Path) -> None:
     """What is shared is believed for nothing: bounds are the Supervisor's own, and what is no record is shown as damage."""
-    take(MAP + TRAILS[name] + "\nraw(T.DRAIN); raw(T.DRAIN)\nrun = wait_for(T.RUN)\nraw(T.EXITED, len(USAGE), run.number, 0, 0, USAGE)")
+    take(
+        MAP
+        + TRAILS[name]
+        + "\nraw(T.DRAIN); raw(T.DRAIN)\nrun = wait_for(T.RUN)\nraw(T.EXITED, len(USAGE), run.number, 0, 0, USAGE)"
+    )
     trail = tmp_path / "trail"
     try:
         result = sandbox.run(["true"], audit=trail, timeout=30)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import install
+from tests.other_user import install
 
 SMOKE = """
 import asyncio, subprocess, sys

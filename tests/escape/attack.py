@@ -164,6 +164,15 @@ def alive(pid: int) -> bool:
         return False
 
 
+def open_files(pid: int) -> int:
+    """How many descriptors a process has; of one that we may not look into, the size of its table, which only grows."""
+    try:
+        return len(os.listdir(f"/proc/{pid}/fd"))
+    except PermissionError:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith("FDSize"))
+
+
 def works(program: Sequence[str] = ("/bin/true",), **options: Any) -> bool:
     """Does a new sandbox run a command as it should?"""
     return sandbox.run(list(program), timeout=60, **options).returncode == 0
@@ -174,7 +183,9 @@ def wins(attempt: Callable[[], Outcome], tries: int = 20) -> bool:
     return any(attempt().won for _ in range(tries))
 
 
-def refused(program: Path, expected: Mapping[str, int], *args: object, walls: Optional[str] = None, **options: Any) -> None:
+def refused(
+    program: Path, expected: Mapping[str, int], *args: object, walls: Optional[str] = None, **options: Any
+) -> None:
     """Inside, each call is answered with the errno that is expected of it."""
     outcome = inside(program, *args, walls=walls, **options)
     assert outcome.told == dict(expected), outcome

@@ -68,7 +68,20 @@ def test_numbers_are_judged_when_they_are_used() -> None:
     if tuple(map(int, os.uname().release.split(".")[:2])) < (6, 14):
         pytest.skip("before Linux 6.14 a PID namespace has no pid_max of its own: this would change the machine's")
     script = TEST.format(path=sys.path, program=str(build(ATTACK)))
-    command = ["unshare", "--user", "--map-root-user", "--pid", "--mount-proc", "--fork", "--kill-child", sys.executable, "-W", "ignore", "-c", script]
+    command = [
+        "unshare",
+        "--user",
+        "--map-root-user",
+        "--pid",
+        "--mount-proc",
+        "--fork",
+        "--kill-child",
+        sys.executable,
+        "-W",
+        "ignore",
+        "-c",
+        script,
+    ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=280, cwd=os.getcwd())
     if "unshare:" in done.stderr or "pid_max" in done.stderr:
         pytest.skip(f"no PID namespace with few numbers here: {done.stderr[-200:]}")

@@ -58,7 +58,9 @@ def test_the_host_goes_on(host: Host, walls: str, way: str) -> None:
             process = made.popen(["/attack/attack", "/data/file"], stdin=-1, stdout=-1)
         else:
             command = f"exec 3<&{handed.fileno()}; exec /attack/attack ''"
-            process = made.popen(command, shell=True, executable="/bin/bash", stdin=-1, stdout=-1, pass_fds=[handed.fileno()])
+            process = made.popen(
+                command, shell=True, executable="/bin/bash", stdin=-1, stdout=-1, pass_fds=[handed.fileno()]
+            )
         assert not take(process, path)
 
 

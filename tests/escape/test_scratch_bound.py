@@ -3,6 +3,9 @@ name, in holes that are filled by mapping them."""
 
 from __future__ import annotations
 
+import subprocess
+from pathlib import Path
+
 import pytest
 
 import sandbox
@@ -72,12 +75,10 @@ def test_the_bound_holds(walls: str, how: int) -> None:
     assert done.exceeded == "scratch_bytes" or done.returncode in (LOST, -25), done
 
 
-def test_natively_nothing_stops_it(tmp_path: "pytest.TempPathFactory") -> None:
+def test_natively_nothing_stops_it(tmp_path: Path) -> None:
     for how in range(4):
-        place = tmp_path / str(how)  # type: ignore[operator]
+        place = tmp_path / str(how)
         place.mkdir()
         assert native(build(ATTACK), place, how, "natively").won
-        import subprocess
-
         subprocess.run(["chmod", "-R", "u+rwx", str(place)], check=True)
         subprocess.run(["rm", "-rf", str(place)], check=True)
