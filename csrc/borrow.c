@@ -1,5 +1,7 @@
 #include "borrow.h"
 #include <errno.h>
+#include <stdlib.h>
+#include <stdio.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <string.h>
@@ -37,12 +39,12 @@ struct sending {
 
 bool borrow_stands(void) { return mine.stands; }
 
-static void expect(uint64_t nr, uint64_t first, uint64_t second) {
+static void expect(pid_t tid, uint64_t nr, uint64_t first, uint64_t second) {
     pthread_mutex_lock(&lock);
     mine.nr = nr;
     mine.args[0] = first;
     mine.args[1] = second;
-    mine.tid = mine.trace.tid;
+    mine.tid = tid;
     pthread_mutex_unlock(&lock);
 }
 
@@ -62,10 +64,12 @@ struct answer borrow_expected(const struct request *request) {
     return answer;
 }
 
-static int call(long nr, const uint64_t args[6], int64_t *result) {
-    enum trace_end end = trace_call(&mine.trace, nr, args, result);
+static int call_in(struct trace *trace, long nr, const uint64_t args[6], int64_t *result) {
+    enum trace_end end = trace_call(trace, nr, args, result);
     return end == TRACE_RETURNED ? *result < 0 && *result >= -4095 ? (int)*result : 0 : -ESRCH;
 }
+
+static int call(long nr, const uint64_t args[6], int64_t *result) { return call_in(&mine.trace, nr, args, result); }
 
 static int channels[2] = {-1, -1};     /* ours and the one that is given to guests for the moment */
 static pthread_mutex_t channel_lock = PTHREAD_MUTEX_INITIALIZER;
@@ -112,10 +116,10 @@ static int receive(void) {
     return fd;
 }
 
-static int send_from(pid_t tid, int fd) {
+static int send_by(struct trace *trace, int fd) {
     int64_t page = 0, result = 0;
     const uint64_t map[6] = {0, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, (uint64_t)-1, 0};
-    int error = call(SYS_mmap, map, &page);
+    int error = call_in(trace, SYS_mmap, map, &page);
     if (error) return error;
     struct sending sending;
     memset(&sending, 0, sizeof sending);
@@ -127,23 +131,47 @@ static int send_from(pid_t tid, int fd) {
     struct cmsghdr *rights = (struct cmsghdr *)(void *)sending.control;
     *rights = (struct cmsghdr){.cmsg_len = CMSG_LEN(sizeof fd), .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS};
     memcpy(CMSG_DATA(rights), &fd, sizeof fd);
-    error = guest_write_held(tid, base, &sending, sizeof sending);
+    error = guest_write_held(trace->tid, base, &sending, sizeof sending);
     const uint64_t send[6] = {(uint64_t)mine.theirs, base, 0, 0, 0, 0};
     if (!error) {
-        expect(SYS_sendmsg, send[0], send[1]);
-        error = call(SYS_sendmsg, send, &result);
+        expect(trace->tid, SYS_sendmsg, send[0], send[1]);
+        error = call_in(trace, SYS_sendmsg, send, &result);
     }
     int got = error == -ESRCH ? -ESRCH : receive(); /* whatever came: the guest chose among its own */
     const uint64_t unmap[6] = {base, 4096, 0, 0, 0, 0};
-    if (error != -ESRCH) call(SYS_munmap, unmap, &result);
+    if (error != -ESRCH) call_in(trace, SYS_munmap, unmap, &result);
     return error && got < 0 ? error : got;
+}
+
+/* Does nobody share the descriptors of the thread's process, which stands still? (rules_guest.h: only threads share them.) */
+static bool is_alone(pid_t leader) {
+    char path[32], text[2048];
+    snprintf(path, sizeof path, "%d/status", leader);
+    cleanup_close int fd = openat(guest_proc(), path, O_RDONLY | O_CLOEXEC);
+    ssize_t got = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
+    text[got > 0 ? got : 0] = 0;
+    const char *threads = strstr(text, "\nThreads:");
+    return threads && atoi(threads + 9) == 1;
+}
+
+/* INVARIANT no-continue: the kernel reads the message itself. Where nobody else can put another socket in the place of the
+ * channel, an address in it means nothing (SOCK_SEQPACKET). Else a process of its own sends, whose memory nobody else has. */
+static int send_from(int fd) {
+    if (is_alone(mine.trace.tgid)) return send_by(&mine.trace, fd);
+    struct trace child;
+    int error = trace_split(&mine.trace, &child);
+    if (error) return error;
+    int got = send_by(&child, fd);
+    trace_join(&mine.trace, &child);
+    if (!mine.trace.attached && got >= 0) close(got);
+    return mine.trace.attached ? got == -ESRCH ? -EAGAIN : got : -ESRCH;
 }
 
 int borrow_fd(uint64_t id, pid_t tid, int fd) {
     int error = mine.stands ? 0 : hold(id, tid);
     if (error) return error;
     pthread_mutex_lock(&channel_lock); /* one channel: what comes out is what this thread sent */
-    int got = send_from(tid, fd);
+    int got = send_from(fd);
     pthread_mutex_unlock(&channel_lock);
     return got;
 }
@@ -153,7 +181,7 @@ int borrow_inject(int fd, bool close_on_exec) {
     mine.give = fd;
     mine.close_on_exec = close_on_exec;
     const uint64_t take[6] = {PRIVATE_TAKE, (uint64_t)fd, 0, 0, 0, 0};
-    expect(SBX_PRIVATE_CALL, take[0], take[1]);
+    expect(mine.trace.tid, SBX_PRIVATE_CALL, take[0], take[1]);
     int error = call(SBX_PRIVATE_CALL, take, &number);
     return error ? error : (int)number;
 }
@@ -186,7 +214,7 @@ static int receive_into(pid_t tid, bool close_on_exec) {
     error = guest_write_held(tid, base, &room, sizeof room);
     const uint64_t take[6] = {(uint64_t)mine.theirs, base, MSG_DONTWAIT | (close_on_exec ? MSG_CMSG_CLOEXEC : 0), 0, 0, 0};
     if (!error) {
-        expect(SYS_recvmsg, take[0], take[1]);
+        expect(mine.trace.tid, SYS_recvmsg, take[0], take[1]);
         error = call(SYS_recvmsg, take, &result);
     }
     int number = -EMFILE; /* where its table is full nothing comes. The guest may write here too: to its own harm */

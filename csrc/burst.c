@@ -46,6 +46,7 @@ static long newest_pid(void) {
 /* A thread that has inherited the one processor gets back what the one that shared it had. */
 static void restore(pid_t tid, const struct burst *burst) {
     cpu_set_t mask;
+    if (guest_context(tid) < 0) return; /* its number is a stranger's by now */
     if (sched_getaffinity(tid, MASK_SIZE, &mask) < 0 || CPU_COUNT(&mask) != 1 || !CPU_ISSET(burst->processor, &mask)) return;
     sched_setaffinity(tid, MASK_SIZE, &burst->guest);
 }

@@ -198,6 +198,14 @@ static int link_text(struct request *request, struct place *place, char *text, s
     return length < 0 ? -errno : (int)length;
 }
 
+/* Of a link that is held by a descriptor. One of /proc tells what the guest's view knows, not what the kernel does. */
+static int text_of_held(struct request *request, int fd, char text[SBX_PATH_MAX]) {
+    PLACE(place);
+    if (walk_descriptor(gettid(), fd, &place) == 0 && place.special) return link_text(request, &place, text, SBX_PATH_MAX);
+    ssize_t length = readlinkat(fd, "", text, SBX_PATH_MAX);
+    return length < 0 ? -errno : (int)length;
+}
+
 struct answer fs_readlink(struct request *request) {
     char *text = (char *)request->buffer;
     if ((int)request->size <= 0) return answer_error(EINVAL);
@@ -205,8 +213,7 @@ struct answer fs_readlink(struct request *request) {
     int length, mount = -1;
     if (request->path[0][0] == 0 && !request->path_null[0] && request->dirfd[0] != AT_FDCWD) { /* of an O_PATH descriptor of a link */
         cleanup_close int fd = guest_borrow_fd(request->tid, request->dirfd[0]);
-        length = fd < 0 ? fd : (int)readlinkat(fd, "", text, SBX_PATH_MAX);
-        if (fd >= 0 && length < 0) length = -errno;
+        length = fd < 0 ? fd : text_of_held(request, fd, text);
     } else {
         PLACE(place);
         length = place_walk(request, 0, WALK_NOFOLLOW, WALK_EXISTING, &place);

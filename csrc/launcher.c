@@ -90,10 +90,13 @@ static void become(const struct private_command *next, uint64_t open_files) {
 }
 
 static _Noreturn void serve_commands(uint64_t open_files) {
+    pid_t made = 0;
+    uint64_t number = 0;
     for (;;) {
         struct private_command next = {0};
-        if (ask(PRIVATE_NEXT, &next, 0, 0) < 0) _exit(0);
-        pid_t made = (pid_t)syscall(SYS_clone, CLONE_PARENT | SIGCHLD, NULL, NULL, NULL, NULL);
+        if (ask(PRIVATE_NEXT, &next, made, number) < 0) _exit(0);
+        number = next.number;
+        made = (pid_t)syscall(SYS_clone, CLONE_PARENT | SIGCHLD, NULL, NULL, NULL, NULL);
         if (made == 0) become(&next, open_files);
         if (made < 0) ask(PRIVATE_START, (void *)next.number, 0, (uint64_t)errno);
         for (int i = 0; i < next.fd_count; i++) close(next.fd[i]);
@@ -271,7 +274,21 @@ static struct answer give(struct request *request, struct command *command) {
     return answer;
 }
 
+/* The launcher has made a process for a command: it may be killed before it asks START, and even be gone by now. */
+static void note_made(uint64_t number, pid_t pid) {
+    struct sbx_usage none = {0};
+    pthread_mutex_lock(&lock);
+    struct command *command = number ? find(number, 0) : NULL;
+    bool waits = command && command->pid == 0;
+    bool there = guest_context(pid) == CONTEXT_LAUNCHER; /* nobody but our own fresh children, dead or alive */
+    if (waits && there) command->pid = pid; /* its end will be reported as any other's */
+    else if (waits) forget(command);
+    pthread_mutex_unlock(&lock);
+    if (waits && !there) rpc_send(SBX_MSG_EXITED, number, SIGKILL, 0, &none, sizeof none, -1);
+}
+
 static struct answer next(struct request *request) {
+    if ((pid_t)request->args[2] > 0) note_made(request->args[3], (pid_t)request->args[2]);
     loop_leave();
     pthread_mutex_lock(&lock);
     struct command *command = NULL;

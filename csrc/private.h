@@ -6,7 +6,8 @@
 
 enum private_question {
     PRIVATE_NONE,
-    PRIVATE_NEXT,  /* launcher: args[1] = struct private_command *. Held until a command arrives. Value: command memfd */
+    PRIVATE_NEXT,  /* launcher: args[1] = struct private_command *; args[2], args[3]: the process made for the last one, and its
+                      command id. Held until a command arrives. Value: command memfd */
     PRIVATE_START, /* the launcher's child: args[1] = command id. Its next execveat is the sentry's own */
     PRIVATE_TAKE,  /* a thread held by borrow.c: value: a descriptor given to it */
     PRIVATE_LOAD   /* stub: args[1] = struct private_load *. Value: descriptor of the ELF file. Once after a checked exec */

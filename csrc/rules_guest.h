@@ -23,7 +23,7 @@ SOCKOPT(SO_RCVTIMEO_OLD), SOCKOPT(SO_SNDTIMEO_OLD), SOCKOPT(SO_TIMESTAMP_OLD), S
 SOCKOPT(SO_RCVTIMEO_NEW), SOCKOPT(SO_SNDTIMEO_NEW),
 /* A process with a working directory of its own; a thread; and, exactly, what our launcher makes: for a guest that is a
  * child which the sentry reaps, harmless. */
-RULE(clone, 0, WITHOUT(0, CLONE_FORBIDDEN | CLONE_FS)),
+RULE(clone, 0, WITHOUT(0, CLONE_FORBIDDEN | CLONE_FS | CLONE_FILES)),
 RULE(clone, 0, BITS(0, CLONE_FORBIDDEN | CLONE_THREAD, CLONE_THREAD)),
 RULE(clone, 0, IS(0, CLONE_PARENT | SIGCHLD)),
 /* One process, not "every" or a group: those would meet the launcher too. */

@@ -7,10 +7,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ptrace.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include "guest.h"
 
+#define OPTIONS (PTRACE_O_TRACEEXEC | PTRACE_O_TRACESYSGOOD | PTRACE_O_EXITKILL)
 #define ALL_SIGNALS UINT64_MAX
 #define RESTARTS(value) ((value) <= -512 && (value) >= -516) /* -ERESTARTSYS and its kin: the call begins again */
 
@@ -122,7 +124,7 @@ static bool is_event(int stop, int event) {
 
 int trace_attach(struct trace *trace, pid_t tid, pid_t tgid) {
     *trace = (struct trace){.tid = tid, .tgid = tgid, .waits_for_any = tid != tgid};
-    long error = request(PTRACE_SEIZE, tid, 0, PTRACE_O_TRACEEXEC | PTRACE_O_TRACESYSGOOD | PTRACE_O_EXITKILL);
+    long error = request(PTRACE_SEIZE, tid, 0, OPTIONS);
     trace->attached = error == 0;
     return (int)error;
 }
@@ -170,7 +172,7 @@ static int next_call_stop(struct trace *trace) {
         if (request(PTRACE_SYSCALL, trace->tid, 0, (uint64_t)signal) == -ESRCH)
             signal = 0; /* being killed: the wait below tells */
         int stop = next_stop(trace);
-        if (stop < 0 || stop == (SIGTRAP | 0x80) || is_event(stop, PTRACE_EVENT_EXEC)) return stop;
+        if (stop < 0 || stop == (SIGTRAP | 0x80) || is_event(stop, PTRACE_EVENT_EXEC) || is_event(stop, PTRACE_EVENT_CLONE)) return stop;
         signal = stop == SIGSTOP ? SIGSTOP : 0;
         if (!signal && !is_event(stop, PTRACE_EVENT_STOP)) {
             trace_kill(trace); /* a fault: the guest changed its code under the call */
@@ -217,6 +219,57 @@ enum trace_end trace_call(struct trace *trace, long nr, const uint64_t args[6], 
         *result = (int64_t)after.rax;
     } while (RESTARTS(*result));
     return TRACE_RETURNED;
+}
+
+/* ---- a process of its own for a moment --------------------------------------------------------------------------------- */
+
+/* Its first stop, before it has run an instruction. */
+static int hold_child(struct trace *child, const struct trace *of, pid_t pid) {
+    *child = (struct trace){.tid = pid, .tgid = pid, .attached = true, .mask = of->mask};
+    int stop = next_stop(child);
+    if (stop >= 0 && is_event(stop, PTRACE_EVENT_STOP) && request(PTRACE_GETREGS, pid, 0, (uint64_t)&child->saved) == 0) return 0;
+    if (stop >= 0) trace_kill(child);
+    return -EAGAIN;
+}
+
+/* clone() without flags: nothing is shared, and its end is told to nobody. */
+static int split(struct trace *trace, struct trace *child) {
+    const uint64_t none[6] = {0};
+    struct user_regs_struct registers = registers_for(trace, SYS_clone, none), after;
+    if (request(PTRACE_SETREGS, trace->tid, 0, (uint64_t)&registers) != 0) return give_up(trace), -ESRCH;
+    int stop = next_call_stop(trace);
+    if (stop < 0) return -ESRCH;
+    if (stop != (SIGTRAP | 0x80) || !is_entry_of(trace, &registers)) return give_up(trace), -ESRCH;
+    unsigned long pid = 0;
+    while ((stop = next_call_stop(trace)) >= 0 && is_event(stop, PTRACE_EVENT_CLONE))
+        if (request(PTRACE_GETEVENTMSG, trace->tid, 0, (uint64_t)&pid) != 0) return give_up(trace), -ESRCH;
+    if (stop < 0) {
+        if (pid && hold_child(child, trace, (pid_t)pid) == 0) trace_kill(child);
+        return -ESRCH;
+    }
+    if (request(PTRACE_GETREGS, trace->tid, 0, (uint64_t)&after) != 0) return give_up(trace), -ESRCH;
+    return pid ? hold_child(child, trace, (pid_t)pid) : (int64_t)after.rax < 0 ? (int)after.rax : -EAGAIN;
+}
+
+int trace_split(struct trace *trace, struct trace *child) {
+    bool any = trace->waits_for_any;
+    child->attached = false;
+    if (request(PTRACE_SETOPTIONS, trace->tid, 0, OPTIONS | PTRACE_O_TRACECLONE) != 0) return give_up(trace), -ESRCH;
+    trace->waits_for_any = false; /* it does not exec meanwhile, and the child's stops are not its own */
+    int error = split(trace, child);
+    trace->waits_for_any = any;
+    if (trace->attached && request(PTRACE_SETOPTIONS, trace->tid, 0, OPTIONS) != 0) return give_up(trace), -ESRCH;
+    return error;
+}
+
+void trace_join(struct trace *trace, struct trace *child) {
+    bool any = trace->waits_for_any;
+    int64_t ignored;
+    const uint64_t wait[6] = {(uint64_t)child->tgid, 0, 0, __WALL};
+    trace_kill(child);
+    trace->waits_for_any = false;
+    if (trace->attached) trace_call(trace, SYS_wait4, wait, &ignored);
+    trace->waits_for_any = any;
 }
 
 void trace_begin(struct trace *trace) {

@@ -35,6 +35,10 @@ int trace_interrupt(struct trace *trace);
 enum trace_end trace_stop(struct trace *trace);
 /* Run one call. *result gets what it returned. */
 enum trace_end trace_call(struct trace *trace, long nr, const uint64_t args[6], int64_t *result);
+/* Make a process of one thread, with a copy of the thread's memory and descriptors that no other thread can reach, and hold
+ * it as the thread is held. 0 or -errno; -ESRCH: the thread is gone. trace_join ends it again. */
+int trace_split(struct trace *trace, struct trace *child);
+void trace_join(struct trace *trace, struct trace *child);
 /* Let the guest go on as if its own call had returned `result`. */
 void trace_return(struct trace *trace, int64_t result);
 /* The same, but the guest makes its call `nr` again once it has taken its signals (or gets EINTR, as the kernel decides). */
