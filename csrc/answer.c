@@ -49,7 +49,7 @@ void answer_send(struct request *request, struct answer *answer) {
     if (answer->kind == ANSWER_FD && !error) {
         struct seccomp_notif_addfd add = {.id = request->id, .flags = answer->alone ? 0 : SECCOMP_ADDFD_FLAG_SEND,
                                           .srcfd = (uint32_t)answer->fd, .newfd_flags = answer->fd_flags & O_CLOEXEC};
-        int sent = ioctl(guest_listener(), SECCOMP_IOCTL_NOTIF_ADDFD, &add);
+        int sent = guest_notify(SECCOMP_IOCTL_NOTIF_ADDFD, &add);
         error = sent < 0 ? errno : 0;
         if (error == EBADF) { /* an O_PATH descriptor */
             int number = borrow_give_path(request->id, request->tid, answer->fd, answer->fd_flags & O_CLOEXEC);
@@ -71,5 +71,5 @@ void answer_send(struct request *request, struct answer *answer) {
     if (error) response.error = -error;
     else if (answer->kind == ANSWER_CONTINUE) response.flags = SECCOMP_USER_NOTIF_FLAG_CONTINUE;
     else response.val = answer->value;
-    ioctl(guest_listener(), SECCOMP_IOCTL_NOTIF_SEND, &response);
+    guest_notify(SECCOMP_IOCTL_NOTIF_SEND, &response);
 }

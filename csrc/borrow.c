@@ -93,7 +93,7 @@ static int hold(uint64_t id, pid_t tid) {
         return error;
     }
     struct seccomp_notif_resp response = {.id = id};
-    ioctl(guest_listener(), SECCOMP_IOCTL_NOTIF_SEND, &response); /* its value is replaced by borrow_finish */
+    guest_notify(SECCOMP_IOCTL_NOTIF_SEND, &response); /* its value is replaced by borrow_finish */
     if (trace_stop(&mine.trace) != TRACE_RETURNED) return -ESRCH;
     mine.stands = true;
     pthread_mutex_lock(&lock);

@@ -107,9 +107,13 @@ int guest_read_string(pid_t tid, uint64_t address, char *to, size_t size) {
     return -ENAMETOOLONG;
 }
 
-bool guest_alive(uint64_t id) {
-    return ioctl(listener, SECCOMP_IOCTL_NOTIF_ID_VALID, &id) == 0;
+int guest_notify(unsigned long request, void *argument) {
+    int result;
+    do result = ioctl(listener, request, argument); while (result < 0 && errno == EINTR);
+    return result;
 }
+
+bool guest_alive(uint64_t id) { return guest_notify(SECCOMP_IOCTL_NOTIF_ID_VALID, &id) == 0; }
 
 bool guest_check(pid_t tid, uint64_t id) {
     checked = id;
@@ -119,7 +123,7 @@ bool guest_check(pid_t tid, uint64_t id) {
 
 int guest_inject(uint64_t id, int fd, bool close_on_exec) {
     struct seccomp_notif_addfd add = {.id = id, .srcfd = (uint32_t)fd, .newfd_flags = close_on_exec ? O_CLOEXEC : 0};
-    int number = ioctl(listener, SECCOMP_IOCTL_NOTIF_ADDFD, &add);
+    int number = guest_notify(SECCOMP_IOCTL_NOTIF_ADDFD, &add);
     return number < 0 ? -errno : number;
 }
 

@@ -26,6 +26,8 @@ int guest_write_held(pid_t tid, uint64_t address, const void *from, size_t size)
 /* A NUL-terminated string with its NUL: its length, -EFAULT, or -ENAMETOOLONG when no NUL comes in `size` bytes. */
 int guest_read_string(pid_t tid, uint64_t address, char *to, size_t size);
 
+/* An ioctl of the listener: its locks are interruptible, and a call that is not answered hangs its caller for ever. */
+int guest_notify(unsigned long request, void *argument);
 /* INVARIANT still-there: true while the notification waits for its answer. */
 bool guest_alive(uint64_t id);
 /* The same, made once after copying and before acting: pins the memory that guest_write will use. */

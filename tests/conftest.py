@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -49,3 +50,10 @@ def shared_dir() -> Iterator[Path]:
 def wheel(shared_dir: Path) -> Path:
     """A wheel built from a clean copy of the sources."""
     return build_wheel(shared_dir)
+
+
+def pytest_configure() -> None:
+    """Signals that whoever started us ignores (nohup, a background job) would be ignored natively and not inside."""
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU):
+        if signal.getsignal(number) == signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)

@@ -36,7 +36,7 @@ COMMANDS = {
     "names": "touch 'a b' \"$(printf 'n\\nl')\" \"$(printf '\\377\\376')\" -- -x '*'; ls | wc -l; ls -b; for f in ./*; do test -e \"$f\" || echo lost; done; find . -print0 | sort -z | od -c; rm -- -x '*'",
     "pipes": "yes | head -1000 | md5sum; seq 100000 | tail -1; cat /dev/zero | head -c 10000000 | wc -c; seq 10 | tee t1 t2 | wc -l; cat t1 - t2 </dev/null | wc -l",
     "identity": "id -u; whoami | wc -l; groups | wc -w; id -G | wc -w; uname -s; nproc; getconf _NPROCESSORS_ONLN; printenv HOME | wc -l; tty; logname 2>/dev/null; date -u -d @0 +%Y",
-    "processes": "sleep 100 & p=$!; kill -0 $p && echo there; kill $p; wait $p; echo $?; kill -0 $p; timeout -s KILL 0.2 sleep 100; echo $?; ps -o comm= -p $$; nice -n 3 nice; ionice 2>/dev/null | wc -l; setsid echo own session",
+    "processes": "sleep 100 & p=$!; kill -0 $p && echo there; { kill $p; wait $p; echo $?; kill -0 $p; } 2>/dev/null; timeout -s KILL 0.2 sleep 100; echo $?; ps -o comm= -p $$; nice -n 3 nice; ionice 2>/dev/null | wc -l; setsid echo own session",
     "wait for files": "tail -f src/a/t >seen & p=$!; until grep -qs text seen; do sleep 0.05; done; echo more >>src/a/t; until grep -q more seen; do sleep 0.05; done; kill $p; wait; cat seen",
     "preload": "stdbuf -oL echo buffered; stdbuf -o0 cat src/a/t; env LD_PRELOAD= true; ldd /bin/ls | grep -c libc",
 }  # fmt: skip
