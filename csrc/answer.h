@@ -10,7 +10,7 @@ enum answer_kind {
     ANSWER_NONE,     /* zero refuses: sent as ENOSYS */
     ANSWER_VALUE,    /* value, or error where it is not 0 */
     ANSWER_FD,       /* fd is given to the guest, then closed here */
-    ANSWER_CONTINUE, /* the kernel goes on with the call: exec.c and lock.c only */
+    ANSWER_CONTINUE, /* the kernel goes on with the call: our own execveat and borrow.c's sendmsg only */
     ANSWER_SENT      /* the handler has called answer_send itself */
 };
 struct answer_out { uint64_t address; const void *data; size_t size; };

@@ -28,7 +28,7 @@
 #define STACK_SIZE (256 * 1024)
 
 /* An execveat of our own making goes on in the kernel: the launcher's child starting the stub, or a dance's second
- * call (exec.c). INVARIANT no-continue: these, and the locks of lock.c, are all that ever does. */
+ * call (exec.c). INVARIANT no-continue: these, and the sendmsg of borrow.c, are all that ever does. */
 static struct answer serve_exec(struct request *request) {
     struct answer go_on = {ANSWER_CONTINUE, .mount = -1};
     if (exec_expected(request)) return go_on;
