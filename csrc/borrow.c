@@ -82,7 +82,7 @@ int borrow_setup(void) {
 static int hold(uint64_t id, pid_t tid) {
     pid_t leader = guest_leader(tid);
     if (leader < 0) return leader;
-    loop_leave();
+    if (!loop_leave()) return -ENOMEM;
     mine.theirs = guest_inject(id, channels[1], true);
     if (mine.theirs < 0) return mine.theirs;
     int error = trace_attach(&mine.trace, tid, leader);

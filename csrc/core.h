@@ -170,7 +170,7 @@ enum sbx_message_type {
     SBX_MSG_RUN,     /* number: command id. fds[0]: memfd with struct sbx_command and strings; then the command's fds
                         (more in SBX_MSG_FDS messages right after, same number) */
     SBX_MSG_FDS,
-    SBX_MSG_SIGNAL,  /* number: command id, value: signal; value2: 1 whole process group */
+    SBX_MSG_SIGNAL,  /* number: command id, value: signal; value2: process group that gets it instead, or 0 */
     SBX_MSG_END,     /* kill the guest and exit */
     SBX_MSG_FETCH,   /* number: request id; value: enum sbx_fetch; text: guest path. Answered by FETCHED */
     SBX_MSG_REPLY,   /* number: id of the SERVE it answers; value: 0 or -errno; fds[0]: memfd with the content */

@@ -53,7 +53,6 @@ int decode(const struct seccomp_notif *notification, struct request *request) {
     memset(request->value, 0, sizeof request->value);
     request->pid = 0;
     request->careful = false;
-    request->left = false;
     request->id = notification->id;
     request->tid = (pid_t)notification->pid;
     request->nr = (uint32_t)notification->data.nr;

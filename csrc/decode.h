@@ -25,7 +25,6 @@ struct request {
     uint64_t value[6];
     pid_t pid;
     bool careful;                  /* second try after ELOOP: walk link by link (walk.h) */
-    bool left;                     /* loop_leave was called for this request */
     uint8_t buffer[65536];         /* a handler's own: what it writes to the guest lives here until it is sent */
 };
 

@@ -184,8 +184,7 @@ static struct answer serve(struct request *request, struct image *image) {
         context_put(context);
         return answer_error(ESRCH);
     }
-    loop_leave(); /* or nobody would receive the second call */
-    int slot = slots_take_or_defer(request, tgid);
+    int slot = loop_leave() ? slots_take_or_defer(request, tgid) : -EAGAIN; /* or nobody would receive the second call */
     struct answer answer = {.kind = ANSWER_SENT}; /* or will be */
     if (slot >= 0) answer = redirect(request, slot, tgid, image, context);
     else if (slot != -EBUSY) answer = answer_error(-slot);

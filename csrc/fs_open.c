@@ -15,7 +15,6 @@
 /* What open(2) knows; it ignores the rest, openat2 would not. O_ASYNC is left out: SIGIO is not for guests. */
 #define KNOWN (O_ACCMODE | O_CREAT | O_EXCL | O_NOCTTY | O_TRUNC | O_APPEND | O_NONBLOCK | O_SYNC | O_DSYNC | O_DIRECT | \
                O_DIRECTORY | O_NOFOLLOW | O_NOATIME | O_CLOEXEC | O_PATH | TMPFILE_BIT)
-#define ERESTARTSYS 512
 
 static int open_flags(const struct request *request) {
     unsigned flags = request->flags & (unsigned)KNOWN;
@@ -68,9 +67,9 @@ static int checked(const struct place *place, int opened) {
 }
 
 /* Opening one end of a FIFO waits for the other: as a call of the guest's that a signal can interrupt. */
-static int open_waiting(struct request *request, const struct place *place, int flags) {
+static int open_waiting(const struct place *place, int flags) {
     for (;;) {
-        loop_block_enter(request);
+        if (!loop_block_enter()) return -ENOMEM;
         int fd = walk_open(place, flags, 0);
         bool interrupted = loop_block_leave();
         if (fd != -EINTR) return checked(place, fd);
@@ -105,7 +104,7 @@ static int open_place(struct request *request, struct place *place, enum walk_la
         }
         /* A FIFO of the host is not written through a read-only grant. */
         if (S_ISFIFO(status.st_mode) && place_read_only(place) && access != O_RDONLY) return -EROFS;
-        if (S_ISFIFO(status.st_mode) && !(flags & O_NONBLOCK) && access != O_RDWR) return open_waiting(request, place, flags);
+        if (S_ISFIFO(status.st_mode) && !(flags & O_NONBLOCK) && access != O_RDWR) return open_waiting(place, flags);
     }
     return checked(place, walk_open(place, flags, mode));
 }

@@ -9,7 +9,6 @@
 #include "mounts.h"
 #include "process.h"
 
-#define ERESTARTSYS 512
 #define LOOK_MS 20 /* how often a waiting lock is tried where nobody tells us of a release */
 
 /* One lock to be set: tried until it stands. */
@@ -46,22 +45,23 @@ static void leave_waiting(struct attempt *attempt) {
 }
 
 /* Try until it stands, or until a signal of the guest's comes. */
-static int keep_trying(struct request *request, struct attempt *attempt, bool wait, int (*try)(struct attempt *)) {
+static int keep_trying(struct attempt *attempt, bool wait, int (*try)(struct attempt *)) {
+    int did = -EAGAIN;
     attempt->waits = wait;
-    for (;;) {
-        if (wait) loop_block_enter(request);
+    for (bool interrupted = false; did == -EAGAIN && !interrupted;) {
+        if (wait && !loop_block_enter()) did = -ENOLCK;
+        if (did == -ENOLCK) break;
         holder_lock();
-        int did = try(attempt);
+        did = try(attempt);
         if (did == -EAGAIN && wait) holder_wait(LOOK_MS);
         holder_unlock();
-        bool interrupted = wait && loop_block_leave();
-        if (did != -EAGAIN || !wait) return did;
-        if (interrupted) break;
+        interrupted = !wait || loop_block_leave();
     }
+    if (!wait || (did != -EAGAIN && did != -ENOLCK)) return did;
     holder_lock();
     leave_waiting(attempt);
     holder_unlock();
-    return -ERESTARTSYS;
+    return did == -EAGAIN ? -ERESTARTSYS : did;
 }
 
 /* ---- fcntl ------------------------------------------------------------------------------------------------------------------- */
@@ -178,7 +178,7 @@ struct answer lock_fcntl(struct request *request) {
         if ((error = check_type(&attempt)) == 0 && of_description && attempt.range.l_pid) error = -EINVAL;
         /* Of a read-only grant there are read locks only, which cannot meet in a guest. */
         if (error == 0 && !attempt.private)
-            error = keep_trying(request, &attempt, wait && attempt.range.l_type != F_UNLCK, of_description ? try_description : try_process);
+            error = keep_trying(&attempt, wait && attempt.range.l_type != F_UNLCK, of_description ? try_description : try_process);
     }
     held_done(&attempt.file);
     struct answer answer = place_answer(mount, error);
@@ -209,10 +209,10 @@ static int try_private(struct attempt *attempt) {
 }
 
 /* On the guest's own open file description, which the lock belongs to. */
-static int flock_shared(struct request *request, const struct attempt *attempt, bool wait) {
+static int flock_shared(const struct attempt *attempt, bool wait) {
     int error = flock_now(attempt->file.fd, attempt->operation);
     while (error == -EAGAIN && wait) {
-        loop_block_enter(request);
+        if (!loop_block_enter()) return -ENOLCK;
         error = flock(attempt->file.fd, attempt->operation) < 0 ? -errno : 0;
         bool interrupted = loop_block_leave();
         if (error != -EINTR) break;
@@ -233,8 +233,8 @@ struct answer lock_flock(struct request *request) {
     int mount = attempt.file.mount;
     attempt.operation = operation;
     if (error == 0 && S_ISDIR(attempt.file.status.st_mode)) directory_forget();
-    if (error == 0 && attempt.private) error = keep_trying(request, &attempt, wait && operation != LOCK_UN, try_private);
-    else if (error == 0) error = flock_shared(request, &attempt, wait);
+    if (error == 0 && attempt.private) error = keep_trying(&attempt, wait && operation != LOCK_UN, try_private);
+    else if (error == 0) error = flock_shared(&attempt, wait);
     held_done(&attempt.file);
     return place_answer(mount, error);
 }

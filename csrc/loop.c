@@ -24,7 +24,8 @@
 #include "sockets.h"
 #include "thread.h"
 
-#define THREADS_MAX 512
+#define THREADS_MAX 2048
+#define RESERVE 64 /* of them never block: a guest can still kill what does */
 #define STACK_SIZE (256 * 1024)
 
 /* An execveat of our own making goes on in the kernel: the launcher's child starting the stub, or a dance's second
@@ -68,7 +69,7 @@ struct worker {
 static _Thread_local struct worker *self;
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static int receiving, threads;
+static int receiving, threads, blocking;
 static int parked, called; /* threads that wait for their turn to receive, and how many of them have been given it */
 static pthread_cond_t turn = PTHREAD_COND_INITIALIZER;
 static struct worker *blocked;
@@ -160,18 +161,24 @@ static int start_thread(void) { /* with lock held */
     return 0;
 }
 
-void loop_leave(void) {
-    if (self == NULL || self->left) return;
-    self->left = true;
-    pthread_mutex_lock(&lock);
+static bool leave(void) { /* with lock held */
+    if (self->left) return true;
     if (receiving == 0 && parked > called) {
         called++;
         receiving++;
         pthread_cond_signal(&turn);
-    } else if (receiving == 0 && threads < THREADS_MAX) {
-        start_thread();
+    } else if (receiving == 0 && (threads >= THREADS_MAX || start_thread() < 0)) {
+        return false;
     }
+    return self->left = true;
+}
+
+bool loop_leave(void) {
+    if (self == NULL) return true;
+    pthread_mutex_lock(&lock);
+    bool left = leave();
     pthread_mutex_unlock(&lock);
+    return left;
 }
 
 static void wake(int signal) { (void)signal; }
@@ -197,15 +204,18 @@ void loop_wake_main(void) {
     if (write(blocked_event, &one, sizeof one) < 0) return; /* full: it is readable already */
 }
 
-void loop_block_enter(struct request *request) {
-    (void)request; /* it is the worker's own */
-    loop_leave();
+bool loop_block_enter(void) {
     pthread_mutex_lock(&lock);
-    self->interrupted = false;
-    self->next_blocked = blocked;
-    blocked = self;
+    bool room = blocking < THREADS_MAX - RESERVE && leave(), first = blocked == NULL;
+    if (room) {
+        blocking++;
+        self->interrupted = false;
+        self->next_blocked = blocked;
+        blocked = self;
+    }
     pthread_mutex_unlock(&lock);
-    loop_wake_main();
+    if (room && first) loop_wake_main();
+    return room;
 }
 
 bool loop_block_leave(void) {
@@ -213,6 +223,7 @@ bool loop_block_leave(void) {
     struct worker **at = &blocked;
     while (*at != self) at = &(*at)->next_blocked;
     *at = self->next_blocked;
+    blocking--;
     bool interrupted = self->interrupted;
     pthread_mutex_unlock(&lock);
     return interrupted;

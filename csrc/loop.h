@@ -6,11 +6,13 @@
 int loop_setup(void); /* before the sentry's own filter stands. 0 or -errno */
 /* Start the pool. 0 or -errno. */
 int loop_start(void);
-/* The calling thread is about to wait for something: make sure that another thread is receiving. */
-void loop_leave(void);
+/* The calling thread is about to wait for something: make sure that another thread is receiving. False: there can be none. */
+bool loop_leave(void);
+#define ERESTARTSYS 512 /* the kernel's own: the call begins again after the handler, or is EINTR */
 /* Around a kernel call that may block on the guest's behalf. While it stands, a signal that the guest's thread would take,
- * or its death, interrupts the call (EINTR). leave: true if that happened; answer then ERESTARTSYS (512). */
-void loop_block_enter(struct request *request);
+ * or its death, interrupts the call (EINTR). enter: false where too many calls block already; answer then ENOMEM. leave: true
+ * if it was interrupted; answer then ERESTARTSYS. */
+bool loop_block_enter(void);
 bool loop_block_leave(void);
 /* For the main thread: look after blocked calls; returns how many stand. Called every few milliseconds while any do. */
 int loop_watch(void);

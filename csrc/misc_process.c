@@ -12,20 +12,7 @@
 #include "misc.h"
 #include "process.h"
 
-#ifndef SYS_pidfd_send_signal
-#define SYS_pidfd_send_signal 424
-#endif
-
 /* ---- signals --------------------------------------------------------------------------------------------------------------- */
-
-/* To a process, held by a pidfd before it is judged: its number may be another's meanwhile, the descriptor not. */
-static int signal_process(pid_t pid, int signal, siginfo_t *info) {
-    pid_t leader = process_is_guest(pid) ? guest_leader(pid) : -ESRCH;
-    if (leader < 0) return -ESRCH;
-    cleanup_close int pidfd = (int)syscall(SYS_pidfd_open, leader, 0);
-    if (pidfd < 0 || !process_is_guest(leader)) return -ESRCH;
-    return syscall(SYS_pidfd_send_signal, pidfd, signal, info, 0) < 0 ? -errno : 0;
-}
 
 static int signal_thread(pid_t leader, pid_t tid, int signal) {
     if (leader == 0 || leader < -1 || tid <= 0) return -EINVAL;
@@ -35,23 +22,9 @@ static int signal_thread(pid_t leader, pid_t tid, int signal) {
     return syscall(SYS_tgkill, is, tid, signal) < 0 ? -errno : 0;
 }
 
-/* kill of many: one that worked is enough. */
-struct volley { int signal; pid_t group, but; int done, error; };
-static bool fire(pid_t leader, void *data) {
-    struct volley *volley = data;
-    if (leader == volley->but || (volley->group && getpgid(leader) != volley->group)) return true;
-    int error = signal_process(leader, volley->signal, NULL);
-    if (error == 0) volley->done++;
-    else volley->error = error;
-    return true;
-}
-
 static int signal_many(const struct request *request, pid_t target, int signal) {
-    struct volley volley = {.signal = signal, .error = -ESRCH};
-    if (target == -1) volley.but = guest_leader(request->tid);
-    else volley.group = target ? -target : getpgid(request->tid);
-    process_each(fire, &volley);
-    return volley.done ? 0 : volley.error;
+    if (target == -1) return process_signal_all(guest_leader(request->tid), signal);
+    return process_signal_group(target ? -target : getpgid(request->tid), signal);
 }
 
 /* Only what the kernel would let the sentry say of itself: a queued value, not "the kernel" or "the user". */
@@ -84,11 +57,11 @@ struct answer misc_kill(struct request *request) {
     pid_t first = (pid_t)request->args[0], second = (pid_t)request->args[1];
     int third = (int)request->args[2], error = 0;
     switch (request->nr) {
-    case SYS_kill: error = first > 0 ? signal_process(first, (int)second, NULL) : signal_many(request, first, (int)second); break;
+    case SYS_kill: error = first > 0 ? process_signal(first, (int)second, NULL) : signal_many(request, first, (int)second); break;
     case SYS_tkill: error = first > 0 ? signal_thread(-1, first, (int)second) : -EINVAL; break;
     case SYS_tgkill: error = signal_thread(first, second, third); break;
     case SYS_rt_sigqueueinfo:
-        if ((error = read_info(request, request->args[2], (int)second, &info)) == 0) error = signal_process(first, (int)second, &info);
+        if ((error = read_info(request, request->args[2], (int)second, &info)) == 0) error = process_signal(first, (int)second, &info);
         break;
     case SYS_rt_tgsigqueueinfo: /* the value is lost: no call of ours carries it to one thread */
         if ((error = read_info(request, request->args[3], third, &info)) == 0) error = signal_thread(first, second, third);

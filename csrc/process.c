@@ -1,9 +1,11 @@
 #include "process.h"
 #include <dirent.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 #include "context.h"
 
@@ -40,3 +42,30 @@ bool process_holds(pid_t leader, dev_t device, ino_t inode, int ours) {
     closedir(descriptors);
     return holds;
 }
+
+int process_signal(pid_t pid, int signal, siginfo_t *info) {
+    pid_t leader = process_is_guest(pid) ? guest_leader(pid) : -ESRCH;
+    if (leader < 0) return -ESRCH;
+    cleanup_close int pidfd = (int)syscall(SYS_pidfd_open, leader, 0);
+    if (pidfd < 0 || !process_is_guest(leader)) return -ESRCH;
+    return syscall(SYS_pidfd_send_signal, pidfd, signal, info, 0) < 0 ? -errno : 0;
+}
+
+struct volley { int signal; pid_t group, but; int done, error; };
+static bool fire(pid_t leader, void *data) {
+    struct volley *volley = data;
+    if (leader == volley->but || (volley->group && getpgid(leader) != volley->group)) return true;
+    int error = process_signal(leader, volley->signal, NULL);
+    if (error == 0) volley->done++;
+    else volley->error = error;
+    return true;
+}
+
+static int signal_many(struct volley volley) {
+    volley.error = -ESRCH;
+    process_each(fire, &volley);
+    return volley.done ? 0 : volley.error;
+}
+
+int process_signal_group(pid_t group, int signal) { return signal_many((struct volley){.signal = signal, .group = group}); }
+int process_signal_all(pid_t but, int signal) { return signal_many((struct volley){.signal = signal, .but = but}); }

@@ -31,6 +31,7 @@
 #include "quota.h"
 #include "loop.h"
 #include "mounts.h"
+#include "process.h"
 #include "rpc.h"
 #include "sockets.h"
 #include "trace.h"
@@ -213,8 +214,9 @@ static void run_command(const struct sbx_message *message, const int *fds, int c
 }
 
 static void signal_command(const struct sbx_message *message) {
-    pid_t pid = launcher_pid_of(message->number);
-    if (pid > 0) kill(message->value2 ? -pid : pid, (int)message->value);
+    int signal = (int)message->value;
+    if (message->value2) process_signal_group((pid_t)message->value2, signal); /* which may outlive the command */
+    else process_signal(launcher_pid_of(message->number), signal, NULL);
 }
 
 static void serve_message(void) {
@@ -245,13 +247,23 @@ static void look_at_quota(uint64_t now) {
     if (past) sentry.exceeded = past;
 }
 
+/* Calls that block, each of which costs three of ours: milliseconds between two looks, 0 while there is none. */
+static uint64_t look_at_blocked(uint64_t now) {
+    static uint64_t last, pause;
+    if (now - last < pause * 1000000) return pause;
+    int count = loop_watch();
+    last = now;
+    return pause = count ? BLOCKED_LOOK_MS + (uint64_t)count / 8 : 0;
+}
+
 /* What needs a look now and then. Milliseconds to the next, -1: none. */
 static int look_after(void) {
     uint64_t now = answer_now();
     look_at_quota(now);
-    bool bursts = burst_look(now), blocked = loop_watch() > 0;
+    bool bursts = burst_look(now);
+    uint64_t blocked = look_at_blocked(now);
     if (bursts) return BURST_LOOK_MS;
-    if (blocked) return BLOCKED_LOOK_MS;
+    if (blocked) return (int)blocked;
     return quota_needed() ? QUOTA_LOOK_MS : -1;
 }
 

@@ -13,7 +13,6 @@
 #include "socket_name.h"
 #include "sockets.h"
 
-#define ERESTARTSYS 512
 #define PARTS_MAX 1024             /* UIO_MAXIOV */
 #define PAYLOAD_MAX (8u << 20)     /* of one message */
 #define CONTROL_MAX 16384
@@ -193,7 +192,7 @@ static int64_t send_out(struct request *request, struct passage *passage) {
     bool waits = !(flags & MSG_DONTWAIT) && !(fcntl(passage->socket, F_GETFL) & O_NONBLOCK);
     int64_t sent = 0;
     for (bool tried = false;; tried = true) {
-        if (tried) loop_block_enter(request);
+        if (tried && !loop_block_enter()) return sent ? sent : -ENOMEM;
         ssize_t did = sendmsg(passage->socket, &header, flags | (waits && !tried ? MSG_DONTWAIT : 0));
         int why = errno;
         bool interrupted = tried && loop_block_leave();
@@ -256,7 +255,7 @@ static void hand_over(const struct request *request, struct passage *passage, st
     }
 }
 
-static int64_t receive_in(struct request *request, struct passage *passage, struct msghdr *header) {
+static int64_t receive_in(struct passage *passage, struct msghdr *header) {
     int flags = passage->flags | MSG_CMSG_CLOEXEC;
     bool waits = !(flags & MSG_DONTWAIT) && !(fcntl(passage->socket, F_GETFL) & O_NONBLOCK);
     socklen_t name_room = header->msg_namelen;
@@ -264,7 +263,7 @@ static int64_t receive_in(struct request *request, struct passage *passage, stru
     for (bool tried = flags & MSG_WAITALL;; tried = true) {
         header->msg_namelen = name_room;
         header->msg_controllen = control_room;
-        if (tried && waits) loop_block_enter(request);
+        if (tried && waits && !loop_block_enter()) return -ENOMEM;
         ssize_t got = recvmsg(passage->socket, header, flags | (waits && !tried ? MSG_DONTWAIT : 0));
         int why = errno;
         bool interrupted = tried && waits && loop_block_leave();
@@ -300,7 +299,7 @@ static int64_t receive_one(struct request *request, struct passage *passage) {
     if (passage->flags & MSG_TRUNC) memset(passage->payload, 0, size); /* and here it may say more than it has written */
     struct msghdr header = {.msg_iov = &part, .msg_iovlen = 1, .msg_name = &passage->name.address, .msg_namelen = sizeof passage->name.address,
                             .msg_control = passage->control, .msg_controllen = control};
-    int64_t got = receive_in(request, passage, &header);
+    int64_t got = receive_in(passage, &header);
     if (got < 0) return got;
     passage->name.length = header.msg_namelen;
     socket_name_show(&passage->name);

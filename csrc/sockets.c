@@ -6,7 +6,6 @@
 #include "loop.h"
 #include "socket_name.h"
 
-#define ERESTARTSYS 512
 
 void sockets_setup(bool own_network) { socket_name_setup(own_network); }
 
@@ -58,7 +57,7 @@ struct answer sockets_connect(struct request *request) {
     if (error < 0) return named(&name, error, denied);
     bool waits = blocks(socket);
     for (;;) { /* a full backlog makes it wait */
-        if (waits) loop_block_enter(request);
+        if (waits && !loop_block_enter()) return named(&name, -ENOMEM, false);
         error = connect(socket, &name.address.any, name.length) < 0 ? -errno : 0;
         bool interrupted = waits && loop_block_leave();
         if (error != -EINTR || !waits) break;
@@ -88,7 +87,7 @@ struct answer sockets_accept(struct request *request) {
     cleanup_close int fd = -1;
     for (;;) {
         name.length = sizeof name.address;
-        if (waits) loop_block_enter(request);
+        if (waits && !loop_block_enter()) return answer_error(ENOMEM);
         fd = accept4(socket, &name.address.any, &name.length, (int)(flags | SOCK_CLOEXEC));
         int why = errno;
         bool interrupted = waits && loop_block_leave();

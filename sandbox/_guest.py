@@ -117,8 +117,9 @@ class Guest:
             return self._changed.wait_for(lambda: self.ended, timeout)
 
     def signal(self, command: Command, number: int, *, group: bool) -> None:
-        if command.started and not command.ended:
-            self._post([Message(MessageType.SIGNAL, command.number, number, int(group))])
+        """To a running command, or to its process group, which may outlive it."""
+        if command.started and (group or not command.ended):
+            self._post([Message(MessageType.SIGNAL, command.number, number, command.pid if group else 0)])
 
     def fetch(self, how: _core.Fetch, path: bytes) -> int:
         """A descriptor of the guest's file, as the guest would resolve its path. It is never one that was opened for

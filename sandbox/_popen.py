@@ -277,7 +277,7 @@ class Popen:
         if self._own:
             self._guest.kill()
             self._guest.wait_ended()
-        elif self.poll() is None:
+        else:
             self._guest.signal(self._command, signal.SIGKILL, group=True)
             if not self._guest.wait(self._command, 2 * _COLLECT_SECONDS):
                 self._guest.kill()

@@ -14,6 +14,7 @@ import pytest
 
 from tests.helpers import PATH, Twin, interpreter
 from tests.other_user import build_wheel
+from tests.processes import children
 
 
 @pytest.fixture
@@ -50,6 +51,15 @@ def shared_dir() -> Iterator[Path]:
 def wheel(shared_dir: Path) -> Path:
     """A wheel built from a clean copy of the sources."""
     return build_wheel(shared_dir)
+
+
+@pytest.fixture(autouse=True)
+def no_child_is_left() -> Iterator[None]:
+    """Each test ends or waits for what it has started."""
+    before = children()
+    yield
+    left = {pid: words for pid, words in children().items() if pid not in before}
+    assert not left, left
 
 
 def pytest_configure() -> None:

@@ -33,6 +33,11 @@ def parent(pid: int) -> int:
         return 0
 
 
+def children() -> dict[int, list[bytes]]:
+    """Our own children, zombies included, and their arguments."""
+    return {pid: arguments(pid) for pid in _pids() if parent(pid) == os.getpid()}
+
+
 def sentries(of: int) -> list[int]:
     """The sentries that process `of` has started."""
     return [pid for pid in _pids() if arguments(pid)[:1] == [b"sandbox-sentry"] and parent(pid) == of]
