@@ -1,5 +1,6 @@
 #include "answer.h"
 #include "borrow.h"
+#include "loop.h"
 #include <errno.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -12,6 +13,10 @@ uint64_t answer_now(void) {
     return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
+static int giving; /* threads with a descriptor that the guest may have by now */
+
+bool answer_gives(void) { return __atomic_load_n(&giving, __ATOMIC_ACQUIRE) > 0; }
+
 static int write_out(const struct request *request, const struct answer *answer) {
     for (size_t i = 0; i < sizeof answer->out / sizeof *answer->out; i++) {
         const struct answer_out *out = &answer->out[i];
@@ -22,6 +27,7 @@ static int write_out(const struct request *request, const struct answer *answer)
 }
 
 static void record(const struct request *request, const struct answer *answer, int error) {
+    if (error == ERESTARTSYS) error = EINTR;
     struct sbx_record entry = {
         .pid = (uint32_t)request->tid, .nr = request->nr, .error = error,
         .mount = answer->mount < 0 ? 0xffff : (uint16_t)answer->mount,
@@ -31,13 +37,15 @@ static void record(const struct request *request, const struct answer *answer, i
     trail_append(&entry, request->paths > 0 ? request->path[0] : NULL, request->paths > 1 ? request->path[1] : NULL);
 }
 
+void answer_record(const struct request *request, const struct answer *answer) { record(request, answer, answer->error); }
+
 /* INVARIANT one-exit: every answer and every record leaves here. */
 void answer_send(struct request *request, struct answer *answer) {
     int error = answer->kind == ANSWER_NONE ? ENOSYS : answer->error;
     if (answer->kind == ANSWER_NONE) answer->denied = true;
     if (!error && (error = write_out(request, answer))) answer->kind = answer->kind == ANSWER_FD ? ANSWER_FD : ANSWER_VALUE;
     /* Recorded first: a guest that has its answer finds its call in the trail. */
-    record(request, answer, error == 512 ? EINTR : error);
+    if (!answer->silent) record(request, answer, error);
     if (borrow_stands()) {
         bool path_only = answer->kind == ANSWER_FD && !error && (fcntl(answer->fd, F_GETFL) & O_PATH);
         if (path_only) answer->value = borrow_give_path(request->id, request->tid, answer->fd, answer->fd_flags & O_CLOEXEC);
@@ -49,6 +57,7 @@ void answer_send(struct request *request, struct answer *answer) {
     if (answer->kind == ANSWER_FD && !error) {
         struct seccomp_notif_addfd add = {.id = request->id, .flags = answer->alone ? 0 : SECCOMP_ADDFD_FLAG_SEND,
                                           .srcfd = (uint32_t)answer->fd, .newfd_flags = answer->fd_flags & O_CLOEXEC};
+        __atomic_add_fetch(&giving, 1, __ATOMIC_ACQ_REL);
         int sent = guest_notify(SECCOMP_IOCTL_NOTIF_ADDFD, &add);
         error = sent < 0 ? errno : 0;
         if (error == EBADF) { /* an O_PATH descriptor */
@@ -56,12 +65,12 @@ void answer_send(struct request *request, struct answer *answer) {
             error = number < 0 ? -number : 0;
             answer->value = number;
         }
+        close(answer->fd);
+        __atomic_sub_fetch(&giving, 1, __ATOMIC_ACQ_REL);
         if (borrow_stands()) {
-            close(answer->fd);
             borrow_finish(request, error ? -error : answer->value);
             return;
         }
-        close(answer->fd);
         if ((!error && !answer->alone) || error == ENOENT) return; /* ENOENT: the caller is gone */
         answer->value = sent;
     } else if (answer->kind == ANSWER_FD) {

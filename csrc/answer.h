@@ -1,5 +1,5 @@
-/* answer.h: the one exit. INVARIANT one-exit: answer_send alone answers a notification, and writes exactly one audit
- * record for it. */
+/* answer.h: the one exit. INVARIANT one-exit: answer_send alone answers a notification, and every call that a guest makes
+ * has exactly one audit record, written here. */
 #ifndef SBX_ANSWER_H
 #define SBX_ANSWER_H
 #include <fcntl.h>
@@ -21,6 +21,7 @@ struct answer {
     int64_t value;
     int fd;
     uint32_t fd_flags;            /* O_CLOEXEC or 0 */
+    bool silent;                  /* of our own making, or recorded when its outcome is known (exec.c): no record */
     bool alone;                   /* fd is closed here before the guest goes on: its close must be the last */
     int mount;                    /* that decided, or -1 */
     struct answer_out out[3];     /* written to the guest before the answer; EFAULT where that fails */
@@ -33,5 +34,8 @@ static inline struct answer answer_result(int64_t result) { return result < 0 ? 
 static inline struct answer answer_fd(int fd, uint32_t flags) { return (struct answer){ANSWER_FD, .fd = fd, .fd_flags = flags, .mount = -1}; }
 
 void answer_send(struct request *request, struct answer *answer);
+/* The record of a call whose answers were silent. */
+void answer_record(const struct request *request, const struct answer *answer);
+bool answer_gives(void);     /* is a descriptor given to the guest and not yet closed here? */
 uint64_t answer_now(void);  /* CLOCK_MONOTONIC, nanoseconds */
 #endif

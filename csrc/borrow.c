@@ -58,6 +58,7 @@ struct answer borrow_expected(const struct request *request) {
         if (request->nr == SBX_PRIVATE_CALL) answer = answer_fd(dup(at->give), at->close_on_exec ? O_CLOEXEC : 0);
         else answer = (struct answer){ANSWER_CONTINUE, .mount = -1};
         if (answer.kind == ANSWER_FD && answer.fd < 0) answer = answer_error(EMFILE);
+        answer.silent = true;
         break;
     }
     pthread_mutex_unlock(&lock);

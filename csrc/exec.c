@@ -93,6 +93,13 @@ static bool arrive(struct trace *trace, int slot, const struct image *image, str
     return true;
 }
 
+/* The one record of an exec, before the guest can know its outcome. */
+static void note(const struct request *request, const struct image *image, int64_t result) {
+    struct answer outcome = answer_result(result);
+    outcome.mount = image->mount;
+    answer_record(request, &outcome);
+}
+
 static void come_back(struct trace *trace, int slot, int injected, int64_t result) {
     int64_t closed = 0;
     const uint64_t args[6] = {(uint64_t)injected};
@@ -115,35 +122,33 @@ static bool dance(struct trace *trace, const struct request *request, int slot, 
                   struct context *context) {
     int64_t result = 0;
     struct rlimit64 stack;
-    if (trace_stop(trace) != TRACE_RETURNED) return false;
-    int injected = (int)trace->saved.rax; /* the stub's descriptor, or why there is none */
-    if (trace->saved.orig_rax != request->nr) trace_kill(trace);
-    if (!trace->attached) return false;
-    if (injected < 0) {
-        trace_return(trace, injected);
+    bool stopped = trace_stop(trace) == TRACE_RETURNED;
+    int injected = stopped ? (int)trace->saved.rax : -ESRCH; /* the stub's descriptor, or why there is none */
+    if (stopped && trace->saved.orig_rax != request->nr) trace_kill(trace);
+    if (!stopped || !trace->attached || injected < 0) {
+        note(request, image, injected < 0 ? injected : -ESRCH);
+        if (stopped && trace->attached) trace_return(trace, injected);
         return false;
     }
     image->table_full = (uint64_t)injected >= limit;
     bool lowered = lower_stack(trace->tgid, image, &stack);
     enum trace_end end = call_stub(trace, request, slot, injected, &result);
     if (lowered && end != TRACE_GONE) syscall(SYS_prlimit64, trace->tgid, RLIMIT_STACK, &stack, NULL);
+    bool arrived = end == TRACE_EXECED && arrive(trace, slot, image, context);
+    note(request, image, arrived ? 0 : end == TRACE_RETURNED ? result : -ESRCH);
     if (end == TRACE_RETURNED) come_back(trace, slot, injected, result);
-    if (end != TRACE_EXECED) return false;
-    if (!arrive(trace, slot, image, context)) {
-        trace_kill(trace);
-        return false;
-    }
-    trace_begin(trace);
-    return true;
+    else if (end == TRACE_EXECED && !arrived) trace_kill(trace);
+    if (arrived) trace_begin(trace);
+    return arrived;
 }
 
 /* The answer is the stub's descriptor: given and answered in one, which spares the guest's thread a wake-up. Returns the
  * first number that would be beyond the guest's own limit. */
-static uint64_t give_stub(struct request *request, const struct image *image) {
+static uint64_t give_stub(struct request *request) {
     struct rlimit64 files = {0, 0};
     struct answer answer = answer_fd(fcntl(stub, F_DUPFD_CLOEXEC, 0), O_CLOEXEC);
     if (answer.fd < 0) answer = answer_error(ENFILE);
-    answer.mount = image->mount;
+    answer.silent = true;
     bool extended = extend_files(request->tid, &files);
     answer_send(request, &answer);
     if (extended) limit_files(request->tid, &files);
@@ -163,7 +168,7 @@ static struct answer redirect(struct request *request, int slot, pid_t tgid, str
         slots_release(slot);
         return answer_error(ESRCH);
     }
-    uint64_t limit = give_stub(request, image);
+    uint64_t limit = give_stub(request);
     if (dance(&trace, request, slot, limit, image, context)) image->program = image->interpreter = -1;
     else slots_release(slot);
     return (struct answer){.kind = ANSWER_SENT};
@@ -202,9 +207,10 @@ struct answer exec_serve(struct request *request) {
 
 /* ---- the stub's question ------------------------------------------------------------------------------------------------ */
 
-int exec_prepare(struct request *request, const char *path, const char *cwd) {
+int exec_prepare(struct request *request, const char *path, const char *cwd, int *mount) {
     struct image image;
     int error = image_resolve_path(request, path, cwd, &image);
+    *mount = image.mount;
     int slot = error < 0 ? error : slots_take(request, request->tid);
     if (slot < 0) {
         image_done(&image);
@@ -246,6 +252,7 @@ struct answer exec_private_load(struct request *request) {
     uint64_t to = request->args[1];
     answer.out[0] = (struct answer_out){to, load, offsetof(struct private_load, execfn) + strlen(load->execfn) + 1};
     answer.out[1] = (struct answer_out){to + offsetof(struct private_load, prefix), load->prefix, load->prefix_length};
+    answer.silent = true;
     bool again = load->interpreter == PRIVATE_ASK_AGAIN;
     if (again) slots_load_again(slot); /* before the stub can ask */
     answer_send(request, &answer);

@@ -18,7 +18,7 @@ struct answer exec_private_load(struct request *request);
 
 /* The launcher's child is about to execute the stub by itself: what its LOAD shall get. `path` is absolute; a script's
  * relative interpreter starts at `cwd`. 0 or -errno as execve. */
-int exec_prepare(struct request *request, const char *path, const char *cwd);
+int exec_prepare(struct request *request, const char *path, const char *cwd, int *mount);
 /* Guest path of the program that waits to be loaded by this process, "" where there is none. */
 void exec_program_of(pid_t pid, char exe[SBX_PATH_MAX]);
 #endif

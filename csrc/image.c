@@ -1,12 +1,14 @@
 #include "image.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+#include "answer.h"
 #include "elf.h"
 #include "mounts.h"
 #include "procfs.h"
@@ -34,15 +36,22 @@ void image_done(struct image *image) {
 
 enum writers { WRITERS_NONE, WRITERS_POSSIBLE };
 
-/* May the file be executed, as far as the kernel can be asked? AT_EXECVE_CHECK also knows of writers (ETXTBSY), which is
- * worth its time where the guest may write; but where Landlock stands the sentry has no right to execute: then, too, the
- * permission bits alone are asked. */
-static int check_executable(int fd, enum writers writers) {
+static int ask_kernel(int fd) {
     char *const empty[] = {NULL};
-    if (writers == WRITERS_POSSIBLE) {
-        if (syscall(SYS_execveat, fd, "", empty, empty, AT_EMPTY_PATH | AT_EXECVE_CHECK) == 0) return 0;
-        if (errno == ETXTBSY) return -ETXTBSY;
+    return syscall(SYS_execveat, fd, "", empty, empty, AT_EMPTY_PATH | AT_EXECVE_CHECK) < 0 ? -errno : 0;
+}
+
+/* May the file be executed, as far as the kernel can be asked? AT_EXECVE_CHECK also knows of writers (ETXTBSY), which is
+ * worth its time where the guest may write. A writer may be ourselves: the guest has the descriptor that we have not closed
+ * yet, and may have closed its own. Where the kernel does not know the question the permission bits alone are asked. */
+static int check_executable(int fd, enum writers writers) {
+    int error = writers == WRITERS_POSSIBLE ? ask_kernel(fd) : -ENOSYS;
+    for (int look = 0; error == -ETXTBSY && look < 50; look++) {
+        if (answer_gives()) poll(NULL, 0, 1);
+        else look = 50; /* and once more */
+        error = ask_kernel(fd);
     }
+    if (error == 0 || error == -ETXTBSY) return error;
     return faccessat(fd, "", X_OK, AT_EMPTY_PATH | AT_EACCESS) < 0 ? -errno : 0;
 }
 

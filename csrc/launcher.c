@@ -270,6 +270,7 @@ static struct answer give(struct request *request, struct command *command) {
     }
     drop_descriptors(command); /* our copies: the other ends must see their end */
     struct answer answer = answer_value(0);
+    answer.silent = true;
     answer.out[0] = (struct answer_out){request->args[1], out, sizeof *out};
     return answer;
 }
@@ -337,20 +338,22 @@ static const char *search_path(const struct command *command, const struct sbx_c
     return "/usr/local/bin:/usr/bin:/bin";
 }
 
-static int prepare(struct request *request, const char *cwd, const char *program) {
+static int prepare(struct request *request, const char *cwd, const char *program, int *mount) {
     char path[2 * SBX_PATH_MAX];
-    if (program[0] == '/') return exec_prepare(request, program, cwd);
-    snprintf(path, sizeof path, "%s/%s", cwd, program);
-    return strlen(path) < SBX_PATH_MAX ? exec_prepare(request, path, cwd) : -ENAMETOOLONG;
+    snprintf(path, sizeof path, "%s%s%s", program[0] == '/' ? "" : cwd, program[0] == '/' ? "" : "/", program);
+    if (strlen(path) >= SBX_PATH_MAX) return -ENAMETOOLONG;
+    int error = exec_prepare(request, path, cwd, mount);
+    strcpy(request->path[0], path); /* for the record */
+    return error;
 }
 
-static int prepare_by_search(struct request *request, const char *cwd, const char *program, const char *search) {
+static int prepare_by_search(struct request *request, const char *cwd, const char *program, const char *search, int *mount) {
     int error = -ENOENT;
     while (*search) {
         size_t length = strcspn(search, ":");
         char path[SBX_PATH_MAX];
         int made = snprintf(path, sizeof path, "%.*s/%s", (int)length, search, program);
-        int tried = made < (int)sizeof path ? prepare(request, cwd, length ? path : program) : -ENAMETOOLONG;
+        int tried = made < (int)sizeof path ? prepare(request, cwd, length ? path : program, mount) : -ENAMETOOLONG;
         if (tried != -ENOENT && tried != -ENOTDIR && tried != -EACCES) return tried;
         if (tried == -EACCES) error = tried;
         search += length + (search[length] == ':');
@@ -358,7 +361,7 @@ static int prepare_by_search(struct request *request, const char *cwd, const cha
     return error;
 }
 
-static int begin(struct request *request, struct command *command, bool *at_cwd) {
+static int begin(struct request *request, struct command *command, bool *at_cwd, int *mount) {
     struct sbx_command header;
     char program[SBX_PATH_MAX], cwd[SBX_PATH_MAX];
     int error = read_command(command, &header, program, cwd);
@@ -367,11 +370,12 @@ static int begin(struct request *request, struct command *command, bool *at_cwd)
     *at_cwd = error < 0;
     if (error) return error;
     command->context.umask = header.umask;
-    if (!(header.flags & SBX_COMMAND_SEARCH)) return prepare(request, cwd, program);
+    if (!(header.flags & SBX_COMMAND_SEARCH)) return prepare(request, cwd, program, mount);
     size_t size = 2 * 1024 * 1024;
     char *text = malloc(size);
     if (text == NULL) return -ENOMEM;
-    error = prepare_by_search(request, cwd, program, search_path(command, &header, text, size));
+    error = prepare_by_search(request, cwd, program, search_path(command, &header, text, size), mount);
+    if (error < 0) strcpy(request->path[0], program);
     free(text);
     return error;
 }
@@ -382,11 +386,16 @@ static struct answer start(struct request *request) {
     struct command *command = request->args[1] ? hold(request->args[1], failed ? 0 : request->tid) : NULL;
     if (command == NULL) return answer_denied(ENOSYS);
     request->careful = true; /* there is no second try here */
-    int error = failed ? -(int)request->args[3] : begin(request, command, &at_cwd);
+    request->nr = SYS_execve; /* which it is, to whoever reads the records */
+    request->paths = 1;
+    request->path[0][0] = 0;
+    int mount = -1, error = failed ? -(int)request->args[3] : begin(request, command, &at_cwd, &mount);
     if (error < 0) rpc_send(SBX_MSG_FAILED, command->number, -error, at_cwd, NULL, 0, -1);
     if (failed) end(command);
     else put(command);
-    return answer_result(error < 0 ? error : 0);
+    struct answer answer = answer_result(error < 0 ? error : 0);
+    answer.mount = mount;
+    return answer;
 }
 
 /* The first LOAD of a command: only now does its process become a guest. */

@@ -31,7 +31,7 @@
 /* An execveat of our own making goes on in the kernel: the launcher's child starting the stub, or a dance's second
  * call (exec.c). INVARIANT no-continue: these, and the sendmsg of borrow.c, are all that ever does. */
 static struct answer serve_exec(struct request *request) {
-    struct answer go_on = {ANSWER_CONTINUE, .mount = -1};
+    struct answer go_on = {ANSWER_CONTINUE, .silent = true, .mount = -1};
     if (exec_expected(request)) return go_on;
     bool launching = guest_context(request->tid) == CONTEXT_LAUNCHER;
     if (launching && request->nr == SYS_execveat && (int)request->args[0] == PRIVATE_STUB_FD) return go_on;

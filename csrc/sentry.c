@@ -196,20 +196,23 @@ static void reap(void) {
 static void run_command(const struct sbx_message *message, const int *fds, int count) {
     static int given[SBX_COMMAND_FDS];
     static int have, want, memfd;
+    static uint64_t number;
     struct sbx_command header;
     if (message->type == SBX_MSG_RUN) {
         if (count < 1 || pread(fds[0], &header, sizeof header, 0) != sizeof header || header.fd_count > SBX_COMMAND_FDS)
             fault(EPROTO, "RUN message");
+        number = message->number;
         memfd = fds[0];
         want = (int)header.fd_count;
         have = 0;
         fds++;
         count--;
     }
-    if (have + count > want) fault(EPROTO, "descriptors of a command");
+    if (message->number != number || have + count > want) fault(EPROTO, "descriptors of a command");
     for (int i = 0; i < count; i++) given[have++] = fds[i];
     if (have < want) return;
     int error = launcher_run(message->number, memfd, given, have);
+    number = 0;
     if (error < 0) rpc_send(SBX_MSG_FAILED, message->number, -error, 0, NULL, 0, -1);
 }
 
@@ -232,7 +235,7 @@ static void serve_message(void) {
     case SBX_MSG_SIGNAL: signal_command(&message); break;
     case SBX_MSG_END: end();
     case SBX_MSG_FETCH: fetch_start(message.number, (enum sbx_fetch)message.value, text); break;
-    case SBX_MSG_REPLY: rpc_reply(message.number, message.value, count > 0 ? fds[0] : -1); return;
+    case SBX_MSG_REPLY: rpc_reply(message.number, message.value, count > 0 ? fds[--count] : -1); break; /* it brings one */
     default: fault(EPROTO, "unknown message from the Supervisor");
     }
     for (int i = 0; i < count; i++) close(fds[i]);

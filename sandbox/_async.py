@@ -1,18 +1,22 @@
 """The same for asyncio. What waits does so in a thread of its own, so that no number of waiting calls stands in the way
-of another; a cancelled call kills what it has started."""
+of another; a cancelled call kills what it has started.
+
+asyncio, half of the time of `import sandbox`, is imported where it is used."""
 
 from __future__ import annotations
 
-import asyncio
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ._paths import AnyPath
 from ._popen import Popen
 from ._result import Result
 from ._run import run_with
+
+if TYPE_CHECKING:
+    import asyncio
 
 T = TypeVar("T")
 
@@ -20,6 +24,8 @@ T = TypeVar("T")
 async def in_thread(work: Callable[[], T], on_cancel: Callable[[], None] | None = None) -> T:
     """The result of `work`, which runs in a daemon thread. When the caller is cancelled `on_cancel` is called, and the
     cancellation goes on when `work` has come back."""
+    import asyncio
+
     loop = asyncio.get_running_loop()
     future: asyncio.Future[T] = loop.create_future()
 
@@ -118,6 +124,8 @@ class AsyncPopen:
 
     async def communicate(self, input: bytes | None = None) -> tuple[bytes | None, bytes | None]:  # noqa: A002
         """Send `input`, read until the end, wait: (stdout, stderr)."""
+        import asyncio
+
         _, out, err = await asyncio.gather(self._feed(input), _all_of(self.stdout), _all_of(self.stderr))
         await self.wait()
         return out, err
@@ -155,6 +163,8 @@ async def _all_of(reader: asyncio.StreamReader | None) -> bytes | None:
 
 
 async def _reader(pipe: Any) -> asyncio.StreamReader | None:
+    import asyncio
+
     if pipe is None:
         return None
     reader = asyncio.StreamReader()
@@ -164,6 +174,8 @@ async def _reader(pipe: Any) -> asyncio.StreamReader | None:
 
 
 async def _writer(pipe: Any) -> asyncio.StreamWriter | None:
+    import asyncio
+
     if pipe is None:
         return None
     loop = asyncio.get_running_loop()

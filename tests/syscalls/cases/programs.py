@@ -244,6 +244,20 @@ def chains(p: Probe) -> None:
     _script("again", script)
     os.execv("/bin/sh", ["sh", "./again", "100"])
 
+def just_written(p: Probe) -> None:
+    """Written, closed and run at once, many times: whoever opened it for the guest has closed it by then."""
+    with open("/bin/true", "rb") as file:
+        content = file.read()
+    states = []
+    for _ in range(200):
+        fd = os.open("fresh", os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o755)
+        os.write(fd, content)
+        os.close(fd)
+        states.append(subprocess.run(["./fresh"]).returncode)
+        os.unlink("fresh")
+    p.show("states", set(states))
+
+
 def killed_and_stopped(p: Probe) -> None:
     """Signals that meet an exec: none is lost, nothing hangs."""
     statuses = []
