@@ -23,7 +23,7 @@ native: $(VENV)/.installed
 	$(MAKE) -s -C tests/native
 
 soak: $(VENV)/.installed
-	SANDBOX_SYSTEM_PACKAGES="stress-ng libpython3-testsuite" ./tests/packages.sh
+	SANDBOX_SYSTEM_PACKAGES="stress-ng lib$$(basename $$(realpath /usr/bin/python3))-testsuite" ./tests/packages.sh
 	$(BIN)/python -m tests.soak
 
 fuzz: $(VENV)/.installed
