@@ -3,10 +3,13 @@
 #include <fcntl.h>
 #include <linux/capability.h>
 #include <linux/landlock.h>
+#include <net/if.h>
 #include <sched.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -68,6 +71,18 @@ int confine_privileges(void) {
     memset(none, 0, sizeof none);
     if (syscall(SYS_capset, &header, none) < 0) return -errno;
     return 0;
+}
+
+int confine_loopback(void) {
+    int ports = open("/proc/sys/net/ipv4/ip_unprivileged_port_start", O_WRONLY | O_CLOEXEC);
+    if (ports >= 0 && write(ports, "0", 1) < 0) return -errno;
+    if (ports >= 0) close(ports);
+    struct ifreq loopback = {.ifr_name = "lo", .ifr_flags = IFF_UP};
+    int any = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    if (any < 0) return -errno;
+    int error = ioctl(any, SIOCSIFFLAGS, &loopback) < 0 ? -errno : 0;
+    close(any);
+    return error;
 }
 
 static int supported(void) {

@@ -80,7 +80,8 @@ struct sbx_argument_rule {
 enum sbx_option {
     SBX_OPTION_EMPTY_ROOT = 1, /* the guest's kernel root is empty and every mount is whole: fstat by AT_EMPTY_PATH */
     SBX_OPTION_PID_NAMESPACE = 2, /* ids of processes mean the guest's own only: kill and friends native */
-    SBX_OPTION_IPC_NAMESPACE = 4  /* SysV keys and ids mean the guest's own only */
+    SBX_OPTION_IPC_NAMESPACE = 4, /* SysV keys and ids mean the guest's own only */
+    SBX_OPTION_LOOPBACK = 8       /* the guest has a network namespace with a loopback: TCP and UDP sockets are made there */
 };
 
 /* ---- the plan (plan.c): a policy, compiled -------------------------------------------------------------------------- */
@@ -147,10 +148,12 @@ struct sbx_plan {
     uint32_t cgroup;       /* offset: cgroup directory already made for this guest, or "" */
     uint32_t descriptors;  /* how many descriptors the BYTES mounts use */
     uint32_t audit;        /* 1: records go to the trail; 0: counts only */
-    uint32_t reserved;
+    uint32_t network;      /* enum sbx_network */
     uint64_t caller_mounts; /* inode of the caller's mount namespace: a sentry that finds itself in it touches no mount */
     struct sbx_limits limits;
 };
+
+enum sbx_network { SBX_NETWORK_NONE, SBX_NETWORK_LOOPBACK };
 
 /* ---- walls (confine.c) --------------------------------------------------------------------------------------------------- */
 

@@ -4,6 +4,8 @@
 #include "syscalls.h"
 #include <asm/termbits.h>
 #include <linux/fcntl.h>
+#include <linux/in.h>
+#include <linux/in6.h>
 #include <linux/ioprio.h>
 #include <linux/prctl.h>
 #include <linux/resource.h>
@@ -11,6 +13,7 @@
 #include <linux/seccomp.h>
 #include <linux/sockios.h>
 #include <linux/stat.h>
+#include <linux/tcp.h>
 #include <asm/ioctls.h>
 #include <asm/socket.h>
 #include <signal.h>
@@ -35,6 +38,10 @@
 #define MSG_FASTOPEN 0x20000000u
 #define MSG_OOB 1
 #define AF_UNIX 1
+#define AF_INET 2
+#define AF_INET6 10
+#define SOCK_STREAM 1
+#define SOCK_DGRAM 2
 #define AT_EMPTY_PATH 0x1000
 #define AT_EXECVE_CHECK 0x10000
 #define O_ASYNC 020000
@@ -60,6 +67,10 @@
 #define FCNTL(command) RULE(fcntl, 0, IS(1, command))
 #define PRCTL(option) RULE(prctl, 0, IS(0, option))
 #define SOCKOPT(name) RULE(setsockopt, 0, IS(1, SOL_SOCKET), IS(2, name))
+/* TCP and UDP, in a network namespace of the guest's own. */
+#define INTERNET(family, type, protocol) RULE(socket, SBX_OPTION_LOOPBACK, IS(0, family), BITS(1, 15, type), IS(2, protocol))
+#define OWN_SOCKOPT(level, name) RULE(setsockopt, SBX_OPTION_LOOPBACK, IS(1, level), IS(2, name))
+#define OWN_IOCTL(request) RULE(ioctl, SBX_OPTION_LOOPBACK, IS(1, request))
 #define CLOCK(call) /* 0 and up, and the caller's own (a process of 0): not those of other processes */ \
     RULE(call, 0, NOT_NEGATIVE(0)), RULE(call, 0, BITS(0, ~7u, ~7u))
 /* Every limit but RLIMIT_CORE (4) and RLIMIT_LOCKS (10). */

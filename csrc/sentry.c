@@ -138,11 +138,13 @@ static void set_up(void) {
     prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
     receive_setup();
     uint32_t wanted = sentry.plan->walls;
+    int error;
     for (int wall = 0; wall < SBX_WALL_COUNT; wall++) sentry.ready.wall_error[wall] = wanted & (1u << wall) ? 0 : EPERM;
     sentry.walls = confine_namespaces(wanted, sentry.plan->caller_mounts, &sentry.ready);
+    if (sentry.plan->network && has_wall(SBX_WALL_NETNS) && (error = confine_loopback()) < 0) fault(error, "loopback");
     if (getpid() == 1) sentry.walls |= 1u << SBX_WALL_PIDNS;
     if (has_own_users()) sentry.walls |= 1u << SBX_WALL_USERNS;
-    int error = trail_setup(sentry.trail, (int)sentry.plan->audit, ask_drain);
+    error = trail_setup(sentry.trail, (int)sentry.plan->audit, ask_drain);
     if (error < 0) fault(error, "trail");
     build_mounts();
     if ((error = exec_setup(sentry.stub)) < 0) fault(error, "stub");

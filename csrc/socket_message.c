@@ -188,7 +188,7 @@ static int64_t send_out(struct request *request, struct passage *passage) {
         header.msg_name = &passage->name.address;
         header.msg_namelen = passage->name.length;
     }
-    int flags = (passage->flags & ~(MSG_ZEROCOPY | MSG_FASTOPEN)) | MSG_NOSIGNAL;
+    int flags = (passage->flags & ~(MSG_ZEROCOPY | (passage->name.length ? 0 : MSG_FASTOPEN))) | MSG_NOSIGNAL;
     bool waits = !(flags & MSG_DONTWAIT) && !(fcntl(passage->socket, F_GETFL) & O_NONBLOCK);
     int64_t sent = 0;
     for (bool tried = false;; tried = true) {
@@ -216,7 +216,7 @@ static int64_t send_one(struct request *request, struct passage *passage, bool *
     int error = 0;
     if (passage->head.name && passage->head.name_length) {
         error = socket_name_read(request, passage->head.name, (uint64_t)passage->head.name_length, &passage->name);
-        if (error == 0) error = socket_name_find(request, &passage->name, denied);
+        if (error == 0) error = socket_name_find(request, passage->socket, &passage->name, denied);
     }
     if (error == 0) error = read_control(request, passage);
     if (error == 0 && passage->total > PAYLOAD_MAX) error = -EMSGSIZE;
@@ -313,14 +313,21 @@ static int64_t receive_one(struct request *request, struct passage *passage) {
 
 /* ---- the calls --------------------------------------------------------------------------------------------------------------- */
 
+static bool is_local(int socket) {
+    int family = AF_UNIX;
+    socklen_t size = sizeof family;
+    return getsockopt(socket, SOL_SOCKET, SO_DOMAIN, &family, &size) < 0 || family == AF_UNIX;
+}
+
 static int begin_call(const struct request *request, struct passage *passage) {
     cleanup_close int fd = guest_borrow_fd(request->tid, request->fd);
     struct stat status;
     if (fd < 0) return fd;
     if (fcntl(fd, F_GETFL) & O_PATH) return -EBADF;
     if (fstat(fd, &status) < 0 || !S_ISSOCK(status.st_mode)) return -ENOTSOCK;
-    passage->socket = take(&fd);
     passage->flags = (int)request->flags;
+    if (passage->flags & MSG_OOB && is_local(fd)) return -EOPNOTSUPP; /* hardly anyone sends any, and it has let guests out */
+    passage->socket = take(&fd);
     return 0;
 }
 
@@ -381,7 +388,7 @@ struct answer sockets_receive(struct request *request) {
         uint64_t address = passage.head.name;
         passage.head.name = 0;
         did = receive_one(request, &passage);
-        if (did >= 0) {
+        if (did >= 0 && address) {
             int error = socket_name_write(request, name, address, request->value[1]);
             if (error < 0) did = error;
         }

@@ -1,4 +1,5 @@
 #include "socket_name.h"
+#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -11,6 +12,9 @@
 #include "mounts.h"
 
 #define BOUND_MAX 4096
+#ifndef SO_NETNS_COOKIE
+#define SO_NETNS_COOKIE 71 /* Linux 5.14 */
+#endif
 #define PATH_AT offsetof(struct sockaddr_un, sun_path)
 #define PREFIX "/proc/self/fd/"
 
@@ -26,9 +30,22 @@ struct bound {
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct bound *bound;
 static size_t bound_count, bound_room, bound_next;
-static bool private_names;
+static uint64_t own_network; /* cookie of our network namespace where it is the guest's alone, else 0 */
 
-void socket_name_setup(bool own_network) { private_names = own_network; }
+static uint64_t network_of(int socket) {
+    uint64_t cookie = 0;
+    socklen_t size = sizeof cookie;
+    return getsockopt(socket, SOL_SOCKET, SO_NETNS_COOKIE, &cookie, &size) < 0 ? 0 : cookie;
+}
+
+void socket_name_setup(bool own) {
+    cleanup_close int any = own ? socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0) : -1;
+    if (any >= 0) own_network = network_of(any);
+}
+
+/* INVARIANT own-network: a socket that the caller handed in belongs to the host's network, whatever namespace uses it. */
+static bool is_private(int socket) { return own_network && network_of(socket) == own_network; }
+
 void socket_name_done(struct socket_name *name) { guest_close(&name->held); }
 
 static struct bound *find_bound(const char *kernel) {
@@ -80,18 +97,30 @@ int socket_name_read(const struct request *request, uint64_t address, uint64_t l
     return guest_read(request->tid, address, &name->address, (size_t)length);
 }
 
+/* An address of the network is recorded as text. */
+static void note_address(struct request *request, const struct socket_name *name) {
+    bool six = name->address.any.sa_family == AF_INET6;
+    char text[INET6_ADDRSTRLEN];
+    const void *address = six ? (const void *)&name->address.in6.sin6_addr : (const void *)&name->address.in.sin_addr;
+    if (name->length < (six ? offsetof(struct sockaddr_in6, sin6_scope_id) : sizeof name->address.in)) return; /* EINVAL will follow */
+    inet_ntop(name->address.any.sa_family, address, text, sizeof text);
+    snprintf(request->path[0], sizeof request->path[0], six ? "[%s]:%u" : "%s:%u", text, ntohs(name->address.in.sin_port));
+    request->paths = 1;
+}
+
 /* The path of an address becomes path 0 of the request, as if the call had named it. 1; 0 where it has none; -errno. */
-static int take_path(struct request *request, const struct socket_name *name, bool *denied) {
+static int take_path(struct request *request, int socket, const struct socket_name *name, bool *denied) {
     if (name->length < sizeof(sa_family_t)) return -EINVAL;
+    if (name->address.any.sa_family == AF_INET || name->address.any.sa_family == AF_INET6) note_address(request, name);
     if (name->address.any.sa_family != AF_UNIX) {
-        *denied = true; /* of a socket that the caller handed in */
-        return -EINVAL;
+        *denied = !is_private(socket);
+        return *denied ? -EINVAL : 0;
     }
     if (name->length > sizeof name->address.path) return -EINVAL;
     if (name->length == PATH_AT) return 0;
     if (name->address.path.sun_path[0] == 0) {
-        *denied = !private_names;
-        return private_names ? 0 : -EPERM;
+        *denied = !is_private(socket);
+        return *denied ? -EPERM : 0;
     }
     size_t length = strnlen(name->address.path.sun_path, name->length - PATH_AT);
     memcpy(request->path[0], name->address.path.sun_path, length);
@@ -117,8 +146,8 @@ static bool reachable(int mount, int held) {
     return is_ours(held);
 }
 
-int socket_name_find(struct request *request, struct socket_name *name, bool *denied) {
-    int has = take_path(request, name, denied);
+int socket_name_find(struct request *request, int socket, struct socket_name *name, bool *denied) {
+    int has = take_path(request, socket, name, denied);
     if (has <= 0) return has;
     PLACE(place);
     int error = place_walk(request, 0, WALK_FOLLOW, WALK_EXISTING, &place);
@@ -190,7 +219,7 @@ static int bind_at(struct request *request, int socket, struct socket_name *name
 }
 
 int socket_name_bind(struct request *request, int socket, struct socket_name *name, bool *denied) {
-    int has = take_path(request, name, denied);
+    int has = take_path(request, socket, name, denied);
     if (has < 0) return has;
     if (has == 0) return bind(socket, &name->address.any, name->length) < 0 ? -errno : 0;
     PLACE(place);

@@ -1,13 +1,14 @@
-/* socket_name.h: addresses of AF_UNIX sockets, between the guest's view and the kernel's. The kernel is given a path through
+/* socket_name.h: addresses of sockets. Those of the network mean the guest's own namespace; those of AF_UNIX go between the guest's view and the kernel's. The kernel is given a path through
  * a descriptor of ours, and keeps that text as the socket's name; here is what the guest called it. */
 #ifndef SBX_SOCKET_NAME_H
 #define SBX_SOCKET_NAME_H
+#include <netinet/in.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include "fs_place.h"
 
 struct socket_name {
-    union { struct sockaddr any; struct sockaddr_un path; struct sockaddr_storage space; } address;
+    union { struct sockaddr any; struct sockaddr_un path; struct sockaddr_in in; struct sockaddr_in6 in6; struct sockaddr_storage space; } address;
     socklen_t length;
     int held;  /* descriptor that the text goes through */
     int mount; /* that decided, or -1 */
@@ -15,11 +16,11 @@ struct socket_name {
 void socket_name_done(struct socket_name *name);
 #define cleanup_name __attribute__((cleanup(socket_name_done)))
 
-void socket_name_setup(bool own_network); /* names without a path are the guest's own where a network namespace stands */
+void socket_name_setup(bool own_network); /* before the sentry's own filter stands */
 /* Copy an address of the guest's. 0 or -errno. */
 int socket_name_read(const struct request *request, uint64_t address, uint64_t length, struct socket_name *name);
-/* Make it one that the kernel may be given, to reach a socket that is there. 0 or -errno; *denied where we refuse. */
-int socket_name_find(struct request *request, struct socket_name *name, bool *denied);
+/* Make it one that the kernel may be given, to reach from `socket` one that is there. 0 or -errno; *denied where we refuse. */
+int socket_name_find(struct request *request, int socket, struct socket_name *name, bool *denied);
 /* The same to bind `socket` to it. Does so. */
 int socket_name_bind(struct request *request, int socket, struct socket_name *name, bool *denied);
 /* What the kernel says becomes what the guest shall read. */

@@ -4,15 +4,18 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 #include "loop.h"
+#include "mounts.h"
 #include "socket_name.h"
-
 
 void sockets_setup(bool own_network) { socket_name_setup(own_network); }
 
-/* Every family but AF_UNIX, which is native. */
+/* What does not pass straight: families but AF_UNIX, and where there is a loopback whatever is not TCP or UDP. */
 struct answer sockets_socket(struct request *request) {
-    (void)request;
-    return answer_denied(EAFNOSUPPORT);
+    int family = (int)request->value[0], type = (int)request->value[1] & 15; /* SOCK_TYPE_MASK */
+    bool internet = family == AF_INET || family == AF_INET6;
+    if (!internet || !mounts_plan()->network) return answer_denied(EAFNOSUPPORT);
+    if (type == SOCK_RAW) return answer_denied(EPERM);
+    return answer_denied(type == SOCK_STREAM || type == SOCK_DGRAM ? EPROTONOSUPPORT : ESOCKTNOSUPPORT);
 }
 
 struct answer sockets_option(struct request *request) {
@@ -53,7 +56,7 @@ struct answer sockets_connect(struct request *request) {
     bool denied = false;
     int error = socket_name_read(request, request->in, request->size, &name);
     bool apart = error == 0 && name.length >= sizeof(sa_family_t) && name.address.any.sa_family == AF_UNSPEC; /* dissolves an association */
-    if (error == 0 && !apart) error = socket_name_find(request, &name, &denied);
+    if (error == 0 && !apart) error = socket_name_find(request, socket, &name, &denied);
     if (error < 0) return named(&name, error, denied);
     bool waits = blocks(socket);
     for (;;) { /* a full backlog makes it wait */

@@ -1,5 +1,6 @@
-/* sockets.h: AF_UNIX sockets. Made by the guest itself; bound, connected and, where an address or descriptors go along,
- * spoken through from here, on the guest's own descriptor. Other families are refused.
+/* sockets.h: AF_UNIX sockets, and TCP and UDP where the guest has a loopback of its own. Made by the guest itself; bound,
+ * connected and, where an address or descriptors go along, spoken through from here, on the guest's own descriptor. Other
+ * families are refused.
  *
  * Not as on Linux: a peer sees the sentry's process id (never another user's) where the sentry made the call: SO_PEERCRED
  * after connect, SCM_CREDENTIALS of sendmsg and sendto with an address. */

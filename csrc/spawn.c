@@ -51,6 +51,7 @@ static int become_owner(const struct start *start) {
     data[1].inheritable = data[1].permitted;
     if (syscall(SYS_capset, &header, data) < 0) return -errno;
     prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, CAP_SYS_ADMIN, 0, 0);
+    prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, CAP_NET_ADMIN, 0, 0); /* for its own loopback (confine.c) */
     return 0;
 }
 

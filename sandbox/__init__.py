@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from ._async import arun
 from ._errors import CommandFailed, CommandTimeout, GuestFault, PolicyError, SandboxError, WallMissing
+from ._network import Allow, Deny, Hosts, Publish
 from ._policy import File, Limits, Mount, Policy, Scratch
 from ._popen import Popen
 from ._result import Result
@@ -15,15 +16,19 @@ from ._run import run
 from ._sandbox import Sandbox
 
 __all__ = [
+    "Allow",
     "CommandFailed",
     "CommandTimeout",
+    "Deny",
     "File",
     "GuestFault",
+    "Hosts",
     "Limits",
     "Mount",
     "Policy",
     "PolicyError",
     "Popen",
+    "Publish",
     "Result",
     "Sandbox",
     "SandboxError",

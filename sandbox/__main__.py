@@ -6,13 +6,15 @@ from __future__ import annotations
 import argparse
 import errno
 import os
+import re
 import sys
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any, NoReturn
 
 from . import _audit, _terminal, doctor, surface
 from ._errors import CommandTimeout, PolicyError, SandboxError
+from ._network import Allow, Deny, Network, Publish, Rule
 from ._open import bare
 from ._paths import printable
 from ._policy import Limits, Mount, Policy
@@ -59,6 +61,18 @@ def assignment(text: str) -> tuple[str, str]:
     return name, value
 
 
+def published(text: str) -> Publish:
+    """HOST:GUEST, where HOST is [ADDRESS:]PORT.
+
+    >>> str(published("18080:8080")), str(published("[::1]:18080:8080"))
+    ('publish 127.0.0.1:18080 as 8080', 'publish [::1]:18080 as 8080')
+    """
+    host, _, guest = text.rpartition(":")
+    if not host or not re.fullmatch("[0-9]{1,5}", guest):
+        raise PolicyError(f"publish {text!r}: is not HOST:GUEST, [ADDRESS:]PORT and PORT")
+    return Publish(int(guest), host)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="sandbox", description="Run Linux programs behind a served filesystem.")
     commands = parser.add_subparsers(dest="action", required=True, parser_class=_Parser)
@@ -71,6 +85,10 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--timeout", type=float, metavar="S", help="kill everything after S seconds, exit with 124")
     run.add_argument("--env", action="append", type=assignment, default=[], metavar="NAME=VALUE")
     run.add_argument("--cwd", metavar="DIR", help="guest path of the working directory, /work by default")
+    run.add_argument("--network", choices=("none", "loopback", "host"), help="none by default, loopback with rules")
+    run.add_argument("--allow", action="append", default=[], metavar="TARGET", help="[tcp://|udp://]WHAT[:PORTS]")
+    run.add_argument("--deny", action="append", default=[], metavar="TARGET")
+    run.add_argument("--publish", action="append", default=[], metavar="HOST:GUEST", help="[ADDRESS:]PORT:PORT")
     run.add_argument("--require", action="append", default=[], metavar="WALL", help="refuse to run without this wall")
     for entry in fields(Limits):
         kind: Any = size if entry.name in _BYTES else float if entry.name == "wall_seconds" else int
@@ -91,17 +109,23 @@ def _parser() -> argparse.ArgumentParser:
 
 def _policy(options: argparse.Namespace) -> Policy:
     base = Policy.load(options.policy) if options.policy else Policy()
+    limits = Limits(**{entry.name: getattr(options, entry.name) for entry in fields(Limits)})
     root = [Mount("/", options.root)] if options.root else []
-    policy = Policy(
+    policy = replace(
+        base.extend(limits=limits, network=_network(options)),
         mounts=(*base.mounts, *root, *(Mount(*pair) for pair in options.ro)),
-        scratch=base.scratch,
-        files=base.files,
-        limits=Limits(**{entry.name: getattr(options, entry.name) for entry in fields(Limits)}).over(base.limits),
         env={**base.env, **dict(options.env)},
         require=(*base.require, *options.require),
     )
-    writable = tuple(Mount(*pair, writable=True) for pair in options.rw)
-    return Policy((*policy.mounts, *writable), policy.scratch, policy.files, policy.limits, policy.env, policy.require)
+    return replace(policy, mounts=(*policy.mounts, *(Mount(*pair, writable=True) for pair in options.rw)))
+
+
+def _network(options: argparse.Namespace) -> Network | None:
+    """None where the command line says nothing of it."""
+    given: list[str | Rule] = [options.network] if options.network else []
+    for make, texts in ((Allow, options.allow), (Deny, options.deny), (published, options.publish)):
+        given += map(make, texts)
+    return given or None
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -110,7 +134,7 @@ def _run(options: argparse.Namespace) -> int:
         raise PolicyError("run: there is no command")
     policy = _policy(options)
     if _terminal.on_terminal() and "TERM" in os.environ and "TERM" not in policy.env:
-        policy = _with_env(policy, TERM=os.environ["TERM"])
+        policy = replace(policy, env={**policy.env, "TERM": os.environ["TERM"]})
 
     def start(**streams: Any) -> Popen:
         return Popen(command, policy=policy, audit=options.audit, cwd=options.cwd, **streams)
@@ -130,11 +154,6 @@ def _run(options: argparse.Namespace) -> int:
         _say(f"limit {process.exceeded} exceeded")
     code = process.returncode or 0
     return code if code >= 0 else 128 - code
-
-
-def _with_env(policy: Policy, **more: str) -> Policy:
-    env = {**policy.env, **more}
-    return Policy(policy.mounts, policy.scratch, policy.files, policy.limits, env, policy.require)
 
 
 def _audit_file(options: argparse.Namespace) -> int:

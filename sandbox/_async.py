@@ -89,6 +89,7 @@ async def _arun(popen: Callable[..., Popen], args: Any, options: dict[str, Any])
 async def arun(args: Any, **options: Any) -> Result:
     """`run` for asyncio, with its parameters. A cancelled call kills the guest.
 
+    >>> import asyncio
     >>> asyncio.run(arun(["echo", "hello"], text=True)).stdout
     'hello\\n'
     """

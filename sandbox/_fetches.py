@@ -70,5 +70,3 @@ def _close(fetch: Fetch) -> None:
     if fetch.fd is not None:
         os.close(fetch.fd)
         fetch.fd = None
-
-

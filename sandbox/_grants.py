@@ -13,7 +13,7 @@ from ._paths import AnyPath, guest_path, host_path, relative_path
 Content = Union[bytes, Callable[[], bytes]]
 
 
-def _set(self: object, **values: object) -> None:
+def set_fields(self: object, **values: object) -> None:
     for name, value in values.items():
         object.__setattr__(self, name, value)
 
@@ -51,7 +51,7 @@ class Mount:
         if "" in hidden:
             raise PolicyError(f"mount {target}: hide: the mount itself cannot be hidden")
         source = host_path(source, f"mount {target}")
-        _set(self, target=target, source=source, writable=bool(writable), noexec=bool(noexec), hide=hidden)
+        set_fields(self, target=target, source=source, writable=bool(writable), noexec=bool(noexec), hide=hidden)
 
 
 @dataclass(frozen=True, init=False)
@@ -70,7 +70,7 @@ class Scratch:
         target = guest_path(target, "scratch")
         if target == "/":
             raise PolicyError("scratch /: the root cannot be scratch")
-        _set(self, target=target, noexec=bool(noexec))
+        set_fields(self, target=target, noexec=bool(noexec))
 
 
 @dataclass(frozen=True, init=False)
@@ -96,7 +96,7 @@ class File:
             raise PolicyError(f"file {target}: content is {type(content).__name__}, not bytes or a function")
         if callable(content) and executable:
             raise PolicyError(f"file {target}: a function's content cannot be executed")
-        _set(self, target=target, content=content, executable=bool(executable))
+        set_fields(self, target=target, content=content, executable=bool(executable))
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,7 @@ class Limits:
         for entry in fields(self):
             value = getattr(self, entry.name)
             if value is not None:
-                _set(self, **{entry.name: _limit(entry.name, value)})
+                set_fields(self, **{entry.name: _limit(entry.name, value)})
 
     def over(self, base: Limits) -> Limits:
         """These limits, and those of `base` where these say nothing."""

@@ -11,6 +11,7 @@ from typing import Any, Union
 from ._audit import AuditTarget
 from ._errors import PolicyError
 from ._guest import Guest
+from ._network import Network
 from ._paths import AnyPath
 from ._policy import Content, Limits, Policy
 from ._supervisor import start_guest
@@ -30,6 +31,7 @@ def policy_of(
     files: Mapping[Any, Content] | None,
     policy: PolicyLike,
     limits: Limits | None,
+    network: Network | None,
 ) -> Policy:
     """The policy, a TOML file's or the default, with the shorthands laid over it."""
     if policy is None:
@@ -38,7 +40,7 @@ def policy_of(
         policy = Policy.load(policy)
     elif not isinstance(policy, Policy):
         raise PolicyError(f"policy: {policy!r} is neither a Policy nor the path of one")
-    return policy.extend(mounts=mounts, writable=writable, files=files, limits=limits)
+    return policy.extend(mounts=mounts, writable=writable, files=files, limits=limits, network=network)
 
 
 def open_guest(
@@ -48,9 +50,12 @@ def open_guest(
     policy: PolicyLike = None,
     limits: Limits | None = None,
     audit: AuditTarget | None = None,
+    network: Network | None = None,
 ) -> Opened:
     """A new guest, on its way."""
-    chosen = policy_of(mounts, writable, files, policy, limits)
+    chosen = policy_of(mounts, writable, files, policy, limits, network)
+    if chosen.network not in ("none", "loopback"):
+        raise PolicyError(f"network: rules and the host's network are not served yet: {chosen.network!r}")
     return Opened(start_guest(chosen, audit), chosen)
 
 

@@ -6,6 +6,7 @@ import os
 import stat
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
 from . import _core, _view
 from ._errors import PolicyError
@@ -36,6 +37,7 @@ class Plan:
     function_names: tuple[str, ...]
     limits: _core.Limits
     wall_seconds: float | None
+    network: _core.Network
 
     def pack(
         self, *, filters: tuple[bytes, bytes, bytes], tag: int, walls: int, scratch: str, cgroup: str, audit: bool
@@ -51,6 +53,7 @@ class Plan:
             cgroup=os.fsencode(cgroup),
             descriptors=len(self.contents),
             audit=audit,
+            network=self.network,
         )
 
     def mounted(self, scratch: str) -> list[Mounted]:
@@ -76,10 +79,13 @@ def _mounted(index: int, place: Place, scratch: str) -> Mounted:
     )
 
 
-def _check_source(place: Place) -> None:
+def _there(place: Place) -> bool:
+    """Is the source there, and may a guest have it? What only the default view has may be missing."""
     try:
         mode = os.stat(place.source).st_mode
     except OSError as error:
+        if place.optional:
+            return False
         raise PolicyError(f"mount {place.guest}: {place.source}: {(error.strerror or '?').lower()}") from None
     if not (stat.S_ISDIR(mode) or stat.S_ISREG(mode) or place.device):
         raise PolicyError(f"mount {place.guest}: {place.source}: neither a directory nor a regular file")
@@ -91,6 +97,7 @@ def _check_source(place: Place) -> None:
             raise PolicyError(f"mount {place.guest}: hide {name}: {parent} leads to {real}: name the true path")
     if place.guest == "/" and not stat.S_ISDIR(mode):
         raise PolicyError(f"mount /: {place.source}: not a directory")
+    return True
 
 
 def _mount(place: Place, handle: int) -> _core.PlanMount:
@@ -103,6 +110,9 @@ def _mount(place: Place, handle: int) -> _core.PlanMount:
         hide=tuple(map(os.fsencode, place.hide)),
         handle=handle,
     )
+
+
+_known_mount = lru_cache(maxsize=256)(_mount)  # of the default view, over and over; a caller's content is not kept
 
 
 def _limits(limits: Limits) -> _core.Limits:
@@ -128,9 +138,8 @@ def compile_policy(policy: Policy) -> Plan:
     for place in places:
         handle = 0
         if place.kind is Kind.HOST:
-            if place.optional and not os.path.exists(place.source):
+            if not _there(place):
                 continue
-            _check_source(place)
         elif isinstance(place.content, bytes) and place.kind is Kind.BYTES:
             handle = len(contents)
             contents.append(place.content)
@@ -139,7 +148,7 @@ def compile_policy(policy: Policy) -> Plan:
             functions.append(place.content)
             names.append(place.guest)
         kept.append(place)
-        mounts.append(_mount(place, handle))
+        mounts.append(_known_mount(place, handle) if place.content == b"" else _mount(place, handle))
     return Plan(
         tuple(kept),
         tuple(mounts),
@@ -148,4 +157,5 @@ def compile_policy(policy: Policy) -> Plan:
         tuple(names),
         _limits(policy.limits),
         policy.limits.wall_seconds,
+        _core.Network.LOOPBACK if policy.network == "loopback" else _core.Network.NONE,
     )

@@ -11,14 +11,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from types import MappingProxyType
 from typing import Any
 
 from . import _policy_file
 from ._errors import PolicyError
-from ._grants import Content, File, Limits, Mount, Scratch
+from ._grants import Content, File, Limits, Mount, Scratch, set_fields
 from ._messages import WALLS
+from ._network import Network, clean_network
 from ._paths import AnyPath
 
 __all__ = ["Content", "File", "Limits", "Mount", "Policy", "Scratch", "clean_env"]
@@ -33,6 +34,10 @@ class Policy:
     environment; `require` names walls without which nothing runs: landlock, landlock-scope, userns, pidns, netns,
     ipcns, utsns, mountns, cgroup.
 
+    `network` is "none", "loopback" (the guest's own, which nobody else reaches), "host" (that, every outward address
+    and the host's loopback, but for link-local and cloud metadata), or a list of Allow, Deny, Publish and Hosts, with
+    "host" among them where they take from it.
+
     >>> Policy(require=["landlock"]).require
     ('landlock',)
     """
@@ -43,6 +48,7 @@ class Policy:
     limits: Limits = Limits()
     env: Mapping[str, str] = field(default_factory=dict, hash=False)
     require: tuple[str, ...] = ()
+    network: Network = "none"
 
     def __post_init__(self) -> None:
         mounts = _all(Mount, "mounts", self.mounts)
@@ -57,12 +63,12 @@ class Policy:
             raise PolicyError(f"limits: {self.limits!r} is no Limits")
         require = tuple(_wall(name) for name in _listed("require", self.require))
         env = MappingProxyType(clean_env(self.env, "env"))
-        made = {"mounts": mounts, "scratch": scratch, "files": files, "env": env, "require": require}
-        for name, value in made.items():
-            object.__setattr__(self, name, value)
+        set_fields(self, mounts=mounts, scratch=scratch, files=files, env=env, require=require)
+        set_fields(self, network=clean_network(self.network))
 
     def __reduce__(self) -> tuple[type[Policy], tuple[Any, ...]]:
-        return Policy, (self.mounts, self.scratch, self.files, self.limits, dict(self.env), self.require)
+        values = {entry.name: getattr(self, entry.name) for entry in fields(self)}
+        return Policy, tuple({**values, "env": dict(self.env)}.values())
 
     def extend(
         self,
@@ -71,26 +77,31 @@ class Policy:
         writable: Mapping[Any, AnyPath] | None = None,
         files: Mapping[Any, Content] | None = None,
         limits: Limits | None = None,
+        network: Network | None = None,
     ) -> Policy:
-        """This policy with the shorthands of `run` laid over it, guest path first; `limits` where they say more."""
+        """This policy with the shorthands of `run` laid over it, guest path first; `limits` where they say more,
+        `network` where this policy has none."""
         more = [Mount(target, source) for target, source in _items("mounts", mounts)]
         more += [Mount(target, source, writable=True) for target, source in _items("writable", writable)]
         made = [File(target, content) for target, content in _items("files", files)]
         if limits is not None and not isinstance(limits, Limits):
             raise PolicyError(f"limits: {limits!r} is no Limits")
-        return Policy(
+        if network is not None and self.network != "none":
+            raise PolicyError("network: is given twice, in the policy and beside it")
+        return replace(
+            self,
             mounts=(*self.mounts, *more),
-            scratch=self.scratch,
             files=(*self.files, *made),
             limits=limits.over(self.limits) if limits else self.limits,
-            env=self.env,
-            require=self.require,
+            network=self.network if network is None else network,
         )
 
     @classmethod
     def load(cls, path: AnyPath) -> Policy:
         """The policy of a TOML file: tables [[mounts]], [[scratch]], [[files]], [limits], [env], the list `require`;
-        keys are the names of the Python arguments. Relative sources count from the file's directory."""
+        keys are the names of the Python arguments. Relative sources count from the file's directory. `network` is a
+        word, or tables [[network]] with one of the keys `allow` (and `private`), `deny`, `publish` (the guest's port,
+        with `host` and `sources`) or `hosts`."""
         name = os.fsdecode(path)
         try:
             with open(name, "rb") as file:

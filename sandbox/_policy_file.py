@@ -7,9 +7,10 @@ import os
 from dataclasses import asdict
 from typing import Any
 
-from . import _toml
+from . import _network_file, _toml
 from ._errors import PolicyError
 from ._grants import File, Limits, Mount, Scratch
+from ._toml import known, typed
 
 _TABLES = ("mounts", "scratch", "files")
 _KEYS: dict[str, dict[str, type[Any]]] = {
@@ -23,16 +24,17 @@ _NEEDED = {"mounts": ("source", "target"), "scratch": ("target",), "files": ("ta
 def parse(text: str | bytes, name: str) -> dict[str, Any]:
     """The arguments of Policy that TOML text means; `name` is its file, for errors and relative sources."""
     document = _toml.loads(text.encode("utf-8") if isinstance(text, str) else text, name)
-    _known(name, "", document, (*_TABLES, "limits", "env", "require"))
+    known(name, "", document, (*_TABLES, "limits", "env", "require", "network"))
     limits = _table(name, document, "limits")
-    _known(name, "limits", limits, Limits.__dataclass_fields__)
+    known(name, "limits", limits, Limits.__dataclass_fields__)
     made: dict[str, Any] = {
         table: [_entry(name, table, item) for item in _tables(name, document, table)] for table in _TABLES
     }
+    made["network"] = _network_file.parse(name, document.get("network", "none"))
     require, env = document.get("require", []), _table(name, document, "env")
-    _typed(name, "require", require, list)
+    typed(name, "require", require, list)
     for key, value in env.items():
-        _typed(name, f"env.{key}", value, str)
+        typed(name, f"env.{key}", value, str)
     try:
         return {"limits": Limits(**limits), "env": env, "require": require, **made}
     except PolicyError as error:
@@ -40,9 +42,9 @@ def parse(text: str | bytes, name: str) -> dict[str, Any]:
 
 
 def _entry(name: str, table: str, item: dict[str, Any]) -> Any:
-    _known(name, table, item, _KEYS[table])
+    known(name, table, item, _KEYS[table])
     for key, value in item.items():
-        _typed(name, f"{table}.{key}", value, _KEYS[table][key])
+        typed(name, f"{table}.{key}", value, _KEYS[table][key])
     for key in _NEEDED[table]:
         if key not in item:
             raise PolicyError(f"{name}: {table}: an entry has no {key}")
@@ -67,29 +69,17 @@ def _content(name: str, item: dict[str, Any]) -> dict[str, Any]:
         raise PolicyError(f"{item['target']}: content_base64: {error}") from None
 
 
-def _known(name: str, where: str, table: dict[str, Any], keys: Any) -> None:
-    for key in table:
-        if key not in keys:
-            raise PolicyError(f"{name}: unknown key {where + '.' if where else ''}{key}; known: {', '.join(keys)}")
-
-
-def _typed(name: str, where: str, value: Any, kind: type[Any]) -> None:
-    if not isinstance(value, kind):
-        words = {str: "text", bool: "true or false", list: "a list", dict: "a table"}
-        raise PolicyError(f"{name}: {where}: {value!r} is not {words[kind]}")
-
-
 def _table(name: str, document: dict[str, Any], key: str) -> dict[str, Any]:
     value = document.get(key, {})
-    _typed(name, key, value, dict)
+    typed(name, key, value, dict)
     return dict(value)
 
 
 def _tables(name: str, document: dict[str, Any], key: str) -> list[dict[str, Any]]:
     value = document.get(key, [])
-    _typed(name, key, value, list)
+    typed(name, key, value, list)
     for item in value:
-        _typed(name, key, item, dict)
+        typed(name, key, item, dict)
     return list(value)
 
 
@@ -97,6 +87,7 @@ def text(policy: dict[str, Any]) -> str:
     """TOML of the arguments of Policy."""
     document: dict[str, Any] = {
         "require": list(policy["require"]),
+        "network": "" if policy["network"] == "none" else _network_file.document(policy["network"]),
         "limits": {key: value for key, value in asdict(policy["limits"]).items() if value is not None},
         "env": dict(policy["env"]),
         "mounts": [{**asdict(mount), "hide": list(mount.hide)} for mount in policy["mounts"]],

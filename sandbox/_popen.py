@@ -20,6 +20,7 @@ from ._errors import CommandTimeout, GuestFault
 from ._guest import GRACE, Guest
 from ._memfd import sealed
 from ._messages import Usage
+from ._network import Network
 from ._open import PolicyLike, open_guest
 from ._parts import Command
 from ._paths import AnyPath
@@ -36,7 +37,8 @@ class Popen:
 
     stdin=None is no input; `cwd` is a guest path, /work by default; `env=None` is a clean environment; `pty=True` gives
     a terminal, `terminal`, with read, write and resize(rows, columns). `mounts`, `writable`, `files` (guest path
-    first), `policy`, `limits` and `audit` make the sandbox that the command has for itself; it ends with the command.
+    first), `policy`, `limits`, `audit` and `network` make the sandbox that the command has for itself; it ends with the
+    command.
 
     >>> with Popen(["echo", "hello"], stdout=_streams.PIPE, text=True) as process:
     ...     process.stdout.read()
@@ -71,6 +73,7 @@ class Popen:
         policy: PolicyLike = None,
         limits: Limits | None = None,
         audit: AuditTarget | None = None,
+        network: Network | None = None,
         _guest: Guest | None = None,
         _policy_env: Mapping[str, str] | None = None,
         _start_timeout: float | None = None,
@@ -92,7 +95,7 @@ class Popen:
         self._began = time.monotonic()
         if pty and stdin is not None:
             raise ValueError("pty=True gives the command its stdin")
-        given = [mounts, writable, files, policy, limits, audit]
+        given = [mounts, writable, files, policy, limits, audit, network]
         self._own = _guest is None
         pass_fds = list(pass_fds)
         _streams.check((stdin, stdout, stderr), pass_fds)

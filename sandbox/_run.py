@@ -28,7 +28,7 @@ def run(
     **options: Any,
 ) -> Result:
     """Run a command in a sandbox of its own and wait for it. As `subprocess.run`, and `options` are those of Popen:
-    mounts, writable, files, policy, limits, audit, cwd, env, text, ...
+    mounts, writable, files, policy, limits, network, audit, cwd, env, text, ...
 
     Output is captured unless capture_output=False, or stdout or stderr are given; stdin=None is no input. `timeout` in
     seconds: then everything is killed and CommandTimeout raised, with the output so far. check=True raises

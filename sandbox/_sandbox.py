@@ -13,6 +13,7 @@ from . import _core, _view
 from ._async import AsyncForms
 from ._audit import AuditSummary, AuditTarget
 from ._export import check_name, export, regular
+from ._network import Network
 from ._open import PolicyLike, open_guest, warn_if_bare
 from ._paths import PATH_MAX, AnyPath
 from ._plan import compile_policy
@@ -27,7 +28,8 @@ class Sandbox(AsyncForms):
     it is gone at `close` or at the end of the `with` block.
 
     `mounts` (read-only), `writable` and `files` have the guest path first; `policy` is a Policy or the path of a TOML
-    file; `limits` count for the whole guest; `audit` is a file, or the path of one, that records are appended to.
+    file; `limits` count for the whole guest; `audit` is a file, or the path of one, that records are appended to;
+    `network` is that of Policy.
     WallMissing, PolicyError: it cannot be made.
 
     >>> with Sandbox(files={"/work/in.txt": b"one\\ntwo\\n"}) as box:
@@ -45,8 +47,9 @@ class Sandbox(AsyncForms):
         policy: PolicyLike = None,
         limits: Limits | None = None,
         audit: AuditTarget | None = None,
+        network: Network | None = None,
     ) -> None:
-        opened = open_guest(mounts, writable, files, policy, limits, audit)
+        opened = open_guest(mounts, writable, files, policy, limits, audit, network)
         self.policy = opened.policy
         self._guest = opened.guest
         self._finalizer = weakref.finalize(self, self._guest.end)
@@ -161,7 +164,7 @@ class Sandbox(AsyncForms):
         return f"<Sandbox: {'ended' if self._guest.ended else 'runs'}>"
 
 
-_OF_SANDBOX = ("mounts", "writable", "files", "policy", "limits", "audit")
+_OF_SANDBOX = ("mounts", "writable", "files", "policy", "limits", "audit", "network")
 
 
 def _own(options: dict[str, Any]) -> dict[str, Any]:

@@ -120,6 +120,8 @@ class Supervisor:
         plan, tag = order.plan, secrets.randbits(31) + 1 << 32
         for option, wall in _RELIED.items():
             options &= ~Option(0 if wall in order.walls else option)
+        loopback = plan.network is _core.Network.LOOPBACK
+        options |= Option.LOOPBACK if loopback else Option(0)
         trail = _core.Trail()
         undo.callback(trail.close)
         # Where a mount namespace is known to stand, all scratch is a tmpfs in it.
@@ -155,7 +157,7 @@ class Supervisor:
             sink=sink,
             files=FileService(plan.functions, plan.function_names),
             proc=_Lazily(lambda: ProcService(plan.mounted(scratch))),
-            require=order.policy.require,
+            require=(*order.policy.require, *(["netns"] if loopback else [])),
             assumed=tuple(wall for option, wall in _RELIED.items() if option in options),
             wall_seconds=plan.wall_seconds,
             file_count=len(plan.functions),

@@ -27,6 +27,7 @@ else:  # pragma: no cover
     import tomli as tomllib
 
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
+_WORDS = {str: "text", bool: "true or false", int: "a whole number", list: "a list", dict: "a table"}
 _SHORT = {"\b": "\\b", "\t": "\\t", "\n": "\\n", "\f": "\\f", "\r": "\\r", '"': '\\"', "\\": "\\\\"}
 
 
@@ -39,6 +40,20 @@ def loads(data: bytes, name: str) -> dict[str, Any]:
         raise PolicyError(f"{name}: line {line}: not UTF-8") from None
     except tomllib.TOMLDecodeError as error:
         raise PolicyError(f"{name}: {_with_line(str(error), data)}") from None
+
+
+def known(name: str, where: str, table: dict[str, Any], keys: Any) -> None:
+    """PolicyError for a key of a table that is none of `keys`."""
+    for key in table:
+        if key not in keys:
+            raise PolicyError(f"{name}: unknown key {where + '.' if where else ''}{key}; known: {', '.join(keys)}")
+
+
+def typed(name: str, where: str, value: Any, kind: type[Any] | tuple[type[Any], ...]) -> None:
+    """PolicyError unless the value is of the kind, or of one of them; true is no number."""
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+        kinds = kind if isinstance(kind, tuple) else (kind,)
+        raise PolicyError(f"{name}: {where}: {value!r} is not {' or '.join(_WORDS[one] for one in kinds)}")
 
 
 def _with_line(text: str, data: bytes) -> str:
@@ -67,6 +82,8 @@ def _value(value: object) -> str:
         return repr(value)
     if isinstance(value, str):
         return _string(value)
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(_lines(value)) + "}"
     if isinstance(value, Sequence):
         return "[" + ", ".join(map(_value, value)) + "]"
     raise TypeError(f"no TOML for {type(value).__name__}")
@@ -81,7 +98,8 @@ def _is_tables(value: object) -> bool:
 
 
 def dumps(document: Mapping[str, Any]) -> str:
-    """TOML of a dictionary whose values are plain values, tables of plain values, or lists of such tables."""
+    """TOML of a dictionary whose values are plain values, tables of plain values, or lists of such; what is deeper is
+    written inline."""
     plain = {k: v for k, v in document.items() if not isinstance(v, Mapping) and not _is_tables(v)}
     blocks = [_lines(plain)] if plain else []
     for key, value in document.items():

@@ -31,7 +31,7 @@ class Kind(Enum):
     TTY = "TTY"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # told apart by identity, which costs nothing to hash
 class Place:
     guest: str
     kind: Kind
@@ -112,6 +112,7 @@ def _accounts() -> dict[str, bytes]:
         "group": group.encode(),
         "hosts": _HOSTS,
         "hostname": b"sandbox\n",
+        "host.conf": b"multi on\n",
         "nsswitch.conf": _NSSWITCH,
         "resolv.conf": b"# no network\n",
     }

@@ -12,7 +12,7 @@ from sandbox._core import Option, Route, Rule, Syscall, guest_rules, sentry_rule
 
 __all__ = ["Counts", "counts", "summary", "table"]
 
-EVERY_OPTION = Option.EMPTY_ROOT | Option.PID_NAMESPACE | Option.IPC_NAMESPACE
+EVERY_OPTION = Option.EMPTY_ROOT | Option.PID_NAMESPACE | Option.IPC_NAMESPACE | Option.LOOPBACK
 
 
 class Counts(NamedTuple):

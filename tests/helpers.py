@@ -109,6 +109,7 @@ class Twin:
     env: dict[str, str]
     mounts: dict[str, str] = field(default_factory=dict)
     limits: Optional[sandbox.Limits] = None
+    network: Any = None
 
     def write(self, name: str, data: Union[str, bytes], mode: int = 0o644) -> Path:
         """A file in both directories; its path as a command sees it."""
@@ -144,7 +145,7 @@ class Twin:
         args = shell(cmd) if isinstance(cmd, str) else [str(part) for part in cmd]
         done = sandbox.run(args, cwd=str(self.here), env=self.environment(env), input=input, timeout=timeout,
                            writable={str(self.here): str(self.there)}, mounts=self.mounts, limits=self.limits,
-                           **options)  # fmt: skip
+                           network=self.network, **options)  # fmt: skip
         return Run(done.returncode, done.stdout, done.stderr)
 
     def same(self, cmd: Command, *, status: Optional[int] = 0, errors: bool = True, trees: bool = True,

@@ -12,8 +12,8 @@ import pytest
 import sandbox
 
 PUBLIC = [
-    *("CommandFailed", "CommandTimeout", "File", "GuestFault", "Limits", "Mount", "Policy", "PolicyError", "Popen"),
-    *("Result", "Sandbox", "SandboxError", "Scratch", "WallMissing", "arun", "run"),
+    *("Allow", "CommandFailed", "CommandTimeout", "Deny", "File", "GuestFault", "Hosts", "Limits", "Mount", "Policy"),
+    *("PolicyError", "Popen", "Publish", "Result", "Sandbox", "SandboxError", "Scratch", "WallMissing", "arun", "run"),
 ]
 PACKAGE = Path(sandbox.__file__).parent
 MODULES = [

@@ -12,8 +12,10 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "sandbox"
 
+_NETWORK = ("_addresses", "_domains", "_targets", "_hosts", "_publish", "_network", "_verdicts", "_rules")
 LAYERS = (
-    *("_errors", "_messages", "_paths", "_toml", "_grants", "_policy_file", "_policy", "_ffi", "_core.binding"),
+    *("_errors", "_messages", "_paths", "_toml", "_grants", *_NETWORK, "_network_file", "_policy_file", "_policy"),
+    *("_ffi", "_core.binding"),
     *("_core.enums", "_core.messages", "_core.plans", "_core.processes", "_core.table", "_core.trail", "_core", "_filter"),
     *("services", "services.files", "services.proc", "_view", "_plan", "_cgroup", "_remove", "_audit", "_inbox"),
     *("_loop", "_workers", "_outbox", "_memfd", "_parts", "_records", "_serving", "_fetches", "_ending", "_guest"),

@@ -83,7 +83,7 @@ def test_environment_of_the_policy() -> None:
         assert box.run("echo $A", shell=True, env={"A": "2"}).stdout == b"2\n"
 
 
-@pytest.mark.parametrize("name", ["mounts", "writable", "files", "policy", "limits", "audit"])
+@pytest.mark.parametrize("name", ["mounts", "writable", "files", "policy", "limits", "audit", "network"])
 def test_options_of_the_box_are_not_a_commands(name: str) -> None:
     with Sandbox() as box, pytest.raises(TypeError, match=name):
         box.run(["true"], **{name: None})

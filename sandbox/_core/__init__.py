@@ -6,7 +6,20 @@ Everything that crosses to C or to a sentry is packed, unpacked and checked here
 from __future__ import annotations
 
 from .binding import Malformed
-from .enums import CommandFlag, Exceeded, Fetch, MessageType, MountFlag, MountKind, Option, Route, Serve, Verdict, Wall
+from .enums import (
+    CommandFlag,
+    Exceeded,
+    Fetch,
+    MessageType,
+    MountFlag,
+    MountKind,
+    Network,
+    Option,
+    Route,
+    Serve,
+    Verdict,
+    Wall,
+)
 from .messages import MESSAGE_FDS, TEXT_MAX, Message, Ready, Usage, receive, send, unpack_ready, unpack_usage
 from .plans import COMMAND_FDS, Limits, PlanMount, build_plan, check_plan, find_mount, pack_command
 from .processes import spawn, sweep
@@ -27,6 +40,7 @@ __all__ = [
     "MessageType",
     "MountFlag",
     "MountKind",
+    "Network",
     "Option",
     "PlanMount",
     "Ready",

@@ -17,6 +17,12 @@ class Option(IntFlag):
     EMPTY_ROOT = lib.SBX_OPTION_EMPTY_ROOT
     PID_NAMESPACE = lib.SBX_OPTION_PID_NAMESPACE
     IPC_NAMESPACE = lib.SBX_OPTION_IPC_NAMESPACE
+    LOOPBACK = lib.SBX_OPTION_LOOPBACK
+
+
+class Network(IntEnum):
+    NONE = lib.SBX_NETWORK_NONE
+    LOOPBACK = lib.SBX_NETWORK_LOOPBACK
 
 
 class MountKind(IntEnum):

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from .binding import ffi, lib, text
+from .enums import Network
 
 COMMAND_FDS: int = lib.SBX_COMMAND_FDS
 
@@ -60,29 +62,47 @@ def build_plan(
     cgroup: bytes = b"",
     descriptors: int = 0,
     audit: bool = True,
+    network: Network = Network.NONE,
 ) -> bytes:
     """A checked plan. `filters`: the listener's program, the outer one, the sentry's. ValueError says what is wrong."""
-    ordered = sorted(mounts)
-    at_mounts = ffi.sizeof("struct sbx_plan")
-    at_filters = -(-(at_mounts + len(ordered) * ffi.sizeof("struct sbx_mount")) // 8) * 8
-    strings = _Strings(at_filters + sum(map(len, filters)))
+    ordered = tuple(sorted(mounts))
+    body = _body(ordered, filters)
+    strings = _Strings(len(body))
     plan = ffi.new("struct sbx_plan *")
     plan.version = lib.SBX_VERSION
-    plan.mounts, plan.mount_count = at_mounts, len(ordered)
+    plan.mounts, plan.mount_count = _HEADER, len(ordered)
+    at_filters = _after_mounts(len(ordered))
     plan.guest_filter = [at_filters, at_filters + len(filters[0])]
     plan.guest_filter_count = [len(filters[0]) // 8, len(filters[1]) // 8]
     plan.sentry_filter = at_filters + len(filters[0]) + len(filters[1])
     plan.sentry_filter_count = len(filters[2]) // 8
     plan.scratch_host, plan.cgroup = strings.add(scratch_host), strings.add(cgroup)
-    plan.walls, plan.tag, plan.descriptors, plan.audit = walls, tag, descriptors, audit
+    plan.walls, plan.tag, plan.descriptors = walls, tag, descriptors
+    plan.audit, plan.network = audit, network
     plan.caller_mounts = os.stat("/proc/self/ns/mnt").st_ino
     plan.limits = tuple(limits)
-    rows = ffi.new("struct sbx_mount[]", [_mount_row(mount, strings) for mount in ordered])
-    plan.size = at_filters + sum(map(len, filters)) + len(strings.data)
-    fixed = (ffi.buffer(plan)[:] + ffi.buffer(rows)[:]).ljust(at_filters, b"\0")
-    data = bytes(fixed + b"".join(filters) + strings.data)
+    plan.size = len(body) + len(strings.data)
+    data: bytes = ffi.buffer(plan)[:] + body[_HEADER:] + bytes(strings.data)
     check_plan(data)
     return data
+
+
+_HEADER: int = ffi.sizeof("struct sbx_plan")
+
+
+def _after_mounts(count: int) -> int:
+    end: int = _HEADER + count * ffi.sizeof("struct sbx_mount")
+    return -(-end // 8) * 8
+
+
+@lru_cache(maxsize=8)
+def _body(mounts: tuple[PlanMount, ...], filters: tuple[bytes, bytes, bytes]) -> bytes:
+    """A plan with an empty header and without what is one guest's alone: the same for all guests of a policy."""
+    at_filters = _after_mounts(len(mounts))
+    strings = _Strings(at_filters + sum(map(len, filters)))
+    rows = ffi.new("struct sbx_mount[]", [_mount_row(mount, strings) for mount in mounts])
+    fixed = (bytes(_HEADER) + ffi.buffer(rows)[:]).ljust(at_filters, b"\0")
+    return bytes(fixed + b"".join(filters) + strings.data)
 
 
 def _mount_row(mount: PlanMount, strings: _Strings) -> tuple[int, ...]:

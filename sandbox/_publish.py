@@ -1,0 +1,74 @@
+"""What comes in: ports of the guest on the host."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from ipaddress import IPv6Address
+
+from ._addresses import Address, block_text, parse_address, parse_block, plain
+from ._errors import PolicyError
+from ._grants import set_fields
+from ._targets import check_port, clean_text, split_ports
+
+
+@dataclass(frozen=True, init=False)
+class Publish:
+    """TCP connections to `host` on the host come to the guest's port `guest`.
+
+    `host` is ADDRESS:PORT, or a port alone on 127.0.0.1; 0.0.0.0 and [::] are all of the host's addresses. `sources`
+    are the addresses and CIDRs that may connect; without any it is everyone who reaches `host`.
+
+    PolicyError: a port is not one of 1 to 65535, an address is none.
+
+    >>> Publish(8080, 18080).host, Publish(8080, "[::1]:18080", ["::1"]).sources
+    ('127.0.0.1:18080', ('::1',))
+    """
+
+    guest: int
+    host: str
+    sources: tuple[str, ...] = ()
+
+    def __init__(self, guest: int, host: str | int, sources: Iterable[str] = ()) -> None:
+        try:
+            set_fields(self, guest=check_port(guest), host=_shown(*_listening(host)), sources=_sources(sources))
+        except ValueError as error:
+            raise PolicyError(f"publish {host!r}: {error}") from None
+
+    def __str__(self) -> str:
+        return f"publish {self.host} as {self.guest}{' for ' + ', '.join(self.sources) if self.sources else ''}"
+
+    @property
+    def listening(self) -> tuple[Address, int]:
+        """Address and port on the host."""
+        return _listening(self.host)
+
+    def admits(self, source: Address | bytes) -> bool:
+        """May a connection come from this address? One mapped into IPv6 is its IPv4 address."""
+        address = plain(source)
+        return address is not None and (not self.sources or any(address in parse_block(s) for s in self.sources))
+
+
+def _sources(values: object) -> tuple[str, ...]:
+    if isinstance(values, (str, bytes)) or not isinstance(values, Iterable):
+        raise ValueError(f"sources: {values!r} is no list")
+    return tuple(dict.fromkeys(map(_source, values)))
+
+
+def _source(text: object) -> str:
+    try:
+        return block_text(parse_block(clean_text(text)))
+    except ValueError as error:
+        raise ValueError(f"source {text!r}: {error}") from None
+
+
+def _listening(host: object) -> tuple[Address, int]:
+    text = str(check_port(host)) if isinstance(host, int) else clean_text(host)
+    address, port = ("127.0.0.1", text) if text.isdecimal() else split_ports(text)
+    if not port.isdecimal() or not port.isascii():
+        raise ValueError("is neither ADDRESS:PORT nor a port; IPv6 is [::1]:PORT")
+    return parse_address(address), check_port(int(port[:9]))
+
+
+def _shown(address: Address, port: int) -> str:
+    return f"[{address}]:{port}" if isinstance(address, IPv6Address) else f"{address}:{port}"
