@@ -25,6 +25,7 @@
 #define RIGHT_IOCTL_DEV (1u << 15) /* ABI 5 */
 #define RIGHTS_ABI_1 ((1u << 13) - 1)
 #define RIGHTS_FILE (RIGHT_EXECUTE | RIGHT_WRITE_FILE | RIGHT_READ_FILE | RIGHT_TRUNCATE | RIGHT_IOCTL_DEV)
+#define RIGHTS_TCP 3u               /* ABI 4: bind and connect */
 #define SCOPES 3u                  /* ABI 6: abstract UNIX sockets and signals */
 
 struct ruleset { uint64_t fs, net, scoped; };
@@ -65,7 +66,7 @@ int confine_privileges(void) {
     if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0) return -errno;
     syscall(SYS_setgroups, 0, NULL); /* needs a privilege; a user namespace shows the groups as nobody's, but keeps them */
     prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
-    for (int capability = 0; capability <= 63; capability++) prctl(PR_CAPBSET_DROP, capability, 0, 0, 0);
+    for (int capability = 0; prctl(PR_CAPBSET_DROP, capability, 0, 0, 0) == 0; capability++) continue; /* until there are no more */
     struct __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, 0};
     struct __user_cap_data_struct none[2];
     memset(none, 0, sizeof none);
@@ -95,6 +96,7 @@ static struct ruleset handled(int abi) {
     if (abi >= 2) rules.fs |= RIGHT_REFER;
     if (abi >= 3) rules.fs |= RIGHT_TRUNCATE;
     if (abi >= 5) rules.fs |= RIGHT_IOCTL_DEV;
+    if (abi >= 4 && mounts_plan()->network == SBX_NETWORK_SERVED) rules.net = RIGHTS_TCP; /* the Supervisor's to use */
     if (abi >= 6) rules.scoped = SCOPES;
     return rules;
 }

@@ -51,7 +51,7 @@ enum sbx_op {
     SBX_OP_INOTIFY_ADD, SBX_OP_FLOCK, SBX_OP_LOCK, SBX_OP_FALLOCATE,
     SBX_OP_EXEC, SBX_OP_PRIVATE,
     SBX_OP_SOCKET, SBX_OP_BIND, SBX_OP_CONNECT, SBX_OP_SENDMSG, SBX_OP_RECVMSG, SBX_OP_SOCKNAME, SBX_OP_ACCEPT,
-    SBX_OP_SOCKOPT,
+    SBX_OP_SOCKOPT, SBX_OP_LISTEN,
     SBX_OP_KILL, SBX_OP_PRLIMIT, SBX_OP_PRIORITY, SBX_OP_SCHED, SBX_OP_GETPGID, SBX_OP_PIDFD_OPEN, SBX_OP_CLOCK,
     SBX_OP_SETID, SBX_OP_CAPGET, SBX_OP_PRCTL, SBX_OP_FCNTL, SBX_OP_IOCTL, SBX_OP_MEMFD,
     SBX_OP_COUNT
@@ -81,7 +81,9 @@ enum sbx_option {
     SBX_OPTION_EMPTY_ROOT = 1, /* the guest's kernel root is empty and every mount is whole: fstat by AT_EMPTY_PATH */
     SBX_OPTION_PID_NAMESPACE = 2, /* ids of processes mean the guest's own only: kill and friends native */
     SBX_OPTION_IPC_NAMESPACE = 4, /* SysV keys and ids mean the guest's own only */
-    SBX_OPTION_LOOPBACK = 8       /* the guest has a network namespace with a loopback: TCP and UDP sockets are made there */
+    SBX_OPTION_LOOPBACK = 8,      /* the guest has a network namespace with a loopback: TCP and UDP sockets are made there */
+    SBX_OPTION_NETWORK = 16,      /* it has TCP and UDP sockets at all: their options */
+    SBX_OPTION_PLAIN_LISTEN = 32  /* none of its sockets is of the host's network: listen chooses no address there */
 };
 
 /* ---- the plan (plan.c): a policy, compiled -------------------------------------------------------------------------- */
@@ -149,11 +151,13 @@ struct sbx_plan {
     uint32_t descriptors;  /* how many descriptors the BYTES mounts use */
     uint32_t audit;        /* 1: records go to the trail; 0: counts only */
     uint32_t network;      /* enum sbx_network */
+    uint32_t slice;        /* SERVED: the host addresses slice + 1 to slice + 254 are the guest's loopback; last byte 0 */
+    uint32_t resolver;     /* SERVED: port at slice + 53 of what the guest has at 127.0.0.53:53 */
     uint64_t caller_mounts; /* inode of the caller's mount namespace: a sentry that finds itself in it touches no mount */
     struct sbx_limits limits;
 };
 
-enum sbx_network { SBX_NETWORK_NONE, SBX_NETWORK_LOOPBACK };
+enum sbx_network { SBX_NETWORK_NONE, SBX_NETWORK_LOOPBACK, SBX_NETWORK_SERVED };
 
 /* ---- walls (confine.c) --------------------------------------------------------------------------------------------------- */
 
@@ -198,7 +202,19 @@ struct sbx_message {
     int64_t value2;
 };
 
-enum sbx_serve { SBX_SERVE_NONE, SBX_SERVE_FILE, SBX_SERVE_PROC };
+enum sbx_serve { SBX_SERVE_NONE, SBX_SERVE_FILE, SBX_SERVE_PROC, SBX_SERVE_NET };
+enum sbx_net_op { SBX_NET_NONE, SBX_NET_SOCKET, SBX_NET_BIND, SBX_NET_CONNECT, SBX_NET_LISTEN, SBX_NET_SEND };
+
+/* The text of SERVE for the network; fds[0] is the socket but for SOCKET. REPLY: value 0 or -errno; SOCKET: fds[0]; SEND: text is
+ * the address to send to. */
+struct sbx_net {
+    uint32_t op;           /* enum sbx_net_op */
+    int32_t family;        /* of SOCKET, as the next two; LISTEN: the backlog */
+    int32_t type;
+    int32_t protocol;
+    uint32_t length;       /* bytes of address */
+    uint8_t address[28];   /* struct sockaddr_in or sockaddr_in6 */
+};
 enum sbx_fetch { SBX_FETCH_NONE, SBX_FETCH_READ, SBX_FETCH_WRITE, SBX_FETCH_LIST }; /* open for reading; create or truncate
                         for writing, parents made, 0666; directory for listing. Links are resolved in the guest's view */
 enum sbx_exceeded {

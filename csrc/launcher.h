@@ -1,4 +1,5 @@
-/* launcher.h: the process from which the guest's commands are made, and what the sentry says to it. */
+/* launcher.h: the process from which the guest's commands are made (launcher.c: trusted code, no guest byte has reached it),
+ * and the commands as the sentry knows them and answers for them (launcher_commands.c). */
 #ifndef SBX_LAUNCHER_H
 #define SBX_LAUNCHER_H
 #include "answer.h"
@@ -8,6 +9,7 @@
 int launcher_begin(const struct sbx_plan *plan, int stub, int landlock_abi, bool own_users, pid_t *pid);
 /* Wait until its filter stands: the listener's descriptor, or -errno. */
 int launcher_listener(int report);
+
 /* PRIVATE_NEXT, PRIVATE_START and PRIVATE_LOAD. */
 struct answer launcher_serve(struct request *request);
 /* A command from the Supervisor: memfd of struct sbx_command, its size and descriptors. Taken over. */

@@ -50,7 +50,7 @@ static const handler handlers[SBX_OP_COUNT] = {
     ROW(LISTXATTR, fs_listxattr), ROW(REMOVEXATTR, fs_removexattr), ROW(INOTIFY_ADD, fs_inotify_add),
     ROW(FLOCK, lock_flock), ROW(LOCK, lock_fcntl), ROW(SOCKET, sockets_socket), ROW(BIND, sockets_bind),
     ROW(CONNECT, sockets_connect), ROW(SENDMSG, sockets_send), ROW(RECVMSG, sockets_receive), ROW(SOCKNAME, sockets_name),
-    ROW(ACCEPT, sockets_accept), ROW(SOCKOPT, sockets_option), ROW(KILL, misc_kill), ROW(PRLIMIT, misc_prlimit),
+    ROW(ACCEPT, sockets_accept), ROW(LISTEN, sockets_listen), ROW(SOCKOPT, sockets_option), ROW(KILL, misc_kill), ROW(PRLIMIT, misc_prlimit),
     ROW(PRIORITY, misc_priority), ROW(SCHED, misc_sched), ROW(GETPGID, misc_getpgid), ROW(PIDFD_OPEN, misc_pidfd_open),
     ROW(CLOCK, misc_clock), ROW(SETID, misc_setid), ROW(PRCTL, misc_prctl), ROW(FCNTL, misc_fcntl),
     ROW(IOCTL, misc_ioctl), ROW(CAPGET, misc_capget), ROW(EXEC, serve_exec), ROW(PRIVATE, launcher_serve),

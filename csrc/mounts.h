@@ -7,6 +7,10 @@
 #include <stddef.h>
 #include "plan.h"
 
+/* The one descriptor beside the control socket that spawn.c leaves to the sentry, where it made a pid namespace: the /proc of
+ * that namespace, attached nowhere yet. */
+#define MOUNTS_SPAWN_PROC 4
+
 /* Can mounts be made in this mount namespace? 0 or -errno. A filter or a container may refuse it. */
 int mounts_possible(void);
 /* Make and open all mounts. `files` are the descriptors of the BYTES mounts; `stub` is moved into the root where one is

@@ -15,8 +15,7 @@ static uint64_t last_number;
 struct waiting {
     struct waiting *next;
     uint64_t number;
-    int64_t value;
-    int fd;
+    struct rpc_answer *answer;
     bool done;
 };
 static struct waiting *waiting;
@@ -62,34 +61,41 @@ int rpc_receive(struct sbx_message *message, char *text, int fds[SBX_MESSAGE_FDS
     return 1;
 }
 
-int rpc_serve(enum sbx_serve service, int64_t handle, const char *name, int fd, uint64_t *id) {
-    struct waiting mine = {.fd = -1};
+int rpc_ask(enum sbx_serve service, int64_t handle, const void *text, size_t length, int fd, uint64_t *id, struct rpc_answer *answer) {
+    *answer = (struct rpc_answer){.fd = -1};
+    struct waiting mine = {.answer = answer};
     pthread_mutex_lock(&lock);
     mine.number = *id = ++last_number;
     mine.next = waiting;
     waiting = &mine;
     pthread_mutex_unlock(&lock);
-    int error = rpc_send(SBX_MSG_SERVE, mine.number, service, handle, name, strlen(name), fd);
+    int error = rpc_send(SBX_MSG_SERVE, mine.number, service, handle, text, length, fd);
     pthread_mutex_lock(&lock);
     while (!error && !mine.done) pthread_cond_wait(&replied, &lock);
     struct waiting **at = &waiting;
     while (*at != &mine) at = &(*at)->next;
     *at = mine.next;
     pthread_mutex_unlock(&lock);
-    if (error) return error;
-    if (mine.value < 0) {
-        if (mine.fd >= 0) close(mine.fd);
-        return (int)mine.value;
-    }
-    return mine.fd >= 0 ? mine.fd : -EIO;
+    return error;
 }
 
-void rpc_reply(uint64_t number, int64_t value, int fd) {
+int rpc_serve(enum sbx_serve service, int64_t handle, const char *name, int fd, uint64_t *id) {
+    struct rpc_answer answer;
+    int error = rpc_ask(service, handle, name, strlen(name), fd, id, &answer);
+    if (!error && answer.value < 0) error = (int)answer.value;
+    if (error && answer.fd >= 0) close(answer.fd);
+    if (error) return error;
+    return answer.fd >= 0 ? answer.fd : -EIO;
+}
+
+void rpc_reply(uint64_t number, int64_t value, int fd, const void *text, size_t length) {
     pthread_mutex_lock(&lock);
     for (struct waiting *at = waiting; at; at = at->next) {
         if (at->number != number || at->done) continue;
-        at->value = value;
-        at->fd = fd;
+        at->answer->value = value;
+        at->answer->fd = fd;
+        at->answer->length = length < sizeof at->answer->text ? length : sizeof at->answer->text;
+        memcpy(at->answer->text, text, at->answer->length);
         fd = -1;
         at->done = true;
     }

@@ -1,5 +1,5 @@
-/* The sentry: one process for one guest. It is started with one descriptor, the control socket, and nothing else; takes the
- * plan, builds the walls around itself and its guest, and serves. The main thread here talks to the Supervisor and reaps;
+/* The sentry: one process for one guest. It is started with the control socket and, in a pid namespace of its own, a mount of
+ * its /proc (mounts.h), and nothing else; takes the plan, builds the walls around itself and its guest, and serves. The main thread here talks to the Supervisor and reaps;
  * loop.c's threads serve the guest. */
 #include <errno.h>
 #include <fcntl.h>
@@ -141,7 +141,7 @@ static void set_up(void) {
     int error;
     for (int wall = 0; wall < SBX_WALL_COUNT; wall++) sentry.ready.wall_error[wall] = wanted & (1u << wall) ? 0 : EPERM;
     sentry.walls = confine_namespaces(wanted, sentry.plan->caller_mounts, &sentry.ready);
-    if (sentry.plan->network && has_wall(SBX_WALL_NETNS) && (error = confine_loopback()) < 0) fault(error, "loopback");
+    if (sentry.plan->network == SBX_NETWORK_LOOPBACK && has_wall(SBX_WALL_NETNS) && (error = confine_loopback()) < 0) fault(error, "loopback");
     if (getpid() == 1) sentry.walls |= 1u << SBX_WALL_PIDNS;
     if (has_own_users()) sentry.walls |= 1u << SBX_WALL_USERNS;
     error = trail_setup(sentry.trail, (int)sentry.plan->audit, ask_drain);
@@ -237,7 +237,7 @@ static void serve_message(void) {
     case SBX_MSG_SIGNAL: signal_command(&message); break;
     case SBX_MSG_END: end();
     case SBX_MSG_FETCH: fetch_start(message.number, (enum sbx_fetch)message.value, text); break;
-    case SBX_MSG_REPLY: rpc_reply(message.number, message.value, count > 0 ? fds[--count] : -1); break; /* it brings one */
+    case SBX_MSG_REPLY: rpc_reply(message.number, message.value, count > 0 ? fds[--count] : -1, text, message.length); break; /* it brings one */
     default: fault(EPROTO, "unknown message from the Supervisor");
     }
     for (int i = 0; i < count; i++) close(fds[i]);

@@ -9,6 +9,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 #include "borrow.h"
+#include "internet.h"
 #include "loop.h"
 #include "socket_name.h"
 #include "sockets.h"
@@ -83,7 +84,7 @@ static int begin(struct request *request, struct passage *passage, uint64_t at) 
     passage->passed_count = 0;
     passage->control_length = 0;
     passage->name.held = passage->name.mount = -1;
-    passage->name.length = 0;
+    passage->name.length = passage->name.source = 0;
     if (guest_read(request->tid, at, &passage->head, sizeof passage->head) < 0) return -EFAULT;
     if (passage->head.name_length < 0) return -EINVAL;
     return read_parts(request, passage);
@@ -100,7 +101,7 @@ static void begin_plain(struct passage *passage, uint64_t buffer, uint64_t size,
     passage->passed_count = 0;
     passage->control_length = 0;
     passage->name.held = passage->name.mount = -1;
-    passage->name.length = 0;
+    passage->name.length = passage->name.source = 0;
     passage->total = size < PAYLOAD_MAX ? (size_t)size : PAYLOAD_MAX;
     passage->parts[0] = (struct iovec){(void *)buffer, passage->total};
 }
@@ -180,6 +181,18 @@ static void broken_pipe(const struct request *request) {
     if (leader > 0) syscall(SYS_tgkill, leader, request->tid, SIGPIPE);
 }
 
+/* A socket bound to every address would send to the guest's loopback from the host's. */
+static void set_source(struct passage *passage) {
+    bool six = passage->name.address.any.sa_family == AF_INET6;
+    struct in_pktinfo four = {.ipi_spec_dst.s_addr = passage->name.source};
+    struct in6_pktinfo mapped = {.ipi6_addr.s6_addr = {[10] = 0xff, [11] = 0xff}};
+    memcpy(&mapped.ipi6_addr.s6_addr[12], &passage->name.source, sizeof passage->name.source);
+    struct cmsghdr head = {six ? CMSG_LEN(sizeof mapped) : CMSG_LEN(sizeof four), six ? IPPROTO_IPV6 : IPPROTO_IP, six ? IPV6_PKTINFO : IP_PKTINFO};
+    memcpy(passage->control, &head, sizeof head);
+    memcpy(CMSG_DATA((struct cmsghdr *)(void *)passage->control), six ? (void *)&mapped : (void *)&four, six ? sizeof mapped : sizeof four);
+    passage->control_length = six ? CMSG_SPACE(sizeof mapped) : CMSG_SPACE(sizeof four);
+}
+
 static int64_t send_out(struct request *request, struct passage *passage) {
     struct iovec part = {passage->payload, passage->total};
     struct msghdr header = {.msg_iov = &part, .msg_iovlen = 1, .msg_control = passage->control_length ? passage->control : NULL,
@@ -214,11 +227,13 @@ static int64_t send_out(struct request *request, struct passage *passage) {
 
 static int64_t send_one(struct request *request, struct passage *passage, bool *denied) {
     int error = 0;
+    if (passage->flags & MSG_FASTOPEN && internet_is(passage->socket)) return -EOPNOTSUPP; /* a connect that nobody has judged */
     if (passage->head.name && passage->head.name_length) {
         error = socket_name_read(request, passage->head.name, (uint64_t)passage->head.name_length, &passage->name);
         if (error == 0) error = socket_name_find(request, passage->socket, &passage->name, denied);
     }
     if (error == 0) error = read_control(request, passage);
+    if (error == 0 && passage->name.source && passage->control_length == 0) set_source(passage);
     if (error == 0 && passage->total > PAYLOAD_MAX) error = -EMSGSIZE;
     if (error == 0) error = take_room(request, passage, passage->total);
     if (error == 0) error = move_payload(request, passage, passage->total, false);

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
+#include "internet.h"
 #include "mounts.h"
 
 #define BOUND_MAX 4096
@@ -89,14 +90,6 @@ static bool is_ours(int held) {
     return found;
 }
 
-int socket_name_read(const struct request *request, uint64_t address, uint64_t length, struct socket_name *name) {
-    name->held = name->mount = -1;
-    if ((int)length < 0 || length > sizeof name->address.space) return -EINVAL;
-    memset(&name->address, 0, sizeof name->address);
-    name->length = (socklen_t)length;
-    return guest_read(request->tid, address, &name->address, (size_t)length);
-}
-
 /* An address of the network is recorded as text. */
 static void note_address(struct request *request, const struct socket_name *name) {
     bool six = name->address.any.sa_family == AF_INET6;
@@ -108,10 +101,20 @@ static void note_address(struct request *request, const struct socket_name *name
     request->paths = 1;
 }
 
+int socket_name_read(struct request *request, uint64_t address, uint64_t length, struct socket_name *name) {
+    name->held = name->mount = -1;
+    name->source = 0;
+    if ((int)length < 0 || length > sizeof name->address.space) return -EINVAL;
+    memset(&name->address, 0, sizeof name->address);
+    name->length = (socklen_t)length;
+    int error = guest_read(request->tid, address, &name->address, (size_t)length);
+    if (!error && (name->address.any.sa_family == AF_INET || name->address.any.sa_family == AF_INET6)) note_address(request, name);
+    return error;
+}
+
 /* The path of an address becomes path 0 of the request, as if the call had named it. 1; 0 where it has none; -errno. */
 static int take_path(struct request *request, int socket, const struct socket_name *name, bool *denied) {
     if (name->length < sizeof(sa_family_t)) return -EINVAL;
-    if (name->address.any.sa_family == AF_INET || name->address.any.sa_family == AF_INET6) note_address(request, name);
     if (name->address.any.sa_family != AF_UNIX) {
         *denied = !is_private(socket);
         return *denied ? -EINVAL : 0;
@@ -147,6 +150,7 @@ static bool reachable(int mount, int held) {
 }
 
 int socket_name_find(struct request *request, int socket, struct socket_name *name, bool *denied) {
+    if (internet_is(socket)) return internet_destination(request, socket, name, denied);
     int has = take_path(request, socket, name, denied);
     if (has <= 0) return has;
     PLACE(place);
@@ -234,6 +238,7 @@ int socket_name_bind(struct request *request, int socket, struct socket_name *na
 }
 
 void socket_name_show(struct socket_name *name) {
+    internet_show(name);
     if (name->length <= PATH_AT || name->address.any.sa_family != AF_UNIX) return;
     char text[sizeof name->address.path.sun_path + 1] = "";
     memcpy(text, name->address.path.sun_path, name->length - PATH_AT < sizeof text ? name->length - PATH_AT : sizeof text - 1);

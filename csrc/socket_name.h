@@ -10,6 +10,7 @@
 struct socket_name {
     union { struct sockaddr any; struct sockaddr_un path; struct sockaddr_in in; struct sockaddr_in6 in6; struct sockaddr_storage space; } address;
     socklen_t length;
+    uint32_t source; /* IPv4 address, in network order, that a datagram is to come from; 0: the kernel's choice */
     int held;  /* descriptor that the text goes through */
     int mount; /* that decided, or -1 */
 };
@@ -17,8 +18,8 @@ void socket_name_done(struct socket_name *name);
 #define cleanup_name __attribute__((cleanup(socket_name_done)))
 
 void socket_name_setup(bool own_network); /* before the sentry's own filter stands */
-/* Copy an address of the guest's. 0 or -errno. */
-int socket_name_read(const struct request *request, uint64_t address, uint64_t length, struct socket_name *name);
+/* Copy an address of the guest's; one of the network is noted for the record. 0 or -errno. */
+int socket_name_read(struct request *request, uint64_t address, uint64_t length, struct socket_name *name);
 /* Make it one that the kernel may be given, to reach from `socket` one that is there. 0 or -errno; *denied where we refuse. */
 int socket_name_find(struct request *request, int socket, struct socket_name *name, bool *denied);
 /* The same to bind `socket` to it. Does so. */

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+#include "internet.h"
 #include "loop.h"
 #include "mounts.h"
 #include "socket_name.h"
@@ -14,6 +15,9 @@ struct answer sockets_socket(struct request *request) {
     int family = (int)request->value[0], type = (int)request->value[1] & 15; /* SOCK_TYPE_MASK */
     bool internet = family == AF_INET || family == AF_INET6;
     if (!internet || !mounts_plan()->network) return answer_denied(EAFNOSUPPORT);
+    int protocol = (int)request->value[2];
+    bool known = (type == SOCK_STREAM && (protocol == 0 || protocol == IPPROTO_TCP)) || (type == SOCK_DGRAM && (protocol == 0 || protocol == IPPROTO_UDP));
+    if (known && internet_served()) return internet_socket(request);
     if (type == SOCK_RAW) return answer_denied(EPERM);
     return answer_denied(type == SOCK_STREAM || type == SOCK_DGRAM ? EPROTONOSUPPORT : ESOCKTNOSUPPORT);
 }
@@ -43,7 +47,7 @@ struct answer sockets_bind(struct request *request) {
     struct socket_name name cleanup_name;
     bool denied = false;
     int error = socket_name_read(request, request->in, request->size, &name);
-    if (error == 0) error = socket_name_bind(request, socket, &name, &denied);
+    if (error == 0) error = internet_is(socket) ? internet_bind(request, socket, &name, &denied) : socket_name_bind(request, socket, &name, &denied);
     return named(&name, error, denied);
 }
 
@@ -56,8 +60,10 @@ struct answer sockets_connect(struct request *request) {
     bool denied = false;
     int error = socket_name_read(request, request->in, request->size, &name);
     bool apart = error == 0 && name.length >= sizeof(sa_family_t) && name.address.any.sa_family == AF_UNSPEC; /* dissolves an association */
-    if (error == 0 && !apart) error = socket_name_find(request, socket, &name, &denied);
-    if (error < 0) return named(&name, error, denied);
+    bool served = error == 0 && !apart && internet_is(socket);
+    if (served) error = internet_connect(request, socket, &name, &denied);
+    else if (error == 0 && !apart) error = socket_name_find(request, socket, &name, &denied);
+    if (error < 0 || served) return named(&name, error, denied);
     bool waits = blocks(socket);
     for (;;) { /* a full backlog makes it wait */
         if (waits && !loop_block_enter()) return named(&name, -ENOMEM, false);
@@ -70,6 +76,12 @@ struct answer sockets_connect(struct request *request) {
     return named(&name, error, denied);
 }
 
+/* Of a local socket, too: a sentry must not be able to, or a socket of the host's network would choose an address there. */
+struct answer sockets_listen(struct request *request) {
+    cleanup_close int socket = borrow_socket(request);
+    return answer_result(socket < 0 ? socket : internet_listen(request, socket, (int)request->value[0]));
+}
+
 struct answer sockets_name(struct request *request) {
     cleanup_close int socket = borrow_socket(request);
     if (socket < 0) return answer_error(-socket);
@@ -77,6 +89,7 @@ struct answer sockets_name(struct request *request) {
     int did = request->nr == SYS_getsockname ? getsockname(socket, &name.address.any, &name.length) : getpeername(socket, &name.address.any, &name.length);
     if (did < 0) return answer_error(errno);
     socket_name_show(&name);
+    internet_show_end(socket, request->nr == SYS_getpeername, &name);
     return answer_result(socket_name_write(request, &name, request->out, request->value[0]));
 }
 

@@ -11,6 +11,7 @@ void sockets_setup(bool own_network);
 struct answer sockets_socket(struct request *);
 struct answer sockets_bind(struct request *);
 struct answer sockets_connect(struct request *);
+struct answer sockets_listen(struct request *);
 struct answer sockets_name(struct request *);   /* getsockname, getpeername */
 struct answer sockets_accept(struct request *);
 struct answer sockets_option(struct request *);

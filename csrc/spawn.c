@@ -14,6 +14,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 #include "core.h"
+#include "mounts.h"
 
 #define STACK_SIZE 65536
 
@@ -56,24 +57,33 @@ static int become_owner(const struct start *start) {
 }
 
 /* A pid namespace is of use only where its own /proc can be mounted: the one that is there shows other numbers. Refused
- * in containers that hide parts of /proc, and where mounting is refused altogether. */
-static int try_proc(void) {
+ * in containers that hide parts of /proc, and where mounting is refused altogether. A descriptor, or -errno. */
+static int make_proc(void) {
     if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0) return -errno;
     int context = (int)syscall(SYS_fsopen, "proc", FSOPEN_CLOEXEC);
     if (context < 0) return -errno;
-    int fd = -1, error = 0;
-    if (syscall(SYS_fsconfig, context, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0) error = errno;
-    else if ((fd = (int)syscall(SYS_fsmount, context, FSMOUNT_CLOEXEC, 0)) < 0) error = errno;
-    if (fd >= 0) close(fd);
-    close(context);
-    return -error;
+    const unsigned attributes = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC;
+    int fd = (int)syscall(SYS_fsconfig, context, FSCONFIG_CMD_CREATE, NULL, NULL, 0);
+    if (fd == 0) fd = (int)syscall(SYS_fsmount, context, FSMOUNT_CLOEXEC, attributes);
+    if (fd >= 0) fd = fcntl(fd, F_DUPFD_CLOEXEC, 10); /* clear of 0 to 4 */
+    return fd < 0 ? -errno : fd;
+}
+
+/* 0 to 2 are null, 3 the socket, 4 the new /proc where there is one; all else is closed. 0 or errno. */
+static int place_descriptors(const struct start *start, int proc) {
+    for (int fd = 0; fd < 3; fd++)
+        if (dup2(start->null, fd) < 0) return errno;
+    if (dup2(start->socket, 3) < 0) return errno; /* after null, which may have stood there; the others are above */
+    if (proc >= 0 && dup2(proc, MOUNTS_SPAWN_PROC) < 0) return errno;
+    return syscall(SYS_close_range, proc >= 0 ? MOUNTS_SPAWN_PROC + 1 : 4, ~0u, 0) < 0 ? errno : 0;
 }
 
 /* INVARIANT nothing-inherited: no descriptor, variable, signal disposition or mask of the caller reaches the sentry. */
 static int child(void *argument) {
     struct start *start = argument;
     if (start->flags & CLONE_NEWUSER && (start->error = -become_owner(start))) _exit(127);
-    if (start->flags & CLONE_NEWPID && (start->error = -try_proc())) _exit(127);
+    int proc = start->flags & CLONE_NEWPID ? make_proc() : -1;
+    if (start->flags & CLONE_NEWPID && proc < 0 && (start->error = -proc)) _exit(127);
     for (int signal = 1; signal < 65; signal++) {
         struct sigaction action = {.sa_handler = SIG_DFL};
         if (signal != SIGKILL && signal != SIGSTOP) sigaction(signal, &action, NULL);
@@ -82,10 +92,7 @@ static int child(void *argument) {
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
     setsid();
-    if (dup2(start->socket, 3) < 0 || (start->socket == 3 && fcntl(3, F_SETFD, 0) < 0)) start->error = errno;
-    for (int fd = 0; fd < 3 && !start->error; fd++)
-        if (dup2(start->null, fd) < 0) start->error = errno;
-    if (!start->error && syscall(SYS_close_range, 4, ~0u, 0) < 0) start->error = errno;
+    start->error = place_descriptors(start, proc);
     if (chdir("/") < 0) start->error = errno;
     if (start->error) _exit(127);
     char *argv[] = {(char *)"sandbox-sentry", NULL}, *envp[] = {NULL};

@@ -18,7 +18,7 @@ from ._errors import GuestFault, SandboxError, WallMissing
 from ._fetches import Fetches, grants
 from ._loop import WRITABLE, Loop, Timer
 from ._memfd import sealed
-from ._messages import Drain, Event, Exited, Failed, Fault, Fetched, Ready, ServeFile, ServeProc, Started, Usage
+from ._messages import Drain, Event, Exited, Failed, Fault, Fetched, NetAsk, Ready, ServeFile, ServeProc, Started, Usage
 from ._outbox import Outbox
 from ._parts import Command, Parts
 from ._records import Records
@@ -326,6 +326,22 @@ class Guest:
     def _on_serve(self, event: ServeFile | ServeProc) -> None:
         self._serving.take(event)
 
+    def _on_net(self, event: NetAsk) -> None:
+        if self.parts.net is None:
+            _drop(event)
+            raise _core.Malformed("a request to the network, which this guest has not")
+        try:
+            answer = self.parts.net.handle(event)
+        finally:
+            _drop(event)
+        self._records.served(event.request, f"net/{event.kind} {answer.rule}".rstrip().encode())
+        fds = [] if answer.fd is None else [answer.fd]
+        try:
+            self._post([Message(MessageType.REPLY, event.request, answer.value, text=answer.address, fds=fds)])
+        finally:
+            for fd in fds:
+                os.close(fd)
+
     def _answer(self, request: int, name: bytes, content: bytes, error: int) -> None:
         self._records.served(request, name)
         if error:
@@ -393,6 +409,8 @@ class Guest:
         peak = _ending.clear(self.parts)
         self.usage = Usage(self.usage.user, self.usage.system, peak)
         self._serving.drop()
+        if self.parts.net is not None:
+            self.parts.net.close()
         self._records.close()
         with self._changed:
             self._outbox.drop()
@@ -426,6 +444,7 @@ class Guest:
         Failed: _on_failed,
         ServeFile: _on_serve,
         ServeProc: _on_serve,
+        NetAsk: _on_net,
         Fetched: _on_fetched,
         Drain: _on_drain,
     }

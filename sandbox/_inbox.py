@@ -17,6 +17,7 @@ from ._messages import (
     Failed,
     Fault,
     Fetched,
+    NetAsk,
     Ready,
     ServeFile,
     ServeProc,
@@ -83,11 +84,22 @@ def _serve(message: Message) -> Event:
     if message.value == _core.Serve.FILE:
         _need(message.value2 >= 0 and not message.fds, "file request")
         return ServeFile(message.number, message.value2)
+    if message.value == _core.Serve.NET:
+        return _net(message)
     _need(message.value == _core.Serve.PROC, "request to an unknown service")
     umask, pid = divmod(message.value2, 1 << 32)
     _need(0 <= pid < _PID_MAX and 0 <= umask <= 0o777, "process id or umask out of range")
     _need(0 < len(message.text) < 4096 and b"\0" not in message.text, "name of a virtual file")
     return ServeProc(message.number, pid, message.text, message.fds[0] if message.fds else None, umask)
+
+
+def _net(message: Message) -> Event:
+    asked = _core.unpack_net(message.text)
+    _need(_core.NetOp.SOCKET <= asked.op <= _core.NetOp.SEND, "operation on the network")
+    _need(len(message.fds) == (asked.op != _core.NetOp.SOCKET), "descriptor where none, or none where one belongs")
+    kind = _core.NetOp(asked.op).name.lower()
+    numbers = (asked.family, asked.type, asked.protocol)
+    return NetAsk(message.number, kind, *numbers, asked.address, message.fds[0] if message.fds else None)
 
 
 def _fetched(message: Message) -> Event:

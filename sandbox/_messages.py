@@ -108,6 +108,37 @@ class ServeProc:
 
 
 @dataclass(frozen=True)
+class NetAsk:
+    """A call on a TCP or UDP socket. `kind`: socket, bind, connect, listen, send; `address` is a sockaddr."""
+
+    request: int
+    kind: str
+    family: int
+    type: int
+    protocol: int
+    address: bytes
+    fd: int | None
+
+
+@dataclass(frozen=True)
+class NetAnswer:
+    """0 or -errno, and what comes with it: a new socket, an address, the rule that decided."""
+
+    value: int = 0
+    fd: int | None = None
+    address: bytes = b""
+    rule: str = ""
+
+
+class NetService(Protocol):
+    """Answers at once: it runs in the Supervisor's own thread. The descriptor of `ask` stays the caller's."""
+
+    def handle(self, ask: NetAsk) -> NetAnswer: ...
+
+    def close(self) -> None: ...
+
+
+@dataclass(frozen=True)
 class Fetched:
     request: int
     error: int
@@ -119,4 +150,4 @@ class Drain:
     pass
 
 
-Event = Union[Ready, Fault, Started, Exited, Failed, ServeFile, ServeProc, Fetched, Drain]
+Event = Union[Ready, Fault, Started, Exited, Failed, ServeFile, ServeProc, NetAsk, Fetched, Drain]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from . import _core
 from ._audit import Sink
 from ._cgroup import Cgroup
-from ._messages import Service, Usage
+from ._messages import NetService, Service, Usage
 
 
 @dataclass
@@ -47,3 +47,4 @@ class Parts:
     assumed: tuple[str, ...] = ()  # walls without which the guest's filter would let too much pass
     wall_seconds: float | None = None
     watch_memory: bool = False
+    net: NetService | None = None

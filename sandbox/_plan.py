@@ -14,6 +14,7 @@ from ._policy import Limits, Policy
 from ._view import Kind, Place
 from .services.proc import Mounted
 
+_NETWORKS = {"none": _core.Network.NONE, "loopback": _core.Network.LOOPBACK}
 SCRATCH_BYTES = 1 << 30
 SCRATCH_FILES = 1 << 18
 _FLAGS = (
@@ -40,7 +41,16 @@ class Plan:
     network: _core.Network
 
     def pack(
-        self, *, filters: tuple[bytes, bytes, bytes], tag: int, walls: int, scratch: str, cgroup: str, audit: bool
+        self,
+        *,
+        filters: tuple[bytes, bytes, bytes],
+        tag: int,
+        walls: int,
+        scratch: str,
+        cgroup: str,
+        audit: bool,
+        slice_: int = 0,
+        resolver: int = 0,
     ) -> bytes:
         """The bytes of struct sbx_plan."""
         return _core.build_plan(
@@ -54,6 +64,8 @@ class Plan:
             descriptors=len(self.contents),
             audit=audit,
             network=self.network,
+            slice_=slice_,
+            resolver=resolver,
         )
 
     def mounted(self, scratch: str) -> list[Mounted]:
@@ -157,5 +169,5 @@ def compile_policy(policy: Policy) -> Plan:
         tuple(names),
         _limits(policy.limits),
         policy.limits.wall_seconds,
-        _core.Network.LOOPBACK if policy.network == "loopback" else _core.Network.NONE,
+        _NETWORKS.get(str(policy.network), _core.Network.SERVED),
     )

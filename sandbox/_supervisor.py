@@ -29,8 +29,10 @@ from ._parts import Parts
 from ._plan import Plan, compile_policy
 from ._policy import Policy
 from ._remove import make_scratch, remove_tree
+from ._rules import Rules
 from ._workers import Workers
 from .services.files import FileService
+from .services.net import Internet
 from .services.proc import ProcService
 
 SENTRY = str(Path(__file__).with_name("sentry"))
@@ -39,6 +41,11 @@ _WORKERS = 32
 _EXIT_GRACE = 5.0
 _RELIED = {Option.EMPTY_ROOT: "mountns", Option.PID_NAMESPACE: "pidns", Option.IPC_NAMESPACE: "ipcns"}
 """The wall that must stand where a guest's filter has an option."""
+_SOCKETS = {
+    _core.Network.NONE: Option.PLAIN_LISTEN,
+    _core.Network.LOOPBACK: Option.PLAIN_LISTEN | Option.NETWORK | Option.LOOPBACK,
+    _core.Network.SERVED: Option.NETWORK,
+}
 
 
 @dataclass(frozen=True)
@@ -121,7 +128,10 @@ class Supervisor:
         for option, wall in _RELIED.items():
             options &= ~Option(0 if wall in order.walls else option)
         loopback = plan.network is _core.Network.LOOPBACK
-        options |= Option.LOOPBACK if loopback else Option(0)
+        options |= _SOCKETS[plan.network]
+        net = Internet(Rules.compile(order.policy.network)) if plan.network is _core.Network.SERVED else None
+        if net is not None:
+            undo.callback(net.close)
         trail = _core.Trail()
         undo.callback(trail.close)
         # Where a mount namespace is known to stand, all scratch is a tmpfs in it.
@@ -162,6 +172,7 @@ class Supervisor:
             wall_seconds=plan.wall_seconds,
             file_count=len(plan.functions),
             watch_memory=cgroup is not None and plan.limits.memory > 0,
+            net=net,
         )
         packed = plan.pack(
             filters=(*_filter.guest_programs(int(options)), _filter.sentry_program()),
@@ -170,6 +181,8 @@ class Supervisor:
             scratch=scratch,
             cgroup=cgroup.path if cgroup else "",
             audit=sink is not None,
+            slice_=net.base if net else 0,
+            resolver=net.resolver if net else 0,
         )
         messages, fds = _setup(packed, plan.contents, trail.fd)
         return Guest(parts, self._loop, self._workers, self._gone), messages, fds

@@ -27,6 +27,7 @@ from tests.helpers import PATH, give_up_privileges
 HERE = Path(__file__).resolve().parent
 PYTHON = "/usr/bin/python3"
 MODULES = ["test_os", "test_posix", "test_subprocess", "test_shutil", "test_pathlib", "test_tempfile", "test_glob", "test_zipfile", "test_mmap", "test_fcntl", "test_signal", "test_threading", "test_multiprocessing_fork", "test_pty", "test_sqlite3", "test_fileio", "test_io", "test_socket", "test_socketserver", "test_select", "test_selectors", "test_epoll", "test_poll", "test_asyncio", "test_ssl", "test_httplib", "test_httpservers", "test_urllib2_localnet", "test_ftplib", "test_smtplib", "test_xmlrpc"]  # fmt: skip
+RESOURCES = {"test_socketserver": "network"}  # it is their own loopback
 STRESSORS = ["fork", "vfork", "exec", "clone", "zombie", "kill", "open", "dir", "dentry", "rename", "link", "symlink", "flock", "lockf", "inotify", "xattr", "chmod", "getdent", "fallocate", "hdd"]  # fmt: skip
 TIMEOUT = 1800
 
@@ -105,7 +106,7 @@ def regression(module: str, known: dict[str, str]) -> Row:
     if not python:
         return Row(module, "not there", "", False, ["neither Python here has these tests: install libpythonX.Y-testsuite"])
     place = Place()
-    command = [python, "-m", "test", "--junit-xml", str(place.here / "report.xml"), "-u", "none", "--timeout", "900"]
+    command = [python, "-m", "test", "--junit-xml", str(place.here / "report.xml"), "-u", RESOURCES.get(module, "none"), "--timeout", "900"]
     if copied.exists():  # a Python may come without some of its tests, and another with them
         for top in (place.here, place.there):
             shutil.copytree(copied, top / "suite" / module)

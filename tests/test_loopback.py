@@ -1,4 +1,5 @@
-"""network="loopback": TCP and UDP between a guest's own processes, and nobody else's."""
+"""A guest's own loopback: TCP and UDP between its processes, and nobody else's. It is that of a network namespace of its own, or,
+where a rule reaches outside, a slice of the host's."""
 
 from __future__ import annotations
 
@@ -7,12 +8,22 @@ import sys
 import threading
 from pathlib import Path
 from subprocess import PIPE
+from typing import Union
 
 import pytest
 
 import sandbox
-from sandbox import Policy, Sandbox, WallMissing
+from sandbox import Allow, Policy, Sandbox, WallMissing
 from tests.escape.attack import standing
+
+Network = Union[str, list[Allow]]
+NETWORKS: dict[str, Network] = {"own namespace": "loopback", "served": [Allow("192.0.2.1:1")]}
+
+
+@pytest.fixture(params=NETWORKS)
+def network(request: pytest.FixtureRequest) -> Network:
+    return NETWORKS[request.param]
+
 
 SERVER = """
 import socket, sys
@@ -29,9 +40,9 @@ def python(source: str, *args: str) -> list[str]:
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
-def test_two_guests_listen_on_the_same_port(host: str) -> None:
+def test_two_guests_listen_on_the_same_port(host: str, network: Network) -> None:
     """Each is reached by its own processes only; the host has nobody there."""
-    with Sandbox(network="loopback") as one, Sandbox(network="loopback") as two:
+    with Sandbox(network=network) as one, Sandbox(network=network) as two:
         servers = [box.popen(python(SERVER, host, name), stdout=PIPE) for box, name in ((one, "one"), (two, "two"))]
         for server in servers:
             assert server.stdout is not None and server.stdout.readline() == b"listens\n"
@@ -41,8 +52,9 @@ def test_two_guests_listen_on_the_same_port(host: str) -> None:
             socket.create_connection((host, 8080), timeout=5)
 
 
-def test_nothing_of_the_host_is_reached() -> None:
+def test_nothing_of_the_host_is_reached(network: Network) -> None:
     """Not its loopback, not its addresses, not the world."""
+    beyond = "Network is unreachable" if network == "loopback" else "Permission denied"
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         script = f"""
@@ -54,22 +66,22 @@ with socket.socket(type=socket.SOCK_DGRAM) as plain:
     try: print(plain.sendto(b"x", ("192.0.2.1", 53)))
     except OSError as error: print(error.strerror)
 """
-        done = sandbox.run(python(script), network="loopback", text=True)
-    assert done.stdout.splitlines() == ["Connection refused"] * 2 + ["Network is unreachable"] * 3, done
+        done = sandbox.run(python(script), network=network, text=True)
+    assert done.stdout.splitlines() == ["Connection refused"] * 2 + [beyond] * 3, done
 
 
-def test_every_call_with_an_address_is_recorded(tmp_path: Path) -> None:
+def test_every_call_with_an_address_is_recorded(tmp_path: Path, network: Network) -> None:
     trail = tmp_path / "trail"
     script = "import socket; s = socket.create_server(('127.0.0.1', 5000)); c = socket.create_connection(('127.0.0.1', 5000)); socket.socket(type=socket.SOCK_DGRAM).sendto(b'x', ('127.0.0.1', 5001))"
-    sandbox.run(python(script), network="loopback", audit=trail, check=True)
+    sandbox.run(python(script), network=network, audit=trail, check=True)
     seen = {(event.call, event.verdict, path) for event in sandbox._audit.load(trail) for path in event.paths}
     for call in ("bind", "connect"):
         assert (call, "done", "127.0.0.1:5000") in seen
     assert ("sendto", "done", "127.0.0.1:5001") in seen
 
 
-def test_any_port_may_be_bound() -> None:
-    assert sandbox.run(python("import socket; socket.create_server(('', 80))"), network="loopback").returncode == 0
+def test_any_port_may_be_bound(network: Network) -> None:
+    assert sandbox.run(python("import socket; socket.create_server(('', 80))"), network=network).returncode == 0
 
 
 def test_without_a_network_there_is_none() -> None:
@@ -83,8 +95,10 @@ def test_it_needs_a_network_namespace() -> None:
         sandbox.run(["true"], policy=Policy(network="loopback"))
 
 
-def test_a_socket_that_was_handed_in_reaches_no_address() -> None:
-    """It belongs to the host's network. (What it is connected to may be spoken with: that was granted.)"""
+def test_a_socket_that_was_handed_in_reaches_no_address(network: Network) -> None:
+    """It belongs to the host's network: no address is used with it, or it is the guest's loopback's. (What it is connected to
+    may be spoken with: that was granted.)"""
+    expected = ["Invalid argument"] * 3 if network == "loopback" else ["Connection refused", "None", "1"]
     script = """
 import socket, sys
 stream, plain, port = map(int, sys.argv[1:])
@@ -96,8 +110,8 @@ for attempt in (lambda: stream.connect(there), lambda: stream.bind(there), lambd
     with socket.create_server(("127.0.0.1", 0)) as server, socket.socket() as stream, socket.socket(type=socket.SOCK_DGRAM) as plain:  # fmt: skip
         numbers = [stream.fileno(), plain.fileno()]
         command = python(script, *map(str, [*numbers, server.getsockname()[1]]))
-        done = sandbox.run(command, network="loopback", pass_fds=numbers, text=True)
-    assert done.stdout.splitlines() == ["Invalid argument"] * 3, done
+        done = sandbox.run(command, network=network, pass_fds=numbers, text=True)
+    assert done.stdout.splitlines() == expected, done
 
 
 OPTIONS = {
@@ -114,9 +128,9 @@ OPTIONS = {
 
 
 @pytest.mark.parametrize("name", OPTIONS)
-def test_options_that_reach_deep_are_refused(name: str) -> None:
+def test_options_that_reach_deep_are_refused(name: str, network: Network) -> None:
     script = f"import socket; socket.socket().setsockopt({OPTIONS[name]})"
-    done = sandbox.run(python(script), network="loopback", text=True)
+    done = sandbox.run(python(script), network=network, text=True)
     assert "Protocol not available" in done.stderr, done
 
 
@@ -134,13 +148,13 @@ FAMILIES = {
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-def test_other_sockets_are_refused(name: str) -> None:
+def test_other_sockets_are_refused(name: str, network: Network) -> None:
     arguments, expected = FAMILIES[name]
-    done = sandbox.run(python(f"import socket; socket.socket({arguments})"), network="loopback", text=True)
+    done = sandbox.run(python(f"import socket; socket.socket({arguments})"), network=network, text=True)
     assert expected in done.stderr, done
 
 
-def test_a_signal_interrupts_what_waits() -> None:
+def test_a_signal_interrupts_what_waits(network: Network) -> None:
     """accept, recvfrom and connect wait in the sentry; the guest's own alarm ends each."""
     script = """
 import signal, socket
@@ -158,11 +172,11 @@ for wait in (server.accept, lambda: plain.recvfrom(10), fill):
     try: wait()
     except Out: print("out")
 """
-    done = sandbox.run(python(script), network="loopback", text=True, timeout=60)
+    done = sandbox.run(python(script), network=network, text=True, timeout=60)
     assert done.stdout == "out\n" * 3, done
 
 
-def test_many_wait_beside_each_other() -> None:
+def test_many_wait_beside_each_other(network: Network) -> None:
     script = """
 import socket, threading
 server = socket.create_server(("127.0.0.1", 0), backlog=200)
@@ -178,15 +192,15 @@ for thread in threads: thread.start()
 for thread in threads: thread.join()
 print(len(answers), set(answers))
 """
-    done = sandbox.run(python(script), network="loopback", text=True, timeout=120)
+    done = sandbox.run(python(script), network=network, text=True, timeout=120)
     assert done.stdout == "100 {b'x'}\n", done
 
 
-def test_from_many_threads_of_the_caller() -> None:
+def test_from_many_threads_of_the_caller(network: Network) -> None:
     results: list[bytes] = []
 
     def work(name: str) -> None:
-        with Sandbox(network="loopback") as box:
+        with Sandbox(network=network) as box:
             server = box.popen(python(SERVER, "127.0.0.1", name), stdout=PIPE)
             assert server.stdout is not None and server.stdout.readline() == b"listens\n"
             results.append(box.run(python(CLIENT, "127.0.0.1")).stdout)

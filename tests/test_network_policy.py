@@ -205,15 +205,6 @@ def test_toml_that_cannot_be(text: str, what: str) -> None:
 # ---- beside a policy --------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("network", ["host", RULES])
-@pytest.mark.parametrize("start", [lambda **o: sandbox.run(["true"], **o), lambda **o: sandbox.Sandbox(**o)])
-def test_what_is_not_served_does_not_run(start: Any, network: Any) -> None:
-    """Rules and the host's network are refused until they are served, however they are given."""
-    for options in ({"network": network}, {"policy": Policy(network=network)}):
-        with pytest.raises(PolicyError, match="^network: .* not served yet"):
-            start(**options)
-
-
 def test_shorthand() -> None:
     with pytest.raises(PolicyError, match="network: is given twice"):
         sandbox.Popen(["true"], network="host", policy=Policy(network="host"))
@@ -256,7 +247,6 @@ def test_command_line(tmp_path: Path) -> None:
         (["--publish", "8080:+80"], "is not HOST:GUEST"),
         (["--publish", "localhost:8080:80"], "neither an address"),
         (["--network", "none", "--allow", "a.com"], "none leaves no room"),
-        (["--network", "host"], "not served yet"),
     ],
 )
 def test_command_line_that_cannot_be(arguments: list[str], what: str) -> None:

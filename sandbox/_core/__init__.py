@@ -13,6 +13,7 @@ from .enums import (
     MessageType,
     MountFlag,
     MountKind,
+    NetOp,
     Network,
     Option,
     Route,
@@ -20,7 +21,19 @@ from .enums import (
     Verdict,
     Wall,
 )
-from .messages import MESSAGE_FDS, TEXT_MAX, Message, Ready, Usage, receive, send, unpack_ready, unpack_usage
+from .messages import (
+    MESSAGE_FDS,
+    TEXT_MAX,
+    Message,
+    Net,
+    Ready,
+    Usage,
+    receive,
+    send,
+    unpack_net,
+    unpack_ready,
+    unpack_usage,
+)
 from .plans import COMMAND_FDS, Limits, PlanMount, build_plan, check_plan, find_mount, pack_command
 from .processes import spawn, sweep
 from .table import Comparison, Rule, Syscall, guest_rules, sentry_rules, syscalls
@@ -40,6 +53,8 @@ __all__ = [
     "MessageType",
     "MountFlag",
     "MountKind",
+    "Net",
+    "NetOp",
     "Network",
     "Option",
     "PlanMount",
@@ -65,6 +80,7 @@ __all__ = [
     "spawn",
     "sweep",
     "syscalls",
+    "unpack_net",
     "unpack_ready",
     "unpack_usage",
 ]

@@ -18,11 +18,14 @@ class Option(IntFlag):
     PID_NAMESPACE = lib.SBX_OPTION_PID_NAMESPACE
     IPC_NAMESPACE = lib.SBX_OPTION_IPC_NAMESPACE
     LOOPBACK = lib.SBX_OPTION_LOOPBACK
+    NETWORK = lib.SBX_OPTION_NETWORK
+    PLAIN_LISTEN = lib.SBX_OPTION_PLAIN_LISTEN
 
 
 class Network(IntEnum):
     NONE = lib.SBX_NETWORK_NONE
     LOOPBACK = lib.SBX_NETWORK_LOOPBACK
+    SERVED = lib.SBX_NETWORK_SERVED
 
 
 class MountKind(IntEnum):
@@ -83,6 +86,16 @@ class Serve(IntEnum):
     NONE = lib.SBX_SERVE_NONE
     FILE = lib.SBX_SERVE_FILE
     PROC = lib.SBX_SERVE_PROC
+    NET = lib.SBX_SERVE_NET
+
+
+class NetOp(IntEnum):
+    NONE = lib.SBX_NET_NONE
+    SOCKET = lib.SBX_NET_SOCKET
+    BIND = lib.SBX_NET_BIND
+    CONNECT = lib.SBX_NET_CONNECT
+    LISTEN = lib.SBX_NET_LISTEN
+    SEND = lib.SBX_NET_SEND
 
 
 class Fetch(IntEnum):

@@ -31,6 +31,14 @@ class Ready(NamedTuple):
     borrow: bool
 
 
+class Net(NamedTuple):
+    op: int
+    family: int
+    type: int
+    protocol: int
+    address: bytes
+
+
 class Usage(NamedTuple):
     user_us: int
     system_us: int
@@ -84,6 +92,14 @@ def unpack_ready(text: bytes) -> Ready:
 def unpack_usage(text: bytes) -> Usage:
     usage = read_struct("struct sbx_usage *", text, exact=True)
     return Usage(usage.user_us, usage.system_us, usage.peak_kib)
+
+
+def unpack_net(text: bytes) -> Net:
+    asked = read_struct("struct sbx_net *", text, exact=True)
+    if asked.length > len(asked.address):
+        raise Malformed("an address that is too long")
+    address = ffi.buffer(asked.address)[: asked.length]
+    return Net(asked.op, asked.family, asked.type, asked.protocol, address)
 
 
 def _int(value: int) -> bytes:

@@ -63,6 +63,8 @@ def build_plan(
     descriptors: int = 0,
     audit: bool = True,
     network: Network = Network.NONE,
+    slice_: int = 0,
+    resolver: int = 0,
 ) -> bytes:
     """A checked plan. `filters`: the listener's program, the outer one, the sentry's. ValueError says what is wrong."""
     ordered = tuple(sorted(mounts))
@@ -78,7 +80,7 @@ def build_plan(
     plan.sentry_filter_count = len(filters[2]) // 8
     plan.scratch_host, plan.cgroup = strings.add(scratch_host), strings.add(cgroup)
     plan.walls, plan.tag, plan.descriptors = walls, tag, descriptors
-    plan.audit, plan.network = audit, network
+    plan.audit, plan.network, plan.slice, plan.resolver = audit, network, slice_, resolver
     plan.caller_mounts = os.stat("/proc/self/ns/mnt").st_ino
     plan.limits = tuple(limits)
     plan.size = len(body) + len(strings.data)

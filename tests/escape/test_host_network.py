@@ -5,12 +5,17 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
+from ipaddress import IPv4Address
 from subprocess import PIPE
 
 import pytest
 
-from tests.escape.attack import box, build, inside, native
+import sandbox
+from sandbox import Allow
+from tests.escape.attack import WALLS, box, build, inside, native, ordinary
 
 ATTACK = r"""
 #include <netinet/in.h>
@@ -60,8 +65,11 @@ int main(int argc, char **argv) {
     return won ? WON : LOST;
 }
 """
-# The same walls as everywhere, but for those without a network namespace: there such a guest is not made.
-WALLS = ["every wall", "no Landlock"]
+WAYS = {  # how the guest has its loopback, and the walls that it can have it with
+    "own namespace": ("every wall", "loopback"),
+    "own namespace, no Landlock": ("no Landlock", "loopback"),
+    **{f"served, {walls}": (walls, [Allow("192.0.2.1:1")]) for walls in WALLS},
+}
 
 
 @pytest.fixture
@@ -82,28 +90,57 @@ def services() -> Iterator[list[int]]:
             os.waitpid(pid, 0)
 
 
-@pytest.mark.parametrize("walls", WALLS)
-def test_no_service_of_the_host_is_reached(services: list[int], walls: str) -> None:
-    assert not inside(build(ATTACK), *services, walls=walls, network="loopback").won
+@ordinary
+@pytest.mark.parametrize("way", WAYS)
+def test_no_service_of_the_host_is_reached(services: list[int], way: str) -> None:
+    walls, network = WAYS[way]
+    assert not inside(build(ATTACK), *services, walls=walls, network=network).won
 
 
-@pytest.mark.parametrize("walls", WALLS)
-def test_nor_by_a_socket_that_is_handed_in(services: list[int], walls: str) -> None:
+@ordinary
+@pytest.mark.parametrize("way", WAYS)
+def test_nor_by_a_socket_that_is_handed_in(services: list[int], way: str) -> None:
     """It belongs to the network that it was made in, whoever connects it."""
+    walls, network = WAYS[way]
     with socket.socket() as ours:
-        options = {"walls": walls, "network": "loopback", "pass_fds": [ours.fileno()]}
-        assert not inside(build(ATTACK), *services, ours.fileno(), **options).won  # type: ignore[arg-type]
+        numbers = [ours.fileno()]
+        assert not inside(build(ATTACK), *services, *numbers, walls=walls, network=network, pass_fds=numbers).won
 
 
-@pytest.mark.parametrize("walls", WALLS)
-def test_nor_is_a_neighbour(services: list[int], walls: str) -> None:
+@ordinary
+@pytest.mark.parametrize("way", WAYS)
+def test_nor_is_a_neighbour(services: list[int], way: str) -> None:
     """The services are another guest's."""
+    walls, network = WAYS[way]
     script = "import socket, sys\ns = socket.create_server(('', int(sys.argv[1])))\nprint(flush=True)\nwhile True: s.accept()"
-    with box(walls, network="loopback") as neighbour:
+    with box(walls, network=network) as neighbour:
         server = neighbour.popen(["python3", "-c", script, str(services[0] % 60000 + 1024)], stdout=PIPE)
         assert server.stdout is not None and server.stdout.readline() == b"\n"
         ports = [services[0] % 60000 + 1024, services[1]]
-        assert not inside(build(ATTACK), *ports, walls=walls, network="loopback").won
+        assert not inside(build(ATTACK), *ports, walls=walls, network=network).won
+
+
+@ordinary
+@pytest.mark.parametrize("walls", WALLS)
+@pytest.mark.parametrize("from_host", [True, False], ids=["the host", "a neighbour"])
+def test_a_slice_lets_in_nobody_else(walls: str, from_host: bool) -> None:
+    """The guest's loopback is at addresses of the host's, to which anybody may send: the socket's own filter drops it. A
+    neighbour that may reach the host's loopback comes no further."""
+    serve = (
+        "import socket\ns = socket.create_server(('127.0.0.1', 0))\nprint(s.getsockname()[1], flush=True)\ns.accept()"
+    )
+    reach = "import socket, sys\ntry: print(socket.create_connection((sys.argv[1], int(sys.argv[2])), timeout=0.5))\nexcept OSError as e: print(e)"
+    with box(walls, network=[Allow("192.0.2.1:1")]) as guest:
+        server = guest.popen([sys.executable, "-c", serve], stdout=PIPE)
+        assert server.stdout is not None
+        target = [str(IPv4Address(guest._guest.parts.net.base + 1)), server.stdout.readline().decode().strip()]  # type: ignore[union-attr]
+        if from_host:
+            done = subprocess.run([sys.executable, "-c", reach, *target], capture_output=True, text=True).stdout
+        else:
+            done = sandbox.run([sys.executable, "-c", reach, *target], network="host", text=True).stdout
+        assert done == "timed out\n"
+        client = "import socket, sys; socket.create_connection(('127.0.0.1', int(sys.argv[1])))"
+        assert guest.run([sys.executable, "-c", client, target[1]]).returncode == 0
 
 
 def test_every_service_is_reached_natively(services: list[int]) -> None:

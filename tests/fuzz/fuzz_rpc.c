@@ -57,7 +57,7 @@ static void receive(size_t sent, int sent_fds) {
         CHECK(count == sent_fds || (message->type == SBX_MSG_REPLY && sent_fds > SBX_MESSAGE_FDS));
         text[message->length] = 0; /* as the sentry does */
     }
-    if (got == 1 && message->type == SBX_MSG_REPLY && count) rpc_reply(message->number, message->value, take_first(fds, &count));
+    if (got == 1 && message->type == SBX_MSG_REPLY && count) rpc_reply(message->number, message->value, take_first(fds, &count), text, message->length);
     for (int i = 0; i < count; i++) close(fds[i]);
     CHECK(lowest_free() == floor_fd);
     free(fds);

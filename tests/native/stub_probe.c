@@ -53,7 +53,7 @@ const struct sbx_plan *mounts_plan(void) { return &plan.plan; }
 int mounts_proc(void) { return proc_fd; }
 bool mounts_flag(int mount, enum sbx_mount_flag flag) { return plan.mount[mount].flags & flag; }
 bool borrow_stands(void) { return false; }
-void loop_leave(void) {}
+bool loop_leave(void) { return true; }
 int procfs_look(const struct request *request, const char *name, enum procfs_kind *kind, char target[SBX_PATH_MAX]) {
     (void)request, (void)name, (void)kind, (void)target;
     return -ENOENT;

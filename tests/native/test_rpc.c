@@ -139,11 +139,11 @@ static void test_serve(void) {
         CHECK(got.head.type == SBX_MSG_SERVE && got.head.value == SBX_SERVE_PROC && got.head.value2 == 5);
         asked[got.name[0] - '0'] = got.head.number;
     }
-    rpc_reply(9999, 0, dup(0));
+    rpc_reply(9999, 0, dup(0), "", 0);
     for (int i = ASKERS - 1; i >= 0; i--) {
         int value = i % 4 == 1 ? -ENOENT : 0;
-        rpc_reply(asked[i], value, i % 4 == 2 ? -1 : dup(0));
-        rpc_reply(asked[i], 0, dup(0));
+        rpc_reply(asked[i], value, i % 4 == 2 ? -1 : dup(0), "", 0);
+        rpc_reply(asked[i], 0, dup(0), "", 0);
     }
     for (int i = 0; i < ASKERS; i++) pthread_join(threads[i], NULL);
     for (int i = 0; i < ASKERS; i++) {

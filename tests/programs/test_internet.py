@@ -7,12 +7,14 @@ import shutil
 
 import pytest
 
+from sandbox import Allow
 from tests.helpers import Twin, interpreter, program
 
 
-@pytest.fixture(autouse=True)
-def with_loopback(twin: Twin) -> None:
-    twin.network = "loopback"
+@pytest.fixture(autouse=True, params=["own namespace", "served"])
+def with_loopback(twin: Twin, request: pytest.FixtureRequest) -> None:
+    """The guest's loopback is that of its own network namespace, or, where a rule reaches outside, a slice of the host's."""
+    twin.network = "loopback" if request.param == "own namespace" else [Allow("192.0.2.1:1")]
 
 
 PYTHON = {

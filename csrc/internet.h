@@ -1,0 +1,19 @@
+/* internet.h: TCP and UDP of a guest whose network is served. Its sockets are of the host's network, made by the Supervisor
+ * and chosen an address by it; the guest's loopback is a slice of the host's (core.h). Data moves natively. */
+#ifndef SBX_INTERNET_H
+#define SBX_INTERNET_H
+#include "socket_name.h"
+
+bool internet_served(void);
+bool internet_is(int socket); /* TCP or UDP, where they are served */
+struct answer internet_socket(struct request *request);
+/* 0 or -errno; *denied where we refuse. `connect` waits as the call would. */
+int internet_bind(struct request *request, int socket, const struct socket_name *name, bool *denied);
+int internet_connect(struct request *request, int socket, const struct socket_name *name, bool *denied);
+int internet_listen(struct request *request, int socket, int backlog);
+/* The address to send to, in place of the guest's, and where it is to come from. */
+int internet_destination(struct request *request, int socket, struct socket_name *name, bool *denied);
+/* The host's address becomes the guest's. The second: of a socket's own end or its peer's, where the other end tells more. */
+void internet_show(struct socket_name *name);
+void internet_show_end(int socket, bool peer, struct socket_name *name);
+#endif

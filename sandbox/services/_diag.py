@@ -1,0 +1,60 @@
+"""Who is bound at an address: one question to the kernel's sock_diag(7)."""
+
+from __future__ import annotations
+
+import socket
+import struct
+from contextlib import suppress
+from ipaddress import IPv4Address
+from typing import NamedTuple
+
+_SOCK_DIAG, _BY_FAMILY, _REQUEST = 4, 20, 1
+_EVERY_STATE, _NO_COOKIE = 0xFFFFFFFF, b"\xff" * 8
+_HEAD = struct.Struct("=IHHII")  # struct nlmsghdr
+_ID = struct.Struct("=4x16s16x4xQ")  # of struct inet_diag_sockid: the address that a socket is bound to, and its cookie
+_ID_AT = _HEAD.size + 4
+
+
+def _end(address: IPv4Address, port: int) -> tuple[bytes, bytes]:
+    return port.to_bytes(2, "big"), address.packed + bytes(12)
+
+
+def _question(there: tuple[IPv4Address, int], asker: tuple[IPv4Address, int], protocol: int) -> bytes:
+    """TCP wants the address as the source of the socket that is sought, UDP as its destination."""
+    ends = [_end(*there), _end(*asker)]
+    source, other = ends if protocol == socket.IPPROTO_TCP else reversed(ends)
+    sought = source[0] + other[0] + source[1] + other[1] + bytes(4) + _NO_COOKIE
+    body = struct.pack("=BBBxI", socket.AF_INET, protocol, 0, _EVERY_STATE) + sought
+    return _HEAD.pack(_HEAD.size + len(body), _BY_FAMILY, _REQUEST, 1, 0) + body
+
+
+class Found(NamedTuple):
+    address: IPv4Address
+    """0.0.0.0: it is bound to every address"""
+    cookie: int
+
+
+class Diag:
+    """A netlink socket to ask by. Not for several threads at once."""
+
+    def __init__(self) -> None:
+        self._netlink = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _SOCK_DIAG)
+        self._netlink.setblocking(False)
+
+    def find(self, there: tuple[IPv4Address, int], asker: tuple[IPv4Address, int], protocol: int) -> Found | None:
+        """The socket that a packet from `asker` would come to."""
+        with suppress(OSError):
+            self._netlink.send(_question(there, asker, protocol))
+            return _read(self._netlink.recv(4096))
+        return None
+
+    def close(self) -> None:
+        self._netlink.close()
+
+
+def _read(answer: bytes) -> Found | None:
+    if len(answer) < _ID_AT + _ID.size or _HEAD.unpack_from(answer)[1] != _BY_FAMILY:
+        return None  # NLMSG_ERROR: nobody
+    source, cookie = _ID.unpack_from(answer, _ID_AT)
+    six = answer[_HEAD.size] == socket.AF_INET6
+    return Found(IPv4Address(source[12:] if six else source[:4]), cookie)

@@ -1,0 +1,280 @@
+"""The sockets of a guest whose network is served: made, bound, connected and set to listen by the Supervisor, under its
+rules.
+
+They are of the host's network, so data moves natively. The guest's loopback is a slice of the host's, 127.a.b.0/24: its
+127.0.0.x is host number x, its ::1 number 2 (IPv6 sockets use mapped addresses). What comes from elsewhere is dropped
+by a filter on the socket (_ingress.py)."""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+import select
+import socket
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from ipaddress import IPv4Address, IPv6Address, ip_address
+
+from .._messages import NetAnswer, NetAsk
+from .._rules import Rules
+from ._diag import Diag
+from ._ingress import Address, attach
+from ._names_of_sockets import Name, read_name, write_name
+
+_BIND_LATE = 24  # IP_BIND_ADDRESS_NO_PORT
+_COOKIE = 57  # SO_COOKIE
+_ONE, _SIX, RESOLVER, _LAST = 1, 2, 53, 254
+_HELD_AT = 1024  # port of the last address, by which a slice is held
+_PEERS_MAX, _SOCKETS_MAX = 64, 4096
+_KINDS = {
+    (socket.SOCK_STREAM, 0): "tcp",
+    (socket.SOCK_STREAM, socket.IPPROTO_TCP): "tcp",
+    (socket.SOCK_DGRAM, 0): "udp",
+    (socket.SOCK_DGRAM, socket.IPPROTO_UDP): "udp",
+}
+_FAMILIES = (socket.AF_INET, socket.AF_INET6)
+
+
+def _free_slice() -> tuple[int, socket.socket]:
+    """The first address of a slice that no other guest of the machine has, and the socket that holds it."""
+    for _ in range(64):
+        base = 127 << 24 | secrets.randbelow(190) + 64 << 16 | secrets.randbelow(256) << 8
+        holder = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        with suppress(OSError):
+            holder.bind((str(IPv4Address(base + _LAST)), _HELD_AT))
+            return base, holder
+        holder.close()
+    raise OSError(errno.EADDRINUSE, "no free slice of the loopback")
+
+
+class Refused(OSError):
+    """A rule's decision."""
+
+    def __init__(self, rule: str) -> None:
+        super().__init__(errno.EACCES, rule)
+        self.rule = rule
+
+
+class Internet:
+    """One guest's. `names_of(address)`: the names under which its resolver has given it that address."""
+
+    resolver = 0
+
+    def __init__(self, rules: Rules, names_of: Callable[[Address], Iterable[str]] = lambda _: ()) -> None:
+        self.rules, self._names_of = rules, names_of
+        self.base, self._holder = _free_slice()
+        self._diag = Diag()
+        self._peers: OrderedDict[int, list[Address]] = OrderedDict()
+        self._operations = {"bind": self._bind, "connect": self._connect, "listen": self._listen, "send": self._send}
+
+    def handle(self, ask: NetAsk) -> NetAnswer:
+        try:
+            if ask.kind == "socket":
+                return self._make(ask)
+            with _borrowed(ask) as sock:
+                if sock.family == socket.AF_UNIX and ask.kind == "listen":
+                    sock.listen(max(0, ask.family))
+                    return NetAnswer()
+                if sock.family not in _FAMILIES or (sock.type, 0) not in _KINDS:
+                    return NetAnswer(-errno.EOPNOTSUPP)
+                return self._operations[ask.kind](sock, ask)
+        except Refused as refused:
+            return NetAnswer(-errno.EACCES, rule=refused.rule)
+        except OSError as error:
+            return NetAnswer(-(error.errno or errno.EIO))
+
+    def close(self) -> None:
+        self._holder.close()
+        self._diag.close()
+
+    # ---- the guest's own addresses --------------------------------------------------------------------------------
+
+    def _host(self, number: int) -> IPv4Address:
+        return IPv4Address(self.base + number)
+
+    def _is_ours(self, address: Address) -> bool:
+        return isinstance(address, IPv4Address) and int(address) & 0xFFFFFF00 == self.base
+
+    def _own(self, name: Name) -> Name | None:
+        """Where a name of the guest's loopback is on the host; None: it is none."""
+        if isinstance(name.address, IPv6Address):
+            return Name(self._host(_SIX), name.port) if int(name.address) in (0, 1) else None
+        if not (name.address.is_loopback or name.address.is_unspecified):
+            return None
+        number = int(name.address) & 0xFFFFFF or _ONE
+        if number == RESOLVER and name.port == 53:
+            return Name(self._host(RESOLVER), self.resolver)
+        return Name(self._host(number), name.port) if number < _LAST else None
+
+    def _target(self, name: Name, sock: socket.socket, ask: NetAsk) -> Name:
+        """Where a connect or a datagram goes: whoever listens in the guest, else what a rule allows."""
+        own = self._own(name)
+        if own is not None:
+            found = next((at for at in (own, self._dual(own)) if self._stands(at, sock)), None)
+            if found is not None:
+                return found
+        verdict = self.rules.judge_address(
+            _KINDS[sock.type, 0], name.address, name.port, names=self._names_of(name.address)
+        )
+        if verdict.allowed:
+            return name
+        if own is not None:  # INVARIANT own-slice: whoever of the host is bound to every address would be reached there
+            if ask.kind == "send":
+                return Name(self._host(_LAST), _HELD_AT)  # which takes it, as nobody would
+            raise OSError(errno.ECONNREFUSED, "")
+        raise Refused(verdict.rule)
+
+    def _stands(self, name: Name, sock: socket.socket) -> bool:
+        """Is a socket of the guest's there? Others are bound to every address at most."""
+        stream = sock.type == socket.SOCK_STREAM
+        asker = IPv4Address(0) if stream else self._host(_ONE), 0 if stream else sock.getsockname()[1]
+        at = IPv4Address(name.address), name.port
+        found = self._diag.find(at, asker, socket.IPPROTO_TCP if stream else socket.IPPROTO_UDP)
+        return found is not None and (found.address == at[0] or found.cookie in self._peers)
+
+    def _dual(self, own: Name) -> Name:
+        """Who listens at `::` is at number 1, and reached as ::1, too."""
+        return Name(self._host(_ONE), own.port) if int(own.address) & 0xFF == _SIX else own
+
+    # ---- what is asked --------------------------------------------------------------------------------------------
+
+    def _make(self, ask: NetAsk) -> NetAnswer:
+        kind = ask.type & ~socket.SOCK_NONBLOCK
+        if ask.family not in _FAMILIES or (kind, ask.protocol) not in _KINDS:
+            return NetAnswer(-errno.EPROTONOSUPPORT)
+        made = socket.socket(ask.family, ask.type, ask.protocol)
+        if kind == socket.SOCK_DGRAM:
+            attach(made, self.base, ())
+            self._peers_of(made)
+        return NetAnswer(fd=made.detach())
+
+    def _bind(self, sock: socket.socket, ask: NetAsk) -> NetAnswer:
+        name = read_name(ask.address)
+        own = self._own(name)
+        if own is None:
+            return NetAnswer(-errno.EADDRNOTAVAIL)
+        if name.address.is_unspecified and name.port == 0 and sock.type == socket.SOCK_DGRAM:
+            sock.bind(("", 0))  # a client's: it may send anywhere, and hears the guest and whom it has sent to
+            return NetAnswer()
+        self._bind_to(sock, self._wildcard(sock, own) if name.address.is_unspecified else own)
+        return NetAnswer()
+
+    def _wildcard(self, sock: socket.socket, own: Name) -> Name:
+        only = sock.family == socket.AF_INET6 and sock.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY)
+        return own._replace(address=self._host(_SIX if only else _ONE))
+
+    def _bind_to(self, sock: socket.socket, name: Name) -> None:
+        if not _is_free(name, sock.type) and not self._stands(name, sock):
+            raise OSError(
+                errno.EADDRINUSE, ""
+            )  # the host's, at every address: SO_REUSEADDR and SO_REUSEPORT share with none
+        _take_mapped(sock)
+        attach(sock, self.base, ())
+        sock.bind(_for(sock, name))
+
+    def _connect(self, sock: socket.socket, ask: NetAsk) -> NetAnswer:
+        target = self._reach(sock, ask)
+        return NetAnswer(-_connect(sock, _for(sock, target)))
+
+    def _listen(self, sock: socket.socket, ask: NetAsk) -> NetAnswer:
+        if sock.getsockname()[1] == 0:
+            self._bind_to(sock, Name(self._host(_ONE), 0))
+        sock.listen(max(0, ask.family))
+        return NetAnswer()
+
+    def _send(self, sock: socket.socket, ask: NetAsk) -> NetAnswer:
+        if sock.type != socket.SOCK_DGRAM:
+            return NetAnswer(address=ask.address)  # the kernel passes it over, or says that it is not connected
+        target = self._reach(sock, ask)
+        return NetAnswer(address=write_name(target, sock.family) + self._source(sock, target))
+
+    def _source(self, sock: socket.socket, target: Name) -> bytes:
+        """What a datagram comes from where its socket is bound to every address: the slice lets in no other."""
+        if not self._is_ours(target.address) or not ip_address(_plain(sock.getsockname()[0])).is_unspecified:
+            return b""
+        return self._host(_SIX if int(target.address) & 0xFF == _SIX else _ONE).packed
+
+    def _reach(self, sock: socket.socket, ask: NetAsk) -> Name:
+        """The target, and a socket that may speak and listen to it."""
+        name = read_name(ask.address)
+        target = self._target(name, sock, ask)
+        if isinstance(target.address, IPv4Address):
+            _take_mapped(sock)
+        if self._is_ours(target.address):
+            self._stand(sock, _SIX if isinstance(name.address, IPv6Address) else _ONE)
+        elif sock.type == socket.SOCK_DGRAM:
+            self._let_in(sock, target.address)
+        return target
+
+    def _stand(self, sock: socket.socket, number: int) -> None:
+        """Give a socket that has no address yet one in the slice: nobody there lets in any other."""
+        if sock.getsockname()[1]:
+            return
+        if sock.type == socket.SOCK_STREAM:
+            sock.setsockopt(socket.IPPROTO_IP, _BIND_LATE, 1)
+        sock.bind(_for(sock, Name(self._host(number), 0)))
+
+    def _let_in(self, sock: socket.socket, peer: Address) -> None:
+        """Answers of whom it sends to; of the last few, where these are many."""
+        peers = self._peers_of(sock)
+        if peer in peers:
+            return
+        peers.append(peer)
+        del peers[:-_PEERS_MAX]
+        attach(sock, self.base, peers)
+
+    def _peers_of(self, sock: socket.socket) -> list[Address]:
+        """Whom a UDP socket of the guest's has sent to outside; of many sockets the oldest are forgotten."""
+        cookie = int.from_bytes(sock.getsockopt(socket.SOL_SOCKET, _COOKIE, 8), "little")
+        peers = self._peers.setdefault(cookie, [])
+        if len(self._peers) > _SOCKETS_MAX:
+            self._peers.popitem(last=False)
+        return peers
+
+
+def _borrowed(ask: NetAsk) -> socket.socket:
+    """A socket object on a copy of the guest's descriptor. OSError: it is no socket."""
+    assert ask.fd is not None
+    copy = os.dup(ask.fd)
+    try:
+        return socket.socket(fileno=copy)
+    except OSError:
+        os.close(copy)
+        raise
+
+
+def _plain(address: str) -> str:
+    return address.partition("%")[0]
+
+
+def _is_free(name: Name, kind: int) -> bool:
+    with socket.socket(socket.AF_INET, kind) as probe, suppress(OSError):
+        probe.bind((str(name.address), name.port))
+        return True
+    return False
+
+
+def _take_mapped(sock: socket.socket) -> None:
+    if sock.family == socket.AF_INET6:
+        with suppress(OSError):  # it is bound already
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+
+
+def _for(sock: socket.socket, name: Name) -> tuple[str, int]:
+    mapped = sock.family == socket.AF_INET6 and isinstance(name.address, IPv4Address)
+    return f"::ffff:{name.address}" if mapped else str(name.address), name.port
+
+
+def _connect(sock: socket.socket, address: tuple[str, int]) -> int:
+    """Begin to connect, without waiting: 0 or the errno."""
+    blocking = os.get_blocking(sock.fileno())
+    sock.setblocking(False)
+    try:
+        error = sock.connect_ex(address)
+        if error == errno.EINPROGRESS and select.select([], [sock], [], 0)[1]:
+            error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        return error
+    finally:
+        os.set_blocking(sock.fileno(), blocking)

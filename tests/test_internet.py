@@ -1,0 +1,175 @@
+"""Rules at work: what a guest reaches outside, and what reaches it."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from ipaddress import IPv4Address
+from pathlib import Path
+
+import pytest
+
+import sandbox
+from sandbox import Allow, Deny, Sandbox
+from tests.escape.attack import WALLS, ordinary, standing
+
+TCP = "import socket, sys\ntry:\n with socket.create_connection((sys.argv[1], int(sys.argv[2])), timeout=10) as s: print(s.recv(99).decode(), s.getpeername()[0])\nexcept OSError as e: print(e.strerror or e)"
+UDP = "import socket, sys\ns = socket.socket(type=socket.SOCK_DGRAM); s.settimeout(float(sys.argv[3]))\ntry: s.sendto(b'ask', (sys.argv[1], int(sys.argv[2]))); print(*s.recvfrom(99))\nexcept OSError as e: print(e.strerror or e)"
+
+
+def python(source: str, *args: object) -> list[str]:
+    return [sys.executable, "-c", source, *map(str, args)]
+
+
+def run(source: str, *args: object, **options: object) -> str:
+    return str(sandbox.run(python(source, *args), text=True, **options).stdout).strip()  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def tcp() -> Iterator[int]:
+    """A service of the host on its loopback, which says hello to everybody."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            while True:
+                try:
+                    with server.accept()[0] as peer:
+                        peer.sendall(b"hello")
+                except OSError:
+                    return
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            yield server.getsockname()[1]
+        finally:
+            server.shutdown(socket.SHUT_RDWR)
+            thread.join()
+
+
+@pytest.fixture
+def udp() -> Iterator[int]:
+    with socket.socket(type=socket.SOCK_DGRAM) as server:
+        server.bind(("127.0.0.1", 0))
+        port = server.getsockname()[1]
+
+        def serve() -> None:
+            while (got := server.recvfrom(99))[0] != b"end":
+                server.sendto(got[0].upper(), got[1])
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            yield port
+        finally:
+            with socket.socket(type=socket.SOCK_DGRAM) as last:
+                last.sendto(b"end", ("127.0.0.1", port))
+            thread.join()
+
+
+@ordinary
+@pytest.mark.parametrize("walls", WALLS)
+def test_what_a_rule_allows_is_reached(tcp: int, udp: int, walls: str) -> None:
+    """With namespaces or without: data comes straight from the service."""
+    rules = [Allow(f"tcp://127.0.0.1:{tcp}"), Allow(f"udp://127.0.0.1:{udp}")]
+    with standing(walls):
+        assert run(TCP, "127.0.0.1", tcp, network=rules) == "hello 127.0.0.1"
+        assert run(UDP, "127.0.0.1", udp, 10, network=rules) == f"b'ASK' ('127.0.0.1', {udp})"
+
+
+@pytest.mark.parametrize(
+    "rules", [[Allow("192.0.2.1")], [Allow("127.0.0.1:1")], ["host", Deny("127.0.0.0/8")]], ids=repr
+)
+def test_what_no_rule_allows_is_not(tcp: int, udp: int, rules: list[object]) -> None:
+    """At its own loopback a guest finds nobody; elsewhere it is told that it may not."""
+    assert run(TCP, "127.0.0.1", tcp, network=rules) == "Connection refused"
+    assert run(UDP, "127.0.0.1", udp, 0.3, network=rules) == "timed out"
+
+
+def test_a_refusal_is_recorded(tmp_path: Path) -> None:
+    trail = tmp_path / "trail"
+    assert (
+        run(TCP, "198.51.100.7", 443, network=[Allow("192.0.2.1"), Deny("198.51.100.0/24")], audit=trail)
+        == "Permission denied"
+    )
+    (event,) = [event for event in sandbox._audit.load(trail) if "198.51.100.7:443" in event.paths]
+    assert (event.call, event.verdict) == ("connect", "denied")
+    assert event.service is not None and event.trusted
+
+
+def test_host_is_every_address_but_some(tcp: int) -> None:
+    assert run(TCP, "127.0.0.1", tcp, network="host") == "hello 127.0.0.1"
+    assert run(TCP, "169.254.169.254", 80, network="host") == "Permission denied"
+
+
+def test_a_server_of_the_guest_comes_before_the_hosts(tcp: int) -> None:
+    """Its own loopback is its own, even where the host's is allowed."""
+    serve = "import socket\ns = socket.create_server(('127.0.0.1', 0))\nprint(s.getsockname()[1], flush=True)\nwhile True: s.accept()[0].sendall(b'mine')"
+    with Sandbox(network="host") as box:
+        server = box.popen(python(serve), stdout=subprocess.PIPE)
+        assert server.stdout is not None
+        port = int(server.stdout.readline())
+        assert box.run(python(TCP, "127.0.0.1", port), text=True).stdout == "mine 127.0.0.1\n"
+        assert box.run(python(TCP, "127.0.0.1", tcp), text=True).stdout == "hello 127.0.0.1\n"
+
+
+def test_datagrams_come_from_whom_they_were_sent_to(udp: int) -> None:
+    """A socket that has asked one service hears no other of the host's."""
+    listen = f"import socket\ns = socket.socket(type=socket.SOCK_DGRAM)\ns.sendto(b'ask', ('127.0.0.1', {udp})); print(s.recv(9))\nprint(s.getsockname()[1], flush=True)\ns.settimeout(0.5)\ntry: print(s.recv(9))\nexcept TimeoutError as e: print(e)"
+    with Sandbox(network=[Allow(f"udp://192.0.2.1:{udp}"), Allow(f"127.0.0.1:{udp}")]) as box:
+        process = box.popen(python(listen), stdout=subprocess.PIPE)
+        assert process.stdout is not None and process.stdout.readline() == b"b'ASK'\n"
+        port, base = int(process.stdout.readline()), box._guest.parts.net.base  # type: ignore[union-attr]
+        with socket.socket(type=socket.SOCK_DGRAM) as stranger:
+            stranger.bind(("127.77.0.1", 0))
+            for address in ("127.0.0.1", str(IPv4Address(base + 1))):
+                stranger.sendto(b"hi", (address, port))
+        assert process.stdout.readline() == b"timed out\n"
+
+
+def test_a_slow_connect_stops_nobody(tcp: int) -> None:
+    """A thousand that wait for an answer which never comes, in one guest: another's calls are served."""
+    wait = """
+import resource, socket
+resource.setrlimit(resource.RLIMIT_NOFILE, (2000, 2000))
+crowd = []
+for number in range(1000):
+    sock = socket.socket(); sock.setblocking(False); sock.connect_ex(("192.0.2.77", 9)); crowd.append(sock)
+print("waiting", flush=True)
+input()
+"""
+    with Sandbox(network=[Allow("192.0.2.77:9")]) as slow, Sandbox(network=[Allow(f"127.0.0.1:{tcp}")]) as other:
+        process = slow.popen(python(wait), stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        assert process.stdout is not None and process.stdout.readline() == b"waiting\n"
+        assert other.run(python(TCP, "127.0.0.1", tcp), text=True).stdout == "hello 127.0.0.1\n"
+        process.communicate(b"\n")
+
+
+def test_a_blocking_connect_is_interrupted() -> None:
+    script = """
+import signal, socket
+class Out(Exception): pass
+def ring(*_): raise Out
+signal.signal(signal.SIGALRM, ring); signal.setitimer(signal.ITIMER_REAL, 0.3)
+try: socket.create_connection(("192.0.2.77", 9))
+except Out: print("out")
+sock = socket.socket(); sock.settimeout(0.3)
+try: sock.connect(("192.0.2.77", 9))
+except TimeoutError as error: print(error)
+"""
+    assert run(script, network=[Allow("192.0.2.77:9")]).split("\n") == ["out", "timed out"]
+
+
+def test_nothing_is_left_in_the_supervisor() -> None:
+    sandbox.run(["true"], network="host")
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(5):
+        sandbox.run(
+            python("import socket; socket.create_server(('', 0)); socket.socket(type=socket.SOCK_DGRAM)"),
+            network="host",
+        )
+    assert len(os.listdir("/proc/self/fd")) == before
