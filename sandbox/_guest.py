@@ -193,6 +193,8 @@ class Guest:
         os.close(null)
         self.parts.socket.close()
         os.close(self.parts.pidfd)
+        if self.parts.net is not None:
+            self.parts.net.close(forked=True)
         self._records.forget_after_fork()
 
     def raise_failure(self) -> None:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from . import _core, _filter
 from ._audit import AuditTarget, Sink
@@ -32,11 +33,13 @@ from ._remove import make_scratch, remove_tree
 from ._rules import Rules
 from ._workers import Workers
 from .services.files import FileService
-from .services.net import Internet
 from .services.proc import ProcService
 
 SENTRY = str(Path(__file__).with_name("sentry"))
 STUB = str(Path(__file__).with_name("stub"))
+if TYPE_CHECKING:
+    from .services.net import Internet
+
 _WORKERS = 32
 _EXIT_GRACE = 5.0
 _RELIED = {Option.EMPTY_ROOT: "mountns", Option.PID_NAMESPACE: "pidns", Option.IPC_NAMESPACE: "ipcns"}
@@ -129,7 +132,7 @@ class Supervisor:
             options &= ~Option(0 if wall in order.walls else option)
         loopback = plan.network is _core.Network.LOOPBACK
         options |= _SOCKETS[plan.network]
-        net = Internet(Rules.compile(order.policy.network)) if plan.network is _core.Network.SERVED else None
+        net = _internet(order.policy, self._loop) if plan.network is _core.Network.SERVED else None
         if net is not None:
             undo.callback(net.close)
         trail = _core.Trail()
@@ -217,6 +220,12 @@ class Supervisor:
             with suppress(OSError):
                 guest.forget_after_fork()
         self._loop.close_after_fork()
+
+
+def _internet(policy: Policy, loop: Loop) -> Internet:
+    from .services.net import Internet  # dnspython takes longer to import than everything else
+
+    return Internet(Rules.compile(policy.network), loop)
 
 
 def _spawn(sock: int, walls: int) -> tuple[int, int, int]:

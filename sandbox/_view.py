@@ -99,6 +99,9 @@ def _etc() -> Iterator[Place]:
     yield Place("/etc/mtab", Kind.LINK, "/proc/self/mounts")
 
 
+_RESOLV_CONF = Place("/etc/resolv.conf", Kind.BYTES, content=b"nameserver 127.0.0.53\n")
+
+
 def _accounts() -> dict[str, bytes]:
     uid, gid, name = os.getuid(), os.getgid(), user_name()
     users = {"root": (0, 0, "/root", "/usr/sbin/nologin"), "nobody": (65534, 65534, "/", "/usr/sbin/nologin")}
@@ -210,6 +213,8 @@ def places(policy: Policy) -> list[Place]:
     root = next((mount for mount in policy.mounts if mount.target == "/"), None)
     standing = _standing(*_key()) if root is None else _default(root)
     view = {place.guest: place for place in standing}
+    if policy.network not in ("none", "loopback") and root is None:
+        view["/etc/resolv.conf"] = _RESOLV_CONF
     named = {place.guest: place for place in _named(policy)}
     seen = {**view, **named}
     for place in named.values():

@@ -13,15 +13,18 @@ import secrets
 import select
 import socket
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Sequence
 from contextlib import suppress
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
+from .._loop import Loop
 from .._messages import NetAnswer, NetAsk
 from .._rules import Rules
 from ._diag import Diag
 from ._ingress import Address, attach
 from ._names_of_sockets import Name, read_name, write_name
+from ._resolving import Resolving
+from .names import Resolver
 
 _BIND_LATE = 24  # IP_BIND_ADDRESS_NO_PORT
 _COOKIE = 57  # SO_COOKIE
@@ -58,13 +61,13 @@ class Refused(OSError):
 
 
 class Internet:
-    """One guest's. `names_of(address)`: the names under which its resolver has given it that address."""
+    """One guest's. Its rules may be replaced while it runs."""
 
-    resolver = 0
-
-    def __init__(self, rules: Rules, names_of: Callable[[Address], Iterable[str]] = lambda _: ()) -> None:
-        self.rules, self._names_of = rules, names_of
+    def __init__(self, rules: Rules, loop: Loop, upstream: Sequence[tuple[str, int]] | None = None) -> None:
+        self.rules = rules
+        self._names = Resolver(loop, lambda: self.rules, upstream=upstream)
         self.base, self._holder = _free_slice()
+        self._resolving = Resolving(loop, self._host(RESOLVER), self.base, self._names.ask)
         self._diag = Diag()
         self._peers: OrderedDict[int, list[Address]] = OrderedDict()
         self._operations = {"bind": self._bind, "connect": self._connect, "listen": self._listen, "send": self._send}
@@ -85,7 +88,15 @@ class Internet:
         except OSError as error:
             return NetAnswer(-(error.errno or errno.EIO))
 
-    def close(self) -> None:
+    @property
+    def resolver(self) -> int:
+        """The port of its resolver."""
+        return self._resolving.port
+
+    def close(self, *, forked: bool = False) -> None:
+        if not forked:
+            self._names.close()
+        self._resolving.close(forked=forked)
         self._holder.close()
         self._diag.close()
 
@@ -116,7 +127,7 @@ class Internet:
             if found is not None:
                 return found
         verdict = self.rules.judge_address(
-            _KINDS[sock.type, 0], name.address, name.port, names=self._names_of(name.address)
+            _KINDS[sock.type, 0], name.address, name.port, names=self._names.names_of(name.address)
         )
         if verdict.allowed:
             return name

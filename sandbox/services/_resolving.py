@@ -1,0 +1,98 @@
+"""The place of a guest's resolver: datagrams and streams at one address of its slice, on the Supervisor's loop."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from ipaddress import IPv4Address
+
+from .._loop import Loop
+from ._ingress import attach
+
+Ask = Callable[..., None]  # Resolver.ask
+_STREAMS_MAX = 16
+_MESSAGE_MAX = 65535
+
+
+class Resolving:
+    """Hands what a guest asks to `ask`. It is used on the loop's thread only, but for making and closing it."""
+
+    def __init__(self, loop: Loop, address: IPv4Address, base: int, ask: Ask) -> None:
+        self._loop, self._ask = loop, ask
+        self._datagrams, self._listener = _bound(str(address), base)
+        self.port: int = self._datagrams.getsockname()[1]
+        self._streams: dict[int, tuple[socket.socket, bytearray]] = {}
+        loop.watch(self._datagrams.fileno(), self._on_datagram)
+        loop.watch(self._listener.fileno(), self._on_stream)
+
+    def close(self, *, forked: bool = False) -> None:
+        """In a forked child the loop is the parent's: nothing is taken from it."""
+        for sock in (self._datagrams, self._listener, *(stream for stream, _ in self._streams.values())):
+            if not forked:
+                self._loop.forget(sock.fileno())
+            sock.close()
+        self._streams.clear()
+
+    def _on_datagram(self, _: int) -> None:
+        with suppress(OSError):
+            query, peer = self._datagrams.recvfrom(_MESSAGE_MAX)
+            self._ask(query, partial(self._answer, peer), stream=False)
+
+    def _answer(self, peer: tuple[str, int], answer: bytes) -> None:
+        with suppress(OSError):
+            self._datagrams.sendto(answer, peer)
+
+    def _on_stream(self, _: int) -> None:
+        with suppress(OSError):
+            stream, _peer = self._listener.accept()
+            if len(self._streams) >= _STREAMS_MAX:
+                self._end(next(iter(self._streams)))  # the oldest: whoever holds many must not keep others out
+            stream.setblocking(False)
+            self._streams[stream.fileno()] = stream, bytearray()
+            self._loop.watch(stream.fileno(), partial(self._on_bytes, stream.fileno()))
+
+    def _end(self, fd: int) -> None:
+        stream, _ = self._streams.pop(fd)
+        self._loop.forget(fd)
+        stream.close()
+
+    def _on_bytes(self, fd: int, _: int) -> None:
+        stream, buffer = self._streams[fd]
+        try:
+            data = stream.recv(_MESSAGE_MAX)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data:
+            return self._end(fd)
+        buffer += data
+        while len(buffer) >= 2 and len(buffer) >= (size := 2 + int.from_bytes(buffer[:2], "big")):
+            query = bytes(buffer[2:size])
+            del buffer[:size]
+            self._ask(query, partial(self._answer_stream, stream), stream=True)
+
+    def _answer_stream(self, stream: socket.socket, answer: bytes) -> None:
+        """A guest that does not read its answers loses them, and with a part of one its stream's sense."""
+        with suppress(OSError):
+            stream.send(len(answer).to_bytes(2, "big") + answer)
+
+
+def _bound(address: str, base: int) -> tuple[socket.socket, socket.socket]:
+    """The same port for both. OSError: there is none."""
+    for _ in range(16):
+        pair = socket.socket(socket.AF_INET, socket.SOCK_DGRAM), socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        try:
+            for sock in pair:
+                attach(sock, base, ())
+                sock.setblocking(False)
+                sock.bind((address, pair[0].getsockname()[1]))
+            pair[1].listen(_STREAMS_MAX)
+            return pair
+        except OSError as error:
+            failed = error
+            for sock in pair:
+                sock.close()
+    raise failed
