@@ -1,83 +1,128 @@
-"""python -m benchmarks [question...] [options]; python -m benchmarks compare OLD.json NEW.json"""
+"""python -m benchmarks [question...] [options]        ask; keep result.json, report.html and table.md in a folder
+python -m benchmarks report RESULT.json [PAGE.html]    make the page of a result
+python -m benchmarks table RESULT.json                 print a result as Markdown
+python -m benchmarks compare OLD.json NEW.json         what a change did, with a test of significance"""
 
 from __future__ import annotations
 
 import argparse
 import sys
-import tempfile
-import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Callable
 
-from . import bench_calls, bench_memory, bench_programs, bench_start
-from ._build import HERE
-from .compare import compare, tables
-from .measure import CORES, Figure, Setup, load, machine, save
-from .runners import RUNNERS, found
+from .questions import QUESTIONS
+from .result import load
+from .runners import RUNNERS
 
-QUESTIONS = {
-    "calls": (bench_calls.bench, ("native", "floor", "sandbox", "bubblewrap", "proot", "runsc")),
-    "start": (bench_start.bench, ("native", "sandbox", "sandbox-cli", "bubblewrap", "proot", "runsc")),
-    "programs": (bench_programs.bench, ("native", "floor-unpinned", "sandbox", "bubblewrap", "proot", "runsc")),
-    "pair": (bench_programs.bench_pair, ("native", "sandbox")),
-    "memory": (bench_memory.bench, ("sandbox",)),
+EXTRA = ("matplotlib", "pyperf", "rich", "scipy")
+
+
+def _names(text: str) -> list[str]:
+    return [name for name in text.split(",") if name]
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks", epilog=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("questions", nargs="*", metavar="question", help=f"of {', '.join(QUESTIONS)}; all by default")
+    parser.add_argument(
+        "--runners", type=_names, default=[], metavar="A,B", help=f"of {', '.join(RUNNERS)}; all that are here"
+    )
+    parser.add_argument(
+        "--only", type=_names, default=[], metavar="X,Y", help="cases whose names have one of these parts"
+    )
+    parser.add_argument(
+        "--core", choices=("idle", "busy"), help="the second core's state; by default one, then the other"
+    )
+    parser.add_argument(
+        "--rounds", type=_positive, default=10, help="how often each case is measured by each runner; default 10"
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help="a tenth of the work, 3 rounds, second core idle: a look, no figures"
+    )
+    parser.add_argument("--report", type=Path, metavar="PAGE", help="another place for the page than that folder")
+    parser.add_argument(
+        "--output", type=Path, metavar="DIR", help="folder of the results; default: benchmarks/results/TIME"
+    )
+    return parser
+
+
+def _refuse_unknown(parser: argparse.ArgumentParser, chosen: argparse.Namespace) -> None:
+    for names, known, what in ((chosen.questions, QUESTIONS, "question"), (chosen.runners, RUNNERS, "runner")):
+        for name in names:
+            if name not in known:
+                parser.error(f"{name}: no such {what}; there are {', '.join(known)}")
+
+
+def _positive(text: str) -> int:
+    if int(text) < 1:
+        raise ValueError
+    return int(text)
+
+
+def _ask(arguments: Sequence[str]) -> int:
+    from .run import Choice, run
+
+    parser = _parser()
+    chosen = parser.parse_args(arguments)
+    _refuse_unknown(parser, chosen)
+    cores = [chosen.core] if chosen.core else ["idle"] if chosen.quick else ["idle", "busy"]
+    rounds = 3 if chosen.quick else chosen.rounds
+    scale = "quick" if chosen.quick else "full"
+    return run(
+        Choice(chosen.questions, chosen.runners, chosen.only, cores, rounds, scale, chosen.output, chosen.report)
+    )
+
+
+def _report(source: str, target: str = "") -> int:
+    from .report import page
+
+    path = Path(target) if target else Path(source).with_name("report.html")
+    path.write_text(page(load(Path(source))))
+    print(path)
+    return 0
+
+
+def _table(source: str) -> int:
+    from .tables import tables
+
+    print(tables(load(Path(source))), end="")
+    return 0
+
+
+def _compare(old: str, new: str) -> int:
+    from .compare import compare
+
+    print(compare(load(Path(old)), load(Path(new))), end="")
+    return 0
+
+
+COMMANDS: dict[str, tuple[Callable[..., int], tuple[int, ...]]] = {
+    "report": (_report, (1, 2)),
+    "table": (_table, (1,)),
+    "compare": (_compare, (2,)),
 }
 
 
-def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="What the sandbox costs.")
-    parser.add_argument("questions", nargs="*", metavar="question", help=f"{', '.join(QUESTIONS)}; default all")
-    parser.add_argument("--runners", help=f"of {', '.join(RUNNERS)}, separated by commas; default: those that fit")
-    parser.add_argument("--only", help="names of calls, or parts of names of programs, separated by commas")
-    parser.add_argument("--core", choices=CORES, help="second core idle or busy; default: the one, then the other")
-    parser.add_argument("--repeat", type=int, default=5, help="rounds, the runners taking turns; default 5")
-    parser.add_argument("--output", type=Path, help="JSON file; default: results/TIME.json")
-    chosen = parser.parse_args(arguments)
-    for question in chosen.questions:
-        if question not in QUESTIONS:
-            parser.error(f"{question}: no such question")
-    return chosen
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
-    arguments = sys.argv[1:] if arguments is None else arguments
-    if arguments[:1] == ["compare"]:
-        if len(arguments) != 3:
-            print(__doc__, file=sys.stderr)
-            return 2
-        print(compare(load(Path(arguments[1]))[1], load(Path(arguments[2]))[1]))
-        return 0
-    return _run(_arguments(arguments))
-
-
-def _run(chosen: argparse.Namespace) -> int:
-    wanted = chosen.runners.split(",") if chosen.runners else None
-    unknown = [name for name in wanted or [] if name not in RUNNERS]
-    if unknown:
-        print(f"no such runner: {', '.join(unknown)}", file=sys.stderr)
-        return 2
-    here, words = found(wanted)
-    for name, word in words.items():
-        print(f"{name}: {word}", file=sys.stderr)
-    about: dict[str, object] = {"machine": machine(), "runners": words}
-    figures: list[Figure] = []
-    failures: dict[str, str] = {}
-    with tempfile.TemporaryDirectory(prefix="sandbox-benchmarks-", dir="/var/tmp") as scratch:
-        for question in chosen.questions or QUESTIONS:
-            bench, fit = QUESTIONS[question]
-            runners = {name: runner for name, runner in here.items() if name in (wanted or fit)}
-            directory = Path(scratch, question)
-            directory.mkdir()
-            only = chosen.only.split(",") if chosen.only else []
-            cores = [chosen.core] if chosen.core else CORES
-            samples = bench(Setup(runners, cores, chosen.repeat, directory, only))
-            figures += samples.figures()
-            failures.update({f"{question}, {what}, {who}": why for (what, who), why in samples.failures.items()})
-    output = chosen.output or HERE / "results" / time.strftime("%Y%m%d-%H%M%S.json")
-    save(output, {**about, "failures": failures}, figures)
-    print(tables(figures))
-    print(f"\nkept in {output}", file=sys.stderr)
-    return 1 if failures else 0
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    command = COMMANDS.get(words[0]) if words else None
+    try:
+        if command is None:
+            return _ask(words)
+        act, counts = command
+        if len(words) - 1 in counts:
+            return act(*words[1:])
+        print(__doc__, file=sys.stderr)
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] not in EXTRA:
+            raise
+        print(f"benchmarks: {error.name} is missing: pip install -e '.[bench]'", file=sys.stderr)
+    except (OSError, ValueError) as error:
+        print(f"benchmarks: {error}", file=sys.stderr)
+    return 2
 
 
 if __name__ == "__main__":

@@ -5,19 +5,26 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
-__all__ = ["BUILD", "HERE", "build"]
+__all__ = ["BUILD", "HERE", "build", "compile_c"]
 
 HERE = Path(__file__).resolve().parent
 BUILD = HERE / "build"
-FLAGS = ["-std=c11", "-D_GNU_SOURCE", "-O2", "-Wall", "-Wextra", "-Werror", "-static"]
-PROGRAMS = {"calls": ["calls.c", "calls_table.c"], "floor": ["floor.c"]}
+FLAGS = ("-std=c11", "-D_GNU_SOURCE", "-O2", "-Wall", "-Wextra", "-Werror", "-static", "-pthread")
+PROGRAMS = {"calls": ("calls.c", "calls_files.c", "calls_other.c", "modes.c"), "floor": ("floor.c",)}
+
+
+def compile_c(program: Path, command: list[str], depends: list[Path]) -> Path:
+    """`command -o program`, unless the program is newer than all that it depends on. Moved into place: another run may use it."""
+    newest = max(path.stat().st_mtime for path in depends)
+    if not program.exists() or newest > program.stat().st_mtime:
+        program.parent.mkdir(exist_ok=True)
+        fresh = program.with_suffix(".new")
+        subprocess.run([*command, "-o", str(fresh)], check=True)
+        fresh.replace(program)
+    return program
 
 
 def build(name: str) -> Path:
-    """The path of that program, compiled anew if its source is newer."""
+    """The path of that guest program, compiled anew if a source is newer."""
     sources = [HERE / "guests" / source for source in PROGRAMS[name]]
-    program = BUILD / name
-    if not program.exists() or any(source.stat().st_mtime > program.stat().st_mtime for source in sources):
-        BUILD.mkdir(exist_ok=True)
-        subprocess.run(["gcc", *FLAGS, "-o", str(program), *map(str, sources)], check=True)
-    return program
+    return compile_c(BUILD / name, ["gcc", *FLAGS, *map(str, sources)], [*sources, HERE / "guests" / "calls.h"])

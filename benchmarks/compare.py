@@ -1,81 +1,120 @@
-"""Figures as Markdown tables, alone or two results side by side. Ratios are what can be compared between machines."""
+"""What a change did: two results side by side, with a test of significance.
+
+Compared are values as times native, each divided by the native one beside it, so that a machine that was slower on one of the two days
+does not count; where there is no native figure, the values themselves. The test is Mann and Whitney's U (scipy), which assumes no
+distribution. Many rows are tested at once: p is adjusted by Benjamini and Hochberg's procedure, so of the rows
+called slower or faster about one in twenty is called so by chance. With few rounds nothing can be shown: that is said."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import comb
+from statistics import median
 
-from .measure import Figure
+from scipy import stats  # type: ignore[import-untyped]
 
-__all__ = ["compare", "tables"]
+from .result import Result, Series
+from .summary import number, times_native
+from .tables import markdown_table
 
-Rows = dict[tuple[str, str], dict[str, Figure]]
+__all__ = ["Change", "changes", "compare"]
 
-
-def _number(value: float) -> str:
-    if value >= 1000:
-        return f"{value:,.0f}".replace(",", " ")
-    return f"{value:.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [head, ["---"] + ["---:"] * (len(head) - 1), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+ALPHA = 0.05
+LEAST = 0.02  # a smaller change is none, however sure
 
 
-def _rows(figures: Sequence[Figure], question: str) -> Rows:
-    rows: Rows = {}
-    for figure in figures:
-        if figure.question == question:
-            rows.setdefault((figure.what, figure.second_core), {})[figure.runner] = figure
-    return rows
+@dataclass(frozen=True)
+class Change:
+    """One series in both results: medians, their quotient, adjusted p, and what that comes to."""
+
+    key: tuple[str, str, str, str]
+    unit: str
+    before: float
+    after: float
+    p: float | None
+
+    @property
+    def quotient(self) -> float:
+        return self.after / self.before if self.before else float("inf")
+
+    @property
+    def verdict(self) -> str:
+        if self.p is None:
+            return "too few rounds"
+        if self.p >= ALPHA or abs(self.quotient - 1) < LEAST:
+            return "no difference shown"
+        return "slower" if self.quotient > 1 else "faster"
 
 
-def _cell(figure: Figure | None, native: Figure | None) -> str:
-    if figure is None:
-        return "–"
-    if native is None or figure is native or figure.unit == "x":
-        return _number(figure.median)
-    return f"{_number(figure.median)} ({_number(figure.median / native.median)}×)"
+def changes(old: Result, new: Result) -> list[Change]:
+    """Of every series that both results have values of."""
+    pairs = []
+    before = {series.key: series for series in old.series}
+    for series in new.series:
+        earlier = before.get(series.key)
+        if earlier is not None and earlier.values and series.values:
+            pairs.append((series.key, *_comparable(old, earlier, new, series)))
+    adjusted = _adjusted([_p(left, right) for _, _, left, right in pairs])
+    return [Change(key, unit, median(left), median(right), p) for (key, unit, left, right), p in zip(pairs, adjusted)]
 
 
-def tables(figures: Sequence[Figure]) -> str:
-    """One table a question: medians, in brackets times native; the last column is the sandbox's ratio to the floor."""
-    texts = []
-    for question in dict.fromkeys(figure.question for figure in figures):
-        rows = _rows(figures, question)
-        runners = list(dict.fromkeys(runner for row in rows.values() for runner in row))
-        unit = next(iter(next(iter(rows.values())).values())).unit
-        floor = {"floor", "sandbox"} <= set(runners)
-        head = [f"{question}, {unit}", "second core", *runners, *(["sandbox / floor"] if floor else [])]
-        body = []
-        for (what, core), row in rows.items():
-            cells = [_cell(row.get(runner), row.get("native")) for runner in runners]
-            body.append([what, core, *cells, *([_ratio(row.get("sandbox"), row.get("floor"))] if floor else [])])
-        texts.append(_table(head, body))
-    return "\n\n".join(texts)
+def _comparable(old: Result, earlier: Series, new: Result, series: Series) -> tuple[str, list[float], list[float]]:
+    left, right = times_native(earlier, _native(old, earlier)), times_native(series, _native(new, series))
+    if left and right and series.runner != "native":
+        return "× native", left, right
+    return series.unit, earlier.values, series.values
 
 
-def _ratio(figure: Figure | None, to: Figure | None) -> str:
-    return f"{_number(figure.median / to.median)}×" if figure and to else "–"
+def _native(result: Result, series: Series) -> Series | None:
+    wanted = (series.question, series.name, "native", series.core)
+    return next((other for other in result.series if other.key == wanted), None)
 
 
-def compare(old: Sequence[Figure], new: Sequence[Figure]) -> str:
-    """What changed: ratios to the same run's native figure, old and new, and new divided by old. Where there is no
-    native figure the medians themselves are compared."""
-    before, after = _relative(old), _relative(new)
-    body = []
-    for key in [key for key in after if key in before]:
-        change = after[key] / before[key] if before[key] else float("inf")
-        mark = "slower" if change > 1.1 else "faster" if change < 0.9 else ""
-        body.append([*key, _number(before[key]), _number(after[key]), f"{change:.2f}×", mark])
-    head = ["question", "what", "runner", "second core", "before", "after", "change", ""]
-    return _table(head, body) if body else "nothing in common"
+def _p(left: Sequence[float], right: Sequence[float]) -> float | None:
+    """None: with so few values not even the clearest difference would count."""
+    if 2 / comb(len(left) + len(right), len(left)) >= ALPHA:
+        return None
+    return float(stats.mannwhitneyu(left, right, alternative="two-sided").pvalue)
 
 
-def _relative(figures: Sequence[Figure]) -> dict[tuple[str, str, str, str], float]:
-    native = {(f.question, f.what, f.second_core): f.median for f in figures if f.runner == "native"}
-    return {
-        f.key: f.median / (native.get((f.question, f.what, f.second_core)) or 1.0)
-        for f in figures
-        if f.runner != "native" or f.unit == "x"
-    }
+def _adjusted(ps: Sequence[float | None]) -> list[float | None]:
+    known = [p for p in ps if p is not None]
+    if not known:
+        return list(ps)
+    rest = iter(stats.false_discovery_control(known))
+    return [None if p is None else float(next(rest)) for p in ps]
+
+
+def compare(old: Result, new: Result) -> str:
+    """A Markdown table of every change, and how many there are of each verdict."""
+    found = changes(old, new)
+    if not found:
+        return "nothing in common\n"
+    rows = [
+        [
+            *change.key,
+            change.unit,
+            number(change.before),
+            number(change.after),
+            f"{change.quotient:.2f}×",
+            _told(change.p),
+            change.verdict,
+        ]
+        for change in found
+    ]
+    head = ["question", "what", "runner", "second core", "unit", "before", "after", "change", "p", "verdict"]
+    counts = Counter(change.verdict for change in found)
+    told = ", ".join(f"{count} {verdict}" for verdict, count in counts.most_common())
+    return (
+        f"{markdown_table(head, rows, left=5)}\n\n{told}; failures: {_failures(old)} before, {_failures(new)} after\n"
+    )
+
+
+def _told(p: float | None) -> str:
+    return "–" if p is None else "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def _failures(result: Result) -> int:
+    return len({series.key[:3] for series in result.series if series.failed})

@@ -46,18 +46,23 @@ struct answer misc_prctl(struct request *request) {
     return BY_TABLE(of_prctl, option, EINVAL);
 }
 
-/* SIGIO reaches every process of the user, leases and notifications stop or tell of the host. */
+/* SIGIO reaches every process of the user, leases and notifications stop or tell of the host. A process that makes itself the
+ * owner is let believe it (nginx does, and polls): a descriptor has none, so FIOASYNC, too, has no effect. */
 static const struct command of_fcntl[] = {
     {F_SETOWN, EPERM}, {F_SETOWN_EX, EPERM}, {F_SETSIG, EPERM}, {F_SETFL, EPERM}, {F_SETLEASE, EINVAL}, {F_NOTIFY, EINVAL},
 };
 struct answer misc_fcntl(struct request *request) {
     cleanup_close int fd = guest_borrow_fd(request->tid, request->fd);
     if (fd < 0) return answer_error(-fd);
+    if (request->args[1] == F_SETOWN && (pid_t)request->args[2] == guest_leader(request->tid)) return answer_value(0);
     return BY_TABLE(of_fcntl, request->args[1], EINVAL);
 }
 
-static const struct command of_ioctl[] = {{TIOCSTI, EPERM}, {TIOCLINUX, EPERM}, {TIOCCONS, EPERM}, {FIOASYNC, EPERM}};
-struct answer misc_ioctl(struct request *request) { return BY_TABLE(of_ioctl, request->args[1], ENOTTY); }
+static const struct command of_ioctl[] = {{TIOCSTI, EPERM}, {TIOCLINUX, EPERM}, {TIOCCONS, EPERM}};
+struct answer misc_ioctl(struct request *request) {
+    if ((uint32_t)request->args[1] == FIOASYNC) return answer_value(0);
+    return BY_TABLE(of_ioctl, request->args[1], ENOTTY);
+}
 
 /* ---- identity: the guest has the caller's ids, and no privilege to take others ----------------------------------------- */
 

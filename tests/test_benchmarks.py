@@ -1,30 +1,75 @@
-"""The harness of benchmarks/ runs and its results have their form. No times are judged here."""
+"""The harness of benchmarks/ asks what it says, of everybody alike, and takes no figure from who fails. No times are judged here."""
 
 from __future__ import annotations
 
 import json
 import subprocess
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Optional
 
 import pytest
 
-from benchmarks import bench_calls
-from benchmarks.__main__ import main
+from benchmarks import instructions
 from benchmarks._build import build
-from benchmarks.compare import compare, tables
-from benchmarks.measure import Figure, Samples, load
+from benchmarks.ask import Asking
+from benchmarks.questions import QUESTIONS, TINY, Case, Part, Question, Reading, Setup
+from benchmarks.questions.calls import call_names
+from benchmarks.questions.case import one
+from benchmarks.questions.start import forget
+from benchmarks.result import Series
+from benchmarks.runners import RUNNERS, Failed, Job, NotOffered, Runner, Safety, find_runners
+from benchmarks.runners.commands import CommandRunner
 
 pytestmark = pytest.mark.skipif(
     subprocess.run(["gcc", "--version"], capture_output=True).returncode != 0, reason="no gcc"
 )
+NOTHING = Safety("no", "no", "no", "everything")
+
+
+def quiet(_: str) -> None:
+    pass
+
+
+def ask(question: Question, where: Path, *runners: Runner, rounds: int = 1) -> tuple[list[Series], dict[str, str]]:
+    asking = Asking({runner.name: runner for runner in runners}, rounds, ["idle"], quiet, quiet)
+    return asking.ask(question, Setup(where, TINY))
+
+
+def made_up(take: Callable[[Runner], Reading]) -> Question:
+    """A question of one case."""
+    return Question("made up", "Made up", lambda _: [("it", lambda: one("it", "ms", take))])
+
+
+def wrapper(name: str, *prefix: str, program: str = "") -> CommandRunner:
+    return CommandRunner(name, program, lambda _: prefix, NOTHING, says=lambda _: "1")
+
+
+@pytest.mark.parametrize("name", QUESTIONS)
+def test_every_question(name: str, tmp_path: Path) -> None:
+    """Each case gives values natively and inside, and the same results; one that cannot be made says what is missing."""
+    here, _, skipped = find_runners(["native", "sandbox"])
+    assert not skipped
+    series, unmade = ask(QUESTIONS[name], tmp_path, *here.values())
+    for one_of in series:
+        assert not one_of.failed, one_of
+        assert one_of.skipped or (one_of.values and all(value != 0 for value in one_of.values)), one_of
+    assert {one_of.runner for one_of in series} == {"native", "sandbox"}
+    assert all("no " in why for why in unmade.values()), unmade
 
 
 def test_every_call_is_timed(tmp_path: Path) -> None:
     """guests/calls.c makes each call that it lists and says how long it takes."""
     command = [str(build("calls")), "--dir", str(tmp_path), "--count", "2"]
     rows = [json.loads(line) for line in subprocess.run(command, capture_output=True, check=True).stdout.splitlines()]
-    assert [row["name"] for row in rows] == bench_calls.names()
+    assert [row["name"] for row in rows] == call_names()
     assert all(row["ns"] > 0 and row["count"] == 2 for row in rows)
+
+
+def test_threads_share_the_calls(tmp_path: Path) -> None:
+    command = [str(build("calls")), "--dir", str(tmp_path), "--count", "7", "--threads", "3", "stat"]
+    assert json.loads(subprocess.run(command, capture_output=True, check=True).stdout)["count"] == 7
 
 
 def test_floor_serves_and_passes_the_status_on(tmp_path: Path) -> None:
@@ -38,41 +83,123 @@ def test_floor_serves_and_passes_the_status_on(tmp_path: Path) -> None:
     assert "missing: No such file" in done.stderr and "served 0 stats" not in done.stderr
 
 
-def test_a_run_is_kept_and_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """`python -m benchmarks` prints a table, keeps JSON, and compares two of them."""
-    output = tmp_path / "result.json"
-    arguments = ["calls", "--runners", "native", "--only", "getppid,stat", "--core", "idle", "--repeat", "1"]
-    assert main([*arguments, "--output", str(output)]) == 0
-    assert "| stat | idle |" in capsys.readouterr().out
-    about, figures = load(output)
-    assert about["runners"] and {figure.what for figure in figures} == {"getppid", "stat"}
-    assert main(["compare", str(output), str(output)]) == 0
-    assert main(["--runners", "no-such-runner"]) == 2
+@pytest.fixture
+def strangers(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setitem(RUNNERS, "ghost", CommandRunner("ghost", "no-such-program", lambda _: [], NOTHING))
+    monkeypatch.setitem(RUNNERS, "broken", wrapper("broken", "sh", "-c", "echo cannot start >&2; exit 3"))
+    yield
 
 
-def test_ratios() -> None:
-    """Tables give ratios to native and to the floor; compare gives the change of the ratio, not of the time."""
-    old = _figures({"native": 100.0, "floor": 1000.0, "sandbox": 1500.0})
-    new = _figures({"native": 200.0, "floor": 2000.0, "sandbox": 6000.0})
-    assert "1 500 (15.0×) | 1.50×" in tables(old)
-    changed = compare(old, new)
-    assert "| sandbox | idle | 15.0 | 30.0 | 2.00× | slower |" in changed
-    assert "| floor | idle | 10.0 | 10.0 | 1.00× |  |" in changed
+def test_a_missing_runner_is_skipped_with_a_word(strangers: None) -> None:
+    here, versions, skipped = find_runners(["native", "ghost", "broken"])
+    assert list(here) == list(versions) == ["native"]
+    assert skipped["ghost"] == "no no-such-program on the PATH"
+    assert skipped["broken"] == "does not run here: sh: status 3: cannot start"
 
 
-def test_a_failure_is_no_figure() -> None:
-    """What fails is kept with its reason, is not tried again, and makes no figure."""
-    samples, tried = Samples("calls", "ns"), []
-
-    def fail() -> None:
-        tried.append(1)
-        raise RuntimeError("broken")
-
-    samples.attempt("stat", "native", fail)
-    samples.attempt("stat", "native", fail)
-    assert tried == [1] and samples.figures() == []
-    assert samples.failures == {("stat", "native"): "RuntimeError: broken"}
+def test_every_runner_says_how_safe_it_is() -> None:
+    for runner in RUNNERS.values():
+        assert all(vars(runner.safety).values()), runner.name
 
 
-def _figures(medians: dict[str, float]) -> list[Figure]:
-    return [Figure("calls", "stat", name, "idle", "ns", value, value, value, 1) for name, value in medians.items()]
+def test_wrong_output_is_failed(tmp_path: Path) -> None:
+    """A runner whose guest prints something else has no figure, however fast it is."""
+    job = Job(["echo", "right"], tmp_path)
+
+    def take(runner: Runner) -> Reading:
+        outcome = runner.run(job)
+        return Reading((outcome.seconds,), outcome.stdout)
+
+    liar = wrapper("liar", "sh", "-c", "echo wrong")
+    native, wrong = ask(made_up(take), tmp_path, RUNNERS["native"], liar)[0]
+    assert native.values and not native.failed
+    assert (wrong.values, wrong.failed) == ([], "another result than natively")
+
+
+def test_wrong_files_are_failed(tmp_path: Path) -> None:
+    """What the work leaves behind counts, too."""
+    (work,) = [work for work in QUESTIONS["work"].cases(Setup(tmp_path, TINY)) if work[0] == "tar c"]
+    question = replace(QUESTIONS["work"], cases=lambda _: [work])
+    lazy = wrapper("lazy", "true")
+    native, wrong = ask(question, tmp_path, RUNNERS["native"], lazy)[0]
+    assert native.values and wrong.failed == "another result than natively"
+
+
+def test_a_late_failure_takes_the_figures_back(tmp_path: Path) -> None:
+    """A runner that fails in the third round has no values of the first two, and is not asked again."""
+    asked: list[str] = []
+
+    def take(runner: Runner) -> Reading:
+        asked.append(runner.name)
+        if runner.name == "other" and asked.count("other") == 3:
+            raise Failed("tired")
+        return Reading((1.0,))
+
+    native, other = ask(made_up(take), tmp_path, RUNNERS["native"], wrapper("other"), rounds=5)[0]
+    assert (len(native.values), other.values, other.failed, asked.count("other")) == (5, [], "tired", 3)
+
+
+def test_what_is_not_offered_is_no_failure(tmp_path: Path) -> None:
+    def take(runner: Runner) -> Reading:
+        if runner.name == "other":
+            raise NotOffered("not here")
+        return Reading((1.0,))
+
+    _, other = ask(made_up(take), tmp_path, RUNNERS["native"], wrapper("other"))[0]
+    assert (other.values, other.failed, other.skipped) == ([], "", "not here")
+
+
+def test_runners_take_turns(tmp_path: Path) -> None:
+    """Round after round, in an order that turns; a case with several parts gives a series for each."""
+    order: list[str] = []
+
+    def take(runner: Runner) -> Reading:
+        order.append(runner.name)
+        return Reading((1.0, 2.0))
+
+    case = Case((Part("a", "ms"), Part("b", "KiB", "curve", 4)), take, rounds=2)
+    question = Question("q", "Q", lambda _: [("it", lambda: case)])
+    series = ask(question, tmp_path, RUNNERS["native"], wrapper("other"), rounds=3)[0]
+    assert order == ["native", "other", "native", "other", "other", "native"]  # the first says what is expected
+    assert [(one.name, one.runner, one.values, one.x) for one in series][:2] == [
+        ("a", "native", [1.0, 1.0], 0.0),
+        ("b", "native", [2.0, 2.0], 4),
+    ]
+
+
+def test_a_case_that_native_fails_is_left_out(tmp_path: Path) -> None:
+    def take(runner: Runner) -> Reading:
+        raise Failed("no such luck")
+
+    assert ask(made_up(take), tmp_path, RUNNERS["native"]) == ([], {"made up: it": "natively: no such luck"})
+
+
+def test_forgetting_keeps_content(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("content")
+    forget(tmp_path)
+    assert (tmp_path / "file").read_text() == "content"
+
+
+def test_the_driven_sentry_answers() -> None:
+    """guests/served.c still fits the sentry: it checks each answer itself."""
+    for call in instructions.CALLS:
+        said = json.loads(subprocess.check_output([str(instructions.program()), call, "5"]))
+        assert said == {"answered": 5, "looked": 5}
+
+
+@pytest.mark.parametrize(
+    ("instructions_now", "calls_now", "compiler", "fine"),
+    [(100, 4, "gcc", True), (101, 4, "gcc", True), (90, 3, "gcc", True), (104, 4, "gcc", False), (100, 5, "gcc", False),
+     (200, 9, "clang", True), (100, None, "gcc", True)],
+)  # fmt: skip
+def test_more_instructions_are_noticed(
+    instructions_now: int, calls_now: Optional[int], compiler: str, fine: bool
+) -> None:
+    """More than two percent, or one more system call; of another compiler nothing can be said."""
+
+    def counted(number: int, calls: Optional[int], by: str) -> instructions.Counted:
+        return instructions.Counted("callgrind", by, {"stat": 100, "open": number}, {"stat": 4, "open": calls})
+
+    kept = counted(100, 4, "gcc").to_json()
+    good, words = instructions.compare(kept, counted(instructions_now, calls_now, compiler))
+    assert good is fine and words

