@@ -203,13 +203,13 @@ struct sbx_message {
 };
 
 enum sbx_serve { SBX_SERVE_NONE, SBX_SERVE_FILE, SBX_SERVE_PROC, SBX_SERVE_NET };
-enum sbx_net_op { SBX_NET_NONE, SBX_NET_SOCKET, SBX_NET_BIND, SBX_NET_CONNECT, SBX_NET_LISTEN, SBX_NET_SEND };
+enum sbx_net_op { SBX_NET_NONE, SBX_NET_SOCKET, SBX_NET_BIND, SBX_NET_CONNECT, SBX_NET_LISTEN, SBX_NET_SEND, SBX_NET_OPTION };
 
 /* The text of SERVE for the network; fds[0] is the socket but for SOCKET. REPLY: value 0 or -errno; SOCKET: fds[0]; SEND: text is
  * the address to send to. */
 struct sbx_net {
     uint32_t op;           /* enum sbx_net_op */
-    int32_t family;        /* of SOCKET, as the next two; LISTEN: the backlog */
+    int32_t family;        /* of SOCKET, as the next two; LISTEN: the backlog; OPTION: SOL_SOCKET's name, its value in address */
     int32_t type;
     int32_t protocol;
     uint32_t length;       /* bytes of address */

@@ -25,14 +25,13 @@ static int64_t ask(struct request *request, const struct sbx_net *question, int 
     loop_leave();
     int error = rpc_ask(SBX_SERVE_NET, 0, question, sizeof *question, socket, &request->service, answer);
     *denied = !error && answer->value == -EACCES;
-    return error ? error : answer->value;
+    return error ? error : answer->value > 0 ? -EIO : answer->value;
 }
 
 /* A question about an address, whose answer has no descriptor. */
 static int64_t ask_about(struct request *request, enum sbx_net_op op, int socket, const struct socket_name *name, struct rpc_answer *answer, bool *denied) {
-    struct sbx_net question = {.op = op, .length = name->length};
-    if (name->length > sizeof question.address) return -EINVAL;
-    memcpy(question.address, &name->address, name->length);
+    struct sbx_net question = {.op = op, .length = name->length < sizeof question.address ? name->length : sizeof question.address};
+    memcpy(question.address, &name->address, question.length); /* what is longer is padding, to the kernel, too */
     int64_t value = ask(request, &question, socket, answer, denied);
     guest_close(&answer->fd);
     return value;
@@ -102,6 +101,16 @@ int internet_listen(struct request *request, int socket, int backlog) {
     return (int)value;
 }
 
+int internet_option(struct request *request, int socket, int name, const void *value, size_t size) {
+    struct sbx_net question = {.op = SBX_NET_OPTION, .family = name, .length = (uint32_t)size};
+    struct rpc_answer answer;
+    bool denied;
+    memcpy(question.address, value, size);
+    int64_t did = ask(request, &question, socket, &answer, &denied);
+    guest_close(&answer.fd);
+    return (int)did;
+}
+
 /* How long a connect may wait: SO_SNDTIMEO in milliseconds, -1 for ever. */
 static int patience(int socket) {
     struct timeval limit = {0};
@@ -135,11 +144,13 @@ int internet_connect(struct request *request, int socket, const struct socket_na
 int internet_destination(struct request *request, int socket, struct socket_name *name, bool *denied) {
     struct rpc_answer answer;
     int value = (int)ask_about(request, SBX_NET_SEND, socket, name, &answer, denied);
-    bool sourced = value == 0 && answer.length > name->length; /* 4 bytes more */
     if (value < 0) return value;
-    if (answer.length != name->length + (sourced ? sizeof name->source : 0)) return -EIO;
-    memcpy(&name->address, answer.text, name->length);
-    if (sourced) memcpy(&name->source, answer.text + name->length, sizeof name->source);
+    socklen_t length = name->address.any.sa_family == AF_INET ? sizeof name->address.in : sizeof name->address.in6;
+    bool sourced = answer.length == length + sizeof name->source;
+    if (answer.length != length && !sourced) return -EIO;
+    memcpy(&name->address, answer.text, length);
+    if (sourced) memcpy(&name->source, answer.text + length, sizeof name->source);
+    name->length = length;
     return 0;
 }
 

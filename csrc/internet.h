@@ -11,6 +11,8 @@ struct answer internet_socket(struct request *request);
 int internet_bind(struct request *request, int socket, const struct socket_name *name, bool *denied);
 int internet_connect(struct request *request, int socket, const struct socket_name *name, bool *denied);
 int internet_listen(struct request *request, int socket, int backlog);
+/* An option of SOL_SOCKET that would have its effect on the host: the Supervisor sets it, or not. */
+int internet_option(struct request *request, int socket, int name, const void *value, size_t size);
 /* The address to send to, in place of the guest's, and where it is to come from. */
 int internet_destination(struct request *request, int socket, struct socket_name *name, bool *denied);
 /* The host's address becomes the guest's. The second: of a socket's own end or its peer's, where the other end tells more. */

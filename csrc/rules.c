@@ -70,6 +70,7 @@
 /* TCP and UDP, in a network namespace of the guest's own. */
 #define INTERNET(family, type, protocol) RULE(socket, SBX_OPTION_LOOPBACK, IS(0, family), BITS(1, 15, type), IS(2, protocol))
 #define OWN_SOCKOPT(level, name) RULE(setsockopt, SBX_OPTION_NETWORK, IS(1, level), IS(2, name))
+#define PLAIN_SOCKOPT(name) RULE(setsockopt, SBX_OPTION_PLAIN_LISTEN, IS(1, SOL_SOCKET), IS(2, name))
 #define OWN_IOCTL(request) RULE(ioctl, SBX_OPTION_LOOPBACK, IS(1, request))
 #define CLOCK(call) /* 0 and up, and the caller's own (a process of 0): not those of other processes */ \
     RULE(call, 0, NOT_NEGATIVE(0)), RULE(call, 0, BITS(0, ~7u, ~7u))

@@ -137,6 +137,13 @@ static int move_payload(const struct request *request, const struct passage *pas
 
 /* ---- sending ----------------------------------------------------------------------------------------------------------------- */
 
+/* On the host's network others would choose where a packet comes from, or goes through. */
+static bool is_harmless(const struct cmsghdr *at) {
+    if (at->cmsg_level == IPPROTO_IP) return at->cmsg_type == IP_TTL || at->cmsg_type == IP_TOS;
+    if (at->cmsg_level == IPPROTO_IPV6) return at->cmsg_type == IPV6_HOPLIMIT || at->cmsg_type == IPV6_TCLASS;
+    return at->cmsg_level == IPPROTO_UDP;
+}
+
 /* Descriptors of the guest become ours; who it says it is becomes who we are, once it is true. */
 static int translate_control(const struct request *request, struct passage *passage) {
     struct msghdr header = {.msg_control = passage->control, .msg_controllen = passage->control_length};
@@ -144,7 +151,8 @@ static int translate_control(const struct request *request, struct passage *pass
         size_t room = passage->control_length - (size_t)((uint8_t *)at - passage->control);
         if (at->cmsg_len < sizeof *at || at->cmsg_len > room) return -EINVAL;
         size_t size = at->cmsg_len - CMSG_LEN(0);
-        if (at->cmsg_level != SOL_SOCKET) continue; /* the kernel passes these over */
+        if (at->cmsg_level != SOL_SOCKET && internet_is(passage->socket) && !is_harmless(at)) return -EINVAL;
+        if (at->cmsg_level != SOL_SOCKET) continue; /* AF_UNIX passes these over */
         if (at->cmsg_type == SCM_CREDENTIALS) {
             struct ucred who;
             if (size != sizeof who) return -EINVAL;
@@ -201,7 +209,7 @@ static int64_t send_out(struct request *request, struct passage *passage) {
         header.msg_name = &passage->name.address;
         header.msg_namelen = passage->name.length;
     }
-    int flags = (passage->flags & ~(MSG_ZEROCOPY | (passage->name.length ? 0 : MSG_FASTOPEN))) | MSG_NOSIGNAL;
+    int flags = (passage->flags & ~MSG_ZEROCOPY) | MSG_NOSIGNAL;
     bool waits = !(flags & MSG_DONTWAIT) && !(fcntl(passage->socket, F_GETFL) & O_NONBLOCK);
     int64_t sent = 0;
     for (bool tried = false;; tried = true) {
@@ -227,7 +235,7 @@ static int64_t send_out(struct request *request, struct passage *passage) {
 
 static int64_t send_one(struct request *request, struct passage *passage, bool *denied) {
     int error = 0;
-    if (passage->flags & MSG_FASTOPEN && internet_is(passage->socket)) return -EOPNOTSUPP; /* a connect that nobody has judged */
+    if (passage->flags & MSG_FASTOPEN) return -EOPNOTSUPP; /* a connect that nobody has judged */
     if (passage->head.name && passage->head.name_length) {
         error = socket_name_read(request, passage->head.name, (uint64_t)passage->head.name_length, &passage->name);
         if (error == 0) error = socket_name_find(request, passage->socket, &passage->name, denied);

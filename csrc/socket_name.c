@@ -49,6 +49,13 @@ static bool is_private(int socket) { return own_network && network_of(socket) ==
 
 void socket_name_done(struct socket_name *name) { guest_close(&name->held); }
 
+bool socket_name_may_part(int socket) {
+    int family = AF_UNSPEC;
+    socklen_t size = sizeof family;
+    if (getsockopt(socket, SOL_SOCKET, SO_DOMAIN, &family, &size) < 0) return false;
+    return family == AF_UNIX || is_private(socket) || internet_is(socket);
+}
+
 static struct bound *find_bound(const char *kernel) {
     for (size_t i = 0; i < bound_count; i++)
         if (strcmp(bound[i].kernel, kernel) == 0) return &bound[i];

@@ -22,23 +22,32 @@ struct answer sockets_socket(struct request *request) {
     return answer_denied(type == SOCK_STREAM || type == SOCK_DGRAM ? EPROTONOSUPPORT : ESOCKTNOSUPPORT);
 }
 
-struct answer sockets_option(struct request *request) {
-    (void)request;
-    return answer_denied(ENOPROTOOPT);
-}
-
-static struct answer named(const struct socket_name *name, int64_t result, bool denied) {
-    struct answer answer = place_answer(name->mount, result);
-    answer.denied = answer.denied || (denied && result < 0);
-    return answer;
-}
-
 static int borrow_socket(const struct request *request) {
     cleanup_close int fd = guest_borrow_fd(request->tid, request->fd);
     struct stat status;
     if (fd < 0) return fd;
     if (fcntl(fd, F_GETFL) & O_PATH) return -EBADF;
     return fstat(fd, &status) == 0 && S_ISSOCK(status.st_mode) ? take(&fd) : -ENOTSOCK;
+}
+
+/* What does not pass straight: everything that is not on the list, and where sockets are of the host's network a few more. */
+struct answer sockets_option(struct request *request) {
+    int level = (int)request->value[0], name = (int)request->value[1];
+    bool served = name == SO_LINGER || name == SO_SNDTIMEO || name == SO_REUSEADDR || name == SO_REUSEPORT;
+    uint8_t value[sizeof(struct timeval)] = {0};
+    if (level != SOL_SOCKET || !served || !internet_served()) return answer_denied(ENOPROTOOPT);
+    cleanup_close int socket = borrow_socket(request);
+    if (socket < 0) return answer_error(-socket);
+    size_t size = request->size < sizeof value ? (size_t)request->size : sizeof value;
+    if (size < sizeof(int)) return answer_error(EINVAL);
+    if (guest_read(request->tid, request->in, value, size) < 0) return answer_error(EFAULT);
+    return answer_result(internet_option(request, socket, name, value, size));
+}
+
+static struct answer named(const struct socket_name *name, int64_t result, bool denied) {
+    struct answer answer = place_answer(name->mount, result);
+    answer.denied = answer.denied || (denied && result < 0);
+    return answer;
 }
 
 struct answer sockets_bind(struct request *request) {
@@ -61,6 +70,7 @@ struct answer sockets_connect(struct request *request) {
     int error = socket_name_read(request, request->in, request->size, &name);
     bool apart = error == 0 && name.length >= sizeof(sa_family_t) && name.address.any.sa_family == AF_UNSPEC; /* dissolves an association */
     bool served = error == 0 && !apart && internet_is(socket);
+    if (apart && !socket_name_may_part(socket)) return answer_denied(EINVAL);
     if (served) error = internet_connect(request, socket, &name, &denied);
     else if (error == 0 && !apart) error = socket_name_find(request, socket, &name, &denied);
     if (error < 0 || served) return named(&name, error, denied);

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 from ._async import arun
+from ._audit import AuditFile, Event
 from ._errors import CommandFailed, CommandTimeout, GuestFault, PolicyError, SandboxError, WallMissing
 from ._network import Allow, Deny, Hosts, Publish
 from ._policy import File, Limits, Mount, Policy, Scratch
@@ -17,9 +18,11 @@ from ._sandbox import Sandbox
 
 __all__ = [
     "Allow",
+    "AuditFile",
     "CommandFailed",
     "CommandTimeout",
     "Deny",
+    "Event",
     "File",
     "GuestFault",
     "Hosts",

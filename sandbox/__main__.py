@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import fields, replace
 from typing import Any, NoReturn
 
-from . import _audit, _terminal, doctor, surface
+from . import _cli_audit, _terminal, doctor, surface
 from ._errors import CommandTimeout, PolicyError, SandboxError
 from ._network import Allow, Deny, Network, Publish, Rule
 from ._open import bare
@@ -97,13 +97,7 @@ def _parser() -> argparse.ArgumentParser:
     look = commands.add_parser("doctor", help="what stands here and what does not")
     look.add_argument("--json", action="store_true")
     commands.add_parser("surface", help="the table of system calls")
-    audit = commands.add_parser("audit", help="print the records of an audit file")
-    audit.add_argument("file")
-    audit.add_argument("--json", action="store_true", help="JSON lines")
-    audit.add_argument("--pid", type=int)
-    audit.add_argument("--call", help="name of the system call")
-    audit.add_argument("--path", help="text in a path")
-    audit.add_argument("--verdict", choices=("done", "failed", "denied", "damaged"))
+    _cli_audit.add(commands)
     return parser
 
 
@@ -156,18 +150,6 @@ def _run(options: argparse.Namespace) -> int:
     return code if code >= 0 else 128 - code
 
 
-def _audit_file(options: argparse.Namespace) -> int:
-    wanted = _audit.Filter(options.pid, options.call, options.path, options.verdict)
-    try:
-        for line in _audit.lines(_audit.load(options.file, wanted), options.json):
-            print(line)
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        raise SandboxError(f"{options.file}: {error.strerror}") from None
-    return 0
-
-
 def _doctor(options: argparse.Namespace) -> int:
     report = doctor.examine()
     print(report.to_json() if options.json else report)
@@ -185,7 +167,7 @@ def _say(text: str) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
-    action = {"run": _run, "doctor": _doctor, "surface": _surface, "audit": _audit_file}[options.action]
+    action = {"run": _run, "doctor": _doctor, "surface": _surface, "audit": _cli_audit.run}[options.action]
     try:
         status = action(options)
         sys.stdout.flush()

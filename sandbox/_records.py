@@ -1,9 +1,10 @@
-"""The records of one guest on their way from the memory that its sentry writes to the file that keeps them."""
+"""The records of one guest on their way from the memory that its sentry writes to what keeps them."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from . import _core
 from ._audit import AuditSummary, Sink
@@ -23,6 +24,8 @@ class Records:
         self._asked = False
         self._closed = False
         self._counts: dict[int, tuple[int, int, int]] = {}
+        if sink is not None:
+            sink.begin(self.ask_drain)
 
     def ask_drain(self) -> None:
         """Move records, in a worker. One is enough: a broken sentry may ask without end."""
@@ -32,24 +35,29 @@ class Records:
 
     def served(self, request: int, name: bytes) -> None:
         """The Supervisor's own record of a request, which the sentry's record of the call is joined with."""
-        with self._lock:
-            if not self._closed:
-                self._put(lambda sink: sink.served(request, name))
+        with self._failures(), self._lock:
+            if not self._closed and self._sink is not None:
+                self._sink.served(request, name)
 
     def summary(self) -> AuditSummary:
         with self._lock:
             return AuditSummary(self._counts if self._closed else self._trail.counts())
 
     def close(self) -> None:
-        """Move what is left, and give everything back."""
-        with self._lock:
+        """Move what is left, and give everything back. A sink may wait for a function of the caller's, which may ask
+        for a summary."""
+        with self._failures(), self._lock:
             if self._closed:
                 return
-            self._move()
-            self._counts = self._trail.counts()
-            self._closed = True
-            self._put(Sink.close)
-            self._trail.close()
+            try:
+                self._move()
+            finally:
+                self._counts = self._trail.counts()
+                self._closed = True
+                self._trail.close()
+        with self._failures():
+            if self._sink is not None:
+                self._sink.close()
 
     def forget_after_fork(self) -> None:
         """In a forked child: write nothing, hold nothing."""
@@ -59,21 +67,23 @@ class Records:
 
     def _drain(self) -> None:
         self._asked = False
-        with self._lock:
-            if not self._closed:
+        with self._failures(), self._lock:
+            if not self._closed and not (self._sink and self._sink.full()):
                 self._move()
 
     def _move(self) -> None:
-        try:
-            data = self._trail.drain()
-        except _core.Malformed as error:
-            return self._failed(GuestFault(f"sentry closed: {error}"))
-        self._put(lambda sink: sink.records(data))
+        data = self._trail.drain()
+        if self._sink is not None:
+            self._sink.records(data)
 
-    def _put(self, put: Callable[[Sink], None]) -> None:
-        if self._sink is None:
-            return
+    @contextmanager
+    def _failures(self) -> Iterator[None]:
+        """Told outside of our lock: the guest's own may be held by who waits for ours."""
         try:
-            put(self._sink)
+            yield
+        except _core.Malformed as error:
+            self._failed(GuestFault(f"sentry closed: {error}"))
         except Exception as error:
-            self._failed(GuestFault(f"audit: records cannot be written: {error}"))
+            fault = GuestFault(f"audit: records cannot be written: {error}")
+            fault.__cause__ = error.__cause__ or error
+            self._failed(fault)

@@ -3,14 +3,15 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import secrets
-from dataclasses import asdict, dataclass
-from typing import Any
+from contextlib import suppress
+from typing import NamedTuple
 
 from . import _cgroup, _core
+from ._cli_advice import advise
+from ._cli_report import Report
 from ._errors import SandboxError
 from ._messages import WALLS
 from ._policy import Policy
@@ -23,29 +24,11 @@ _FEATURES = (
     ("6.12", "no answered call is restarted (cce436aafc2a, or a kernel that has it)"),
     ("6.14", "running a program that is being written fails with ETXTBSY (AT_EXECVE_CHECK)"),
 )
-
-
-@dataclass(frozen=True)
-class Report:
-    """`walls` has an empty text for a wall that stands, else the reason why not; `limits` says what keeps each limit;
-    `reach` is what a sentry that a guest has taken over could do. `error` is empty where commands run."""
-
-    kernel: str
-    machine: str
-    user: int
-    error: str
-    features: dict[str, bool]
-    walls: dict[str, str]
-    landlock_abi: int
-    borrow: str
-    limits: dict[str, str]
-    reach: dict[str, str]
-
-    def to_json(self) -> str:
-        return json.dumps(asdict(self), indent=2)
-
-    def __str__(self) -> str:
-        return "\n".join(_text(self))
+_BORROW = {
+    True: "pidfd_getfd",
+    False: "sent by the guest's own thread (pidfd_getfd is refused)",
+    None: "unknown",
+}
 
 
 def _version(text: str) -> tuple[int, ...]:
@@ -122,57 +105,84 @@ def _reach(walls: dict[str, str]) -> dict[str, str]:
     }
 
 
-def examine() -> Report:
-    """Look: starts one guest and one command."""
-    walls = dict.fromkeys(WALLS, "unknown")
-    abi, borrow, error = 0, "unknown", ""
+class _Seen(NamedTuple):
+    """What a guest says of where it is. `walls`: why not, and the errno of that; empty and 0 where one stands."""
+
+    walls: dict[str, tuple[str, int]] = dict.fromkeys(WALLS, ("unknown", 0))
+    landlock_abi: int = 0
+    borrow: bool | None = None
+    error: str = ""
+    number: int = 0
+
+
+def _seen() -> _Seen:
     try:
         guest = start_guest(Policy())
-        try:
-            guest.wait_ready()
-            ready = guest.ready
-            assert ready is not None
-            for name in WALLS:
-                number = ready.missing.get(name, 0)
-                why = f"{os.strerror(number)}" if number else "cannot be had here"
-                walls[name] = "" if name in guest.walls else why
-            abi = ready.landlock_abi
-            borrow = "pidfd_getfd" if ready.borrow else "sent by the guest's own thread (pidfd_getfd is refused)"
-        finally:
-            guest.end()
-            guest.wait_ended()
     except (SandboxError, OSError) as raised:
-        error = str(raised)
+        return _Seen(error=str(raised), number=_number(raised))
+    try:
+        guest.wait_ready()
+        assert guest.ready is not None
+        missing = {name: guest.ready.missing.get(name, 0) for name in WALLS if name not in guest.walls}
+        walls = {name: _why(missing[name]) if name in missing else ("", 0) for name in WALLS}
+        return _Seen(walls, guest.ready.landlock_abi, bool(guest.ready.borrow))
+    except (SandboxError, OSError) as raised:
+        return _Seen(error=str(raised), number=_number(raised))
+    finally:
+        guest.end()
+        guest.wait_ended()
+
+
+def _why(number: int) -> tuple[str, int]:
+    return os.strerror(number) if number else "cannot be had here", number
+
+
+def _number(error: BaseException) -> int:
+    """The errno of what was raised, or of what that came from."""
+    return getattr(error, "errno", None) or getattr(error.__cause__, "errno", None) or 0
+
+
+def _versions() -> dict[str, str]:
+    from importlib import metadata  # here: half of the time of `import sandbox`
+
+    found = {"python": platform.python_version()}
+    for name in ("sandbox", "cffi", "pyseccomp", "rich"):
+        with suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found
+
+
+def _advice(seen: _Seen, error: str, features: dict[str, bool], cgroup: bool) -> dict[str, str]:
+    walls = {} if seen.error else seen.walls
+    lacking = {name: number for name, (why, number) in walls.items() if why and name != "cgroup"}
+    lacking.update({} if cgroup else {"cgroup": 0})
+    lacking.update({"pidfd_getfd": 0} if seen.borrow is False else {})
+    lacking.update({"commands": seen.number} if error else {})
+    newer = {what: f"Linux {since} or later" for since, what in _FEATURES if not features[what]}
+    return {**newer, **{name: advise(name, number) for name, number in lacking.items()}}
+
+
+def examine() -> Report:
+    """Look: starts one guest and one command."""
+    seen = _seen()
+    walls = {name: why for name, (why, _) in seen.walls.items()}
     limits = _limits(walls)
-    walls["cgroup"] = "" if limits["memory"].startswith("cgroup") else "no hierarchy can be written"
+    cgroup = limits["memory"].startswith("cgroup")
+    walls["cgroup"] = "" if cgroup else "no hierarchy can be written"
     release = os.uname().release
+    error = seen.error or _yama() or _tried()
+    features = {what: _version(release) >= _version(since) for since, what in _FEATURES}
     return Report(
         kernel=release,
         machine=platform.machine(),
         user=os.geteuid(),
-        error=error or _yama() or _tried(),
-        features={what: _version(release) >= _version(since) for since, what in _FEATURES},
+        error=error,
+        versions=_versions(),
+        features=features,
         walls=walls,
-        landlock_abi=abi,
-        borrow=borrow,
+        landlock_abi=seen.landlock_abi,
+        borrow=_BORROW[seen.borrow],
         limits=limits,
         reach=_reach(walls),
+        advice=_advice(seen, error, features, cgroup),
     )
-
-
-def _section(title: str, rows: dict[str, Any]) -> list[str]:
-    width = max(map(len, rows))
-    return ["", title, *(f"  {name.ljust(width)}  {value}" for name, value in rows.items())]
-
-
-def _text(report: Report) -> list[str]:
-    verdict = f"commands do not run here: {report.error}" if report.error else "commands run here"
-    lines = [f"Linux {report.kernel} {report.machine}, user {report.user}: {verdict}"]
-    lines += _section("kernel", {what: "yes" if there else "no" for what, there in report.features.items()})
-    lines += _section("walls", {name: f"no: {why}" if why else "stands" for name, why in report.walls.items()})
-    lines += [f"  Landlock ABI {report.landlock_abi}; a guest's descriptors are borrowed by {report.borrow}"]
-    lines += _section("limits", report.limits)
-    lines += _section("a broken sentry would reach", report.reach)
-    if report.user == 0 and report.walls["mountns"] and report.walls["landlock"]:
-        lines += ["", "warning: root with neither a mount namespace nor Landlock"]
-    return lines

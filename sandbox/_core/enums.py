@@ -96,6 +96,7 @@ class NetOp(IntEnum):
     CONNECT = lib.SBX_NET_CONNECT
     LISTEN = lib.SBX_NET_LISTEN
     SEND = lib.SBX_NET_SEND
+    OPTION = lib.SBX_NET_OPTION
 
 
 class Fetch(IntEnum):

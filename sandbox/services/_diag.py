@@ -19,13 +19,13 @@ def _end(address: IPv4Address, port: int) -> tuple[bytes, bytes]:
     return port.to_bytes(2, "big"), address.packed + bytes(12)
 
 
-def _question(there: tuple[IPv4Address, int], asker: tuple[IPv4Address, int], protocol: int) -> bytes:
+def _question(there: tuple[IPv4Address, int], asker: tuple[IPv4Address, int], protocol: int, number: int) -> bytes:
     """TCP wants the address as the source of the socket that is sought, UDP as its destination."""
     ends = [_end(*there), _end(*asker)]
     source, other = ends if protocol == socket.IPPROTO_TCP else reversed(ends)
     sought = source[0] + other[0] + source[1] + other[1] + bytes(4) + _NO_COOKIE
     body = struct.pack("=BBBxI", socket.AF_INET, protocol, 0, _EVERY_STATE) + sought
-    return _HEAD.pack(_HEAD.size + len(body), _BY_FAMILY, _REQUEST, 1, 0) + body
+    return _HEAD.pack(_HEAD.size + len(body), _BY_FAMILY, _REQUEST, number, 0) + body
 
 
 class Found(NamedTuple):
@@ -40,12 +40,16 @@ class Diag:
     def __init__(self) -> None:
         self._netlink = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _SOCK_DIAG)
         self._netlink.setblocking(False)
+        self._number = 0
 
     def find(self, there: tuple[IPv4Address, int], asker: tuple[IPv4Address, int], protocol: int) -> Found | None:
         """The socket that a packet from `asker` would come to."""
+        self._number = self._number + 1 & 0xFFFFFFFF
         with suppress(OSError):
-            self._netlink.send(_question(there, asker, protocol))
-            return _read(self._netlink.recv(4096))
+            self._netlink.send(_question(there, asker, protocol, self._number))
+            while _HEAD.unpack_from(answer := self._netlink.recv(4096))[3] != self._number:
+                continue  # of a question whose answer did not come in time
+            return _read(answer)
         return None
 
     def close(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import socket
 import struct
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import NamedTuple
 
 
@@ -14,17 +14,25 @@ class Name(NamedTuple):
     port: int
 
 
-def read_name(text: bytes) -> Name:
-    """What a guest gave as an address: a mapped IPv4 one is IPv4. OSError: EINVAL, EAFNOSUPPORT."""
-    family = struct.unpack_from("=H", text)[0] if len(text) >= 2 else socket.AF_INET
+def read_plain(address: str) -> IPv4Address | IPv6Address:
+    """An address as getsockname gives it; a mapped IPv4 one is IPv4."""
+    read = ip_address(address.partition("%")[0])
+    return (isinstance(read, IPv6Address) and read.ipv4_mapped) or read
+
+
+def read_name(text: bytes, of: int) -> Name:
+    """What a guest gave as an address of a socket of family `of`: a mapped IPv4 one is IPv4. OSError: EINVAL, or
+    EAFNOSUPPORT where it is another family's: the kernel would read other bytes of it than we do."""
+    family = struct.unpack_from("=H", text)[0] if len(text) >= 2 else of
     port = int.from_bytes(text[2:4], "big")
+    if family != of:
+        raise OSError(errno.EAFNOSUPPORT, "")
     if family == socket.AF_INET and len(text) >= 16:
         return Name(IPv4Address(text[4:8]), port)
     if family == socket.AF_INET6 and len(text) >= 24:
         address = IPv6Address(text[8:24])
         return Name(address.ipv4_mapped or address, port)
-    known = family in (socket.AF_INET, socket.AF_INET6)
-    raise OSError(errno.EINVAL if known else errno.EAFNOSUPPORT, "")
+    raise OSError(errno.EINVAL, "")
 
 
 def write_name(name: Name, family: int) -> bytes:
@@ -32,5 +40,6 @@ def write_name(name: Name, family: int) -> bytes:
     head = struct.pack("=H", family) + name.port.to_bytes(2, "big")
     packed = name.address.packed
     if family == socket.AF_INET:
+        assert len(packed) == 4
         return head + packed + bytes(8)
     return head + bytes(4) + (packed if len(packed) == 16 else bytes(10) + b"\xff\xff" + packed) + bytes(4)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -12,8 +13,10 @@ from .._loop import Loop
 from ._ingress import attach
 
 Ask = Callable[..., None]  # Resolver.ask
-_STREAMS_MAX = 16
-_MESSAGE_MAX = 65535
+_STREAMS_MAX = 4
+_QUERY_MAX = 1024
+_BUFFER_MAX = 16 * _QUERY_MAX
+_NEXT = 0.001  # seconds between two questions of one stream
 
 
 class Resolving:
@@ -37,7 +40,7 @@ class Resolving:
 
     def _on_datagram(self, _: int) -> None:
         with suppress(OSError):
-            query, peer = self._datagrams.recvfrom(_MESSAGE_MAX)
+            query, peer = self._datagrams.recvfrom(_QUERY_MAX)
             self._ask(query, partial(self._answer, peer), stream=False)
 
     def _answer(self, peer: tuple[str, int], answer: bytes) -> None:
@@ -61,7 +64,7 @@ class Resolving:
     def _on_bytes(self, fd: int, _: int) -> None:
         stream, buffer = self._streams[fd]
         try:
-            data = stream.recv(_MESSAGE_MAX)
+            data = stream.recv(_QUERY_MAX)
         except BlockingIOError:
             return
         except OSError:
@@ -69,10 +72,23 @@ class Resolving:
         if not data:
             return self._end(fd)
         buffer += data
-        while len(buffer) >= 2 and len(buffer) >= (size := 2 + int.from_bytes(buffer[:2], "big")):
-            query = bytes(buffer[2:size])
-            del buffer[:size]
-            self._ask(query, partial(self._answer_stream, stream), stream=True)
+        self._on_message(fd, stream)
+
+    def _on_message(self, fd: int, stream: socket.socket) -> None:
+        """One question in a turn of the loop, which is everybody's."""
+        if self._streams.get(fd, (None,))[0] is not stream:
+            return  # it has ended
+        buffer = self._streams[fd][1]
+        size = 2 + int.from_bytes(buffer[:2], "big") if len(buffer) >= 2 else 2 + _QUERY_MAX
+        if len(buffer) >= 2 and size > 2 + _QUERY_MAX or len(buffer) > _BUFFER_MAX:
+            return self._end(fd)
+        if len(buffer) < size:
+            return
+        query = bytes(buffer[2:size])
+        del buffer[:size]
+        self._ask(query, partial(self._answer_stream, stream), stream=True)
+        if buffer:
+            self._loop.call_at(time.monotonic() + _NEXT, partial(self._on_message, fd, stream))
 
     def _answer_stream(self, stream: socket.socket, answer: bytes) -> None:
         """A guest that does not read its answers loses them, and with a part of one its stream's sense."""

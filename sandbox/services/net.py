@@ -12,17 +12,18 @@ import os
 import secrets
 import select
 import socket
+import struct
 from collections import OrderedDict
-from collections.abc import Sequence
-from contextlib import suppress
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext, suppress
+from ipaddress import IPv4Address, IPv6Address
 
 from .._loop import Loop
 from .._messages import NetAnswer, NetAsk
 from .._rules import Rules
 from ._diag import Diag
 from ._ingress import Address, attach
-from ._names_of_sockets import Name, read_name, write_name
+from ._names_of_sockets import Name, read_name, read_plain, write_name
 from ._resolving import Resolving
 from .names import Resolver
 
@@ -31,6 +32,9 @@ _COOKIE = 57  # SO_COOKIE
 _ONE, _SIX, RESOLVER, _LAST = 1, 2, 53, 254
 _HELD_AT = 1024  # port of the last address, by which a slice is held
 _PEERS_MAX, _SOCKETS_MAX = 64, 4096
+_IDLE = (7, 10)  # TCP_CLOSE, TCP_LISTEN
+_AT_ONCE = struct.pack("ll", 0, 1)
+_OPTIONS = (socket.SO_LINGER, socket.SO_SNDTIMEO, socket.SO_REUSEADDR, socket.SO_REUSEPORT)
 _KINDS = {
     (socket.SOCK_STREAM, 0): "tcp",
     (socket.SOCK_STREAM, socket.IPPROTO_TCP): "tcp",
@@ -70,7 +74,13 @@ class Internet:
         self._resolving = Resolving(loop, self._host(RESOLVER), self.base, self._names.ask)
         self._diag = Diag()
         self._peers: OrderedDict[int, list[Address]] = OrderedDict()
-        self._operations = {"bind": self._bind, "connect": self._connect, "listen": self._listen, "send": self._send}
+        self._operations = {
+            "bind": self._bind,
+            "connect": self._connect,
+            "listen": self._listen,
+            "send": self._send,
+            "option": _set_option,
+        }
 
     def handle(self, ask: NetAsk) -> NetAnswer:
         try:
@@ -85,8 +95,10 @@ class Internet:
                 return self._operations[ask.kind](sock, ask)
         except Refused as refused:
             return NetAnswer(-errno.EACCES, rule=refused.rule)
+        except socket.gaierror:
+            return NetAnswer(-errno.EINVAL)
         except OSError as error:
-            return NetAnswer(-(error.errno or errno.EIO))
+            return NetAnswer(-abs(error.errno or errno.EIO))
 
     @property
     def resolver(self) -> int:
@@ -156,18 +168,19 @@ class Internet:
         if ask.family not in _FAMILIES or (kind, ask.protocol) not in _KINDS:
             return NetAnswer(-errno.EPROTONOSUPPORT)
         made = socket.socket(ask.family, ask.type, ask.protocol)
+        os.set_blocking(made.fileno(), not ask.type & socket.SOCK_NONBLOCK)  # whatever the caller's default timeout is
         if kind == socket.SOCK_DGRAM:
             attach(made, self.base, ())
             self._peers_of(made)
         return NetAnswer(fd=made.detach())
 
     def _bind(self, sock: socket.socket, ask: NetAsk) -> NetAnswer:
-        name = read_name(ask.address)
+        name = read_name(ask.address, sock.family)
         own = self._own(name)
         if own is None:
             return NetAnswer(-errno.EADDRNOTAVAIL)
         if name.address.is_unspecified and name.port == 0 and sock.type == socket.SOCK_DGRAM:
-            sock.bind(("", 0))  # a client's: it may send anywhere, and hears the guest and whom it has sent to
+            _bind_anywhere(sock)  # a client's: it may send anywhere, and hears the guest and whom it has sent to
             return NetAnswer()
         self._bind_to(sock, self._wildcard(sock, own) if name.address.is_unspecified else own)
         return NetAnswer()
@@ -177,23 +190,36 @@ class Internet:
         return own._replace(address=self._host(_SIX if only else _ONE))
 
     def _bind_to(self, sock: socket.socket, name: Name) -> None:
-        if not _is_free(name, sock.type) and not self._stands(name, sock):
+        if not _is_free(name, sock) and not self._stands(name, sock):
             raise OSError(
                 errno.EADDRINUSE, ""
             )  # the host's, at every address: SO_REUSEADDR and SO_REUSEPORT share with none
         _take_mapped(sock)
         attach(sock, self.base, ())
-        sock.bind(_for(sock, name))
+        with _alone(sock) if name.port == 0 else nullcontext():
+            sock.bind(_for(sock, name))
 
     def _connect(self, sock: socket.socket, ask: NetAsk) -> NetAnswer:
         target = self._reach(sock, ask)
         return NetAnswer(-_connect(sock, _for(sock, target)))
 
     def _listen(self, sock: socket.socket, ask: NetAsk) -> NetAnswer:
-        if sock.getsockname()[1] == 0:
-            self._bind_to(sock, Name(self._host(_ONE), 0))
+        """A socket that was connected once keeps the number of its port and not the port: what it says is no proof that
+        it is bound. So the filter comes first, whatever follows."""
+        if sock.type != socket.SOCK_STREAM or sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] not in _IDLE:
+            return NetAnswer(-errno.EINVAL if sock.type == socket.SOCK_STREAM else -errno.EOPNOTSUPP)
+        attach(sock, self.base, ())
+        if not self._is_at_home(sock):
+            with suppress(OSError):
+                self._bind_to(sock, Name(self._host(_ONE), 0))
         sock.listen(max(0, ask.family))
-        return NetAnswer()
+        if self._is_at_home(sock):
+            return NetAnswer()
+        sock.shutdown(socket.SHUT_RDWR)
+        return NetAnswer(-errno.EINVAL)
+
+    def _is_at_home(self, sock: socket.socket) -> bool:
+        return self._is_ours(read_plain(sock.getsockname()[0]))
 
     def _send(self, sock: socket.socket, ask: NetAsk) -> NetAnswer:
         if sock.type != socket.SOCK_DGRAM:
@@ -203,19 +229,21 @@ class Internet:
 
     def _source(self, sock: socket.socket, target: Name) -> bytes:
         """What a datagram comes from where its socket is bound to every address: the slice lets in no other."""
-        if not self._is_ours(target.address) or not ip_address(_plain(sock.getsockname()[0])).is_unspecified:
+        if not self._is_ours(target.address) or not read_plain(sock.getsockname()[0]).is_unspecified:
             return b""
         return self._host(_SIX if int(target.address) & 0xFF == _SIX else _ONE).packed
 
     def _reach(self, sock: socket.socket, ask: NetAsk) -> Name:
         """The target, and a socket that may speak and listen to it."""
-        name = read_name(ask.address)
+        name = read_name(ask.address, sock.family)
         target = self._target(name, sock, ask)
         if isinstance(target.address, IPv4Address):
             _take_mapped(sock)
         if self._is_ours(target.address):
             self._stand(sock, _SIX if isinstance(name.address, IPv6Address) else _ONE)
         elif sock.type == socket.SOCK_DGRAM:
+            if sock.getsockname()[1] == 0:
+                _bind_anywhere(sock)
             self._let_in(sock, target.address)
         return target
 
@@ -225,7 +253,8 @@ class Internet:
             return
         if sock.type == socket.SOCK_STREAM:
             sock.setsockopt(socket.IPPROTO_IP, _BIND_LATE, 1)
-        sock.bind(_for(sock, Name(self._host(number), 0)))
+        with _alone(sock):
+            sock.bind(_for(sock, Name(self._host(number), 0)))
 
     def _let_in(self, sock: socket.socket, peer: Address) -> None:
         """Answers of whom it sends to; of the last few, where these are many."""
@@ -250,21 +279,55 @@ def _borrowed(ask: NetAsk) -> socket.socket:
     assert ask.fd is not None
     copy = os.dup(ask.fd)
     try:
-        return socket.socket(fileno=copy)
+        blocking = os.get_blocking(copy)
+        sock = socket.socket(fileno=copy)
     except OSError:
         os.close(copy)
         raise
+    if os.get_blocking(copy) != blocking:  # the caller's default timeout has made it the guest's
+        os.set_blocking(copy, blocking)
+    return sock
 
 
-def _plain(address: str) -> str:
-    return address.partition("%")[0]
-
-
-def _is_free(name: Name, kind: int) -> bool:
-    with socket.socket(socket.AF_INET, kind) as probe, suppress(OSError):
+def _is_free(name: Name, sock: socket.socket) -> bool:
+    """But for connections of TCP that are over, where the guest said SO_REUSEADDR."""
+    with socket.socket(socket.AF_INET, sock.type) as probe, suppress(OSError):
+        if sock.type == socket.SOCK_STREAM and sock.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR):
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         probe.bind((str(name.address), name.port))
         return True
     return False
+
+
+@contextmanager
+def _alone(sock: socket.socket) -> Iterator[None]:
+    """A port that the kernel chooses is shared with nobody of the host's."""
+    shares = [
+        (option, sock.getsockopt(socket.SOL_SOCKET, option)) for option in (socket.SO_REUSEADDR, socket.SO_REUSEPORT)
+    ]
+    for option, _ in shares:
+        sock.setsockopt(socket.SOL_SOCKET, option, 0)
+    try:
+        yield
+    finally:
+        for option, value in shares:
+            sock.setsockopt(socket.SOL_SOCKET, option, value)
+
+
+def _bind_anywhere(sock: socket.socket) -> None:
+    with _alone(sock):
+        sock.bind(("", 0))
+
+
+def _set_option(sock: socket.socket, ask: NetAsk) -> NetAnswer:
+    """SO_LINGER may wait for nothing: what a guest leaves behind is closed in this thread."""
+    value = ask.address
+    if ask.family == socket.SO_LINGER and any(value[4:8]):
+        value = bytes(8)
+    if ask.family not in _OPTIONS:
+        return NetAnswer(-errno.ENOPROTOOPT)
+    sock.setsockopt(socket.SOL_SOCKET, ask.family, value)
+    return NetAnswer()
 
 
 def _take_mapped(sock: socket.socket) -> None:
@@ -280,12 +343,21 @@ def _for(sock: socket.socket, name: Name) -> tuple[str, int]:
 
 def _connect(sock: socket.socket, address: tuple[str, int]) -> int:
     """Begin to connect, without waiting: 0 or the errno."""
-    blocking = os.get_blocking(sock.fileno())
+    blocking, patience = os.get_blocking(sock.fileno()), sock.getsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, 16)
+    # The guest may clear O_NONBLOCK meanwhile, but not change the time-out: then it is one tick of the kernel's.
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _AT_ONCE)
     sock.setblocking(False)
     try:
         error = sock.connect_ex(address)
-        if error == errno.EINPROGRESS and select.select([], [sock], [], 0)[1]:
+        if error == errno.EINPROGRESS and _is_settled(sock):
             error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         return error
     finally:
         os.set_blocking(sock.fileno(), blocking)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, patience)
+
+
+def _is_settled(sock: socket.socket) -> bool:
+    poll = select.poll()
+    poll.register(sock, select.POLLOUT)
+    return bool(poll.poll(0))

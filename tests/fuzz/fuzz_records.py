@@ -1,6 +1,6 @@
 """The trail as a broken sentry writes it, and audit files. What must hold: records that are whole or Malformed, a ring
 whose head is anywhere is read inside its memory only, what was written well is read as it was, and of a damaged file
-nothing but SandboxError comes."""
+nothing but AuditDamage comes, after what was before the damage."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import struct
 from drive import Input, instrumented, run
 
 with instrumented():
-    from sandbox import _audit, _core
+    from sandbox import _audit_format, _audit_join, _audit_reader, _audit_records, _audit_verify, _core
+    from sandbox._audit_summary import summary
     from sandbox._core import Malformed
     from sandbox._core.binding import ffi, lib
-    from sandbox._errors import SandboxError
 
 FIXED = ffi.sizeof("struct sbx_record")
 BLOCK = struct.Struct("<4sQI")
@@ -22,11 +22,21 @@ CAPACITY = 1 << 16
 
 
 def plain(data: bytes) -> None:
-    try:
-        for record in _core.records(data):
-            assert len(record.paths) <= 2 and not any(b"\0" in path for path in record.paths)
-    except Malformed as error:
-        assert str(error)
+    """Both readers of records find the same, up to the same place."""
+    found = []
+    for read in (_core.records, _audit_records.records):
+        got: list[object] = []
+        try:
+            for record in read(data):
+                assert len(record.paths) <= 2 and not any(b"\0" in path for path in record.paths)
+                got.append(record)
+        except Malformed as error:
+            assert str(error)
+            got.append("malformed")
+        found.append(got)
+    assert found[0] == found[1]
+    numbers = [(record.sequence, record.service) for record in found[0] if isinstance(record, _core.Record)]
+    assert list(_audit_records.numbers(data))[: len(numbers)] == numbers
 
 
 def well_formed(data: Input) -> bytes:
@@ -42,7 +52,7 @@ def well_formed(data: Input) -> bytes:
         row.verdict, row.mount, row.paths = data.number(), data.number(2), len(paths)
         wrote.append(tuple(paths))
         whole += bytes(ffi.buffer(row)) + text
-    assert [record.paths for record in _core.records(whole)] == wrote
+    assert [record.paths for record in _audit_records.records(whole)] == wrote
     return whole
 
 
@@ -67,11 +77,21 @@ def ring(data: Input) -> None:
 
 
 def file(data: bytes) -> None:
+    """Read, summed up and verified; all three stop at the same damage."""
+    shown, places = [], []
     try:
-        for event in _audit.events(io.BytesIO(data), "fuzz"):
-            assert str(event) and json.loads(event.to_json())
-    except SandboxError as error:
-        assert str(error)
+        for event in _audit_join.events(io.BytesIO(data), "fuzz"):
+            assert str(event).isprintable() and json.loads(event.to_json())
+            shown.append(event)
+    except _audit_format.AuditDamage as damage:
+        assert str(damage) and 0 <= damage.offset <= len(data)
+        places.append(damage.offset)
+    try:
+        assert all(str(part) for part in _audit_verify.parts(_audit_reader.Reader(io.BytesIO(data), "fuzz"), "fuzz"))
+    except _audit_format.AuditDamage as damage:
+        places.append(damage.offset)
+    assert len(set(places)) < 2 and len(places) in (0, 2)
+    assert sum(row.count for row in summary(shown).rows()) == len(shown)
 
 
 def blocks(data: Input) -> bytes:
@@ -80,14 +100,34 @@ def blocks(data: Input) -> bytes:
         kind = (b"SBXH", b"SBXR", b"SBXS", b"SBX?")[data.number() % 4]
         guest, body = data.number(), data.take(data.number())
         if kind == b"SBXH" and guest & 1:
-            body = json.dumps({"mounts": ["/", body.decode("latin-1")]}).encode()
+            body = json.dumps({"version": 1, "mounts": ["/", body.decode("latin-1")]}).encode()
         whole += BLOCK.pack(kind, guest, len(body)) + body
+    return whole
+
+
+def sealed(data: Input) -> bytes:
+    """Blocks with a chain that holds, of two guests, and in one place of what is left a byte that does not."""
+    whole, values = b"", {0: bytes(32), 1: bytes(32)}
+    at, new, wrong = data.number(2), data.number(), data.number() % 4 == 0
+    while data.left:
+        kind = (b"SBXH", b"SBXR", b"SBXS", b"SBXE")[data.number() % 4]
+        guest, body = data.number() % 2, data.take(data.number())
+        if kind == b"SBXH":
+            values[guest] = bytes(32)
+            body = json.dumps({"version": 2, "mounts": [body.decode("latin-1")]}).encode()
+        elif kind == b"SBXE":
+            body = json.dumps({"why": ("ended", "rotated")[len(body) % 2]}).encode()
+        made = _audit_format.batch(guest, values[guest], kind, body)
+        values[guest], whole = made.value, whole + b"".join(made.parts)
+    if wrong and whole:
+        place = at % len(whole)
+        whole = whole[:place] + bytes([new]) + whole[place + 1 :]
     return whole
 
 
 def test(data: bytes) -> None:
     taken = Input(data)
-    mode = taken.number() % 6
+    mode = taken.number() % 7
     if mode == 0:
         plain(taken.rest())
     elif mode == 1:
@@ -98,13 +138,16 @@ def test(data: bytes) -> None:
         file(taken.rest())
     elif mode == 4:
         file(blocks(taken))
+    elif mode == 6:
+        file(sealed(taken))
     else:  # good records, damaged in one place
         at, new = taken.number(2), taken.number()
         whole = bytearray(well_formed(taken))
         if whole:
             whole[at % len(whole)] = new
         plain(bytes(whole))
-        file(BLOCK.pack(b"SBXR", 7, len(whole)) + bytes(whole))
+        header = b'{"version": 1}'
+        file(BLOCK.pack(b"SBXH", 7, len(header)) + header + BLOCK.pack(b"SBXR", 7, len(whole)) + bytes(whole))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,96 @@
+"""Events given to a function of the caller's, in a thread for each guest: a slow one makes its guest wait, no other."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ._audit_events import Event
+from ._audit_format import RECORDS, SERVED, request
+from ._audit_guest import Guest
+from ._audit_join import joined
+from ._errors import SandboxError
+
+_LOOK = 0.1  # seconds between two looks for new records
+_LEVELS = {"done": 20, "failed": 20, "denied": 30}  # INFO and WARNING of logging; all else is an ERROR
+_ERROR = 40
+
+
+class Calls:
+    """At most one batch waits while another is gone through, and at the end what the ring still held."""
+
+    def __init__(self, call: Callable[[Event], object], guest: int, about: Mapping[str, object]) -> None:
+        self._call, self._guest = call, Guest(guest, about)
+        self._batches: deque[bytes] = deque()
+        self._changed = threading.Condition()
+        self._error: BaseException | None = None
+        self._closed = False
+        self._thread = threading.Thread(target=self._run, name="sandbox-audit", daemon=True)
+
+    def begin(self, wake: Callable[[], None]) -> None:
+        """`wake` asks for the records that there are."""
+        self._wake = wake
+        self._thread.start()
+
+    def full(self) -> bool:
+        self._raise()
+        with self._changed:
+            return bool(self._batches)
+
+    def put(self, magic: bytes, data: bytes) -> None:
+        self._raise()
+        self._KINDS.get(magic, lambda *_: None)(self, data)
+
+    def close(self) -> None:
+        """Until the function has had every event."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
+        if self._thread.ident is not None:
+            self._thread.join()
+        self._raise()
+
+    def _records(self, data: bytes) -> None:
+        with self._changed:
+            self._batches.append(data)
+            self._changed.notify()
+
+    def _served(self, data: bytes) -> None:
+        self._guest.has_served(request(data))
+
+    _KINDS: dict[bytes, Any] = {RECORDS: _records, SERVED: _served}
+
+    def _raise(self) -> None:
+        error = self._error
+        if error is not None:
+            raise SandboxError(f"{type(error).__name__}: {error}") from error
+
+    def _run(self) -> None:
+        try:
+            while (data := self._next()) is not None:
+                for event in joined(self._guest, data):
+                    self._call(event)
+        except BaseException as error:
+            self._error = error
+            self._wake()
+
+    def _next(self) -> bytes | None:
+        with self._changed:
+            while not self._batches and not self._closed:
+                if not self._changed.wait(_LOOK):
+                    self._wake()
+            data = self._batches.popleft() if self._batches else None
+        self._wake()
+        return data
+
+
+def logged(logger: Any) -> Callable[[Event], None]:
+    """Events as log records: the line as the message, the Event as `event`."""
+
+    def log(event: Event) -> None:
+        level = _LEVELS.get(event.verdict, _ERROR) if event.trusted else _ERROR
+        logger.log(level, "%s", event, extra={"event": event})
+
+    return log

@@ -1,0 +1,78 @@
+"""A guest as its trail tells of it, and the header that tells."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ._audit_format import START, VERSION
+from ._audit_records import numbers
+
+_SERVED_MAX = 1 << 16  # more than an honest sentry has between requests and their records
+_ENDED, _ROTATED = "ended", "rotated"
+
+
+@dataclass
+class Guest:
+    """What is known of a guest at a place in its trail: the last chain value, the last record, and the requests that
+    were served and have no record yet. `part` counts the files of a rotated trail."""
+
+    number: int
+    about: Mapping[str, Any] = field(default_factory=dict)
+    version: int = VERSION
+    part: int = 1
+    value: bytes = START
+    sequence: int = 0
+    served: OrderedDict[int, None] = field(default_factory=OrderedDict)
+    rotated: bool = False
+
+    def __post_init__(self) -> None:
+        self.mounts = [str(mount) for mount in self.about.get("mounts", ())]
+
+    def has_served(self, request: int) -> None:
+        self.served[request] = None
+        if len(self.served) > _SERVED_MAX:
+            self.served.popitem(last=False)
+
+    def pass_over(self, data: bytes) -> int:
+        """Know of a batch what the next part has to know. Returns how many records it holds."""
+        count = 0
+        for self.sequence, service in numbers(data):
+            count += 1
+            if service:
+                self.served.pop(service, None)
+        return count
+
+    def header(self) -> bytes:
+        began = {"version": VERSION, "time": time.time(), **self.about, "part": self.part}
+        on = {"previous": self.value.hex(), "sequence": self.sequence, "served": list(self.served)}
+        return json.dumps({**began, **(on if self.part > 1 else {})}).encode()
+
+    def end(self, *, rotated: bool) -> bytes:
+        return json.dumps({"why": _ROTATED if rotated else _ENDED, "time": time.time()}).encode()
+
+
+def is_rotated(end: bytes) -> bool:
+    return bool(json.loads(end)["why"] == _ROTATED)
+
+
+def guest_of(number: int, header: bytes) -> Guest:
+    """The guest that a header tells of; ValueError or what else Python raises where it is none."""
+    about = json.loads(header)
+    version, part = _number(about["version"], 1), _number(about.get("part", 1), 1)
+    guest = Guest(number, about, version, part, sequence=_number(about.get("sequence", 0), 0))
+    if guest.part > 1:
+        guest.value = bytes.fromhex(about["previous"])
+    for request in about.get("served", ()):
+        guest.has_served(_number(request, 1))
+    return guest
+
+
+def _number(value: Any, least: int) -> int:
+    if type(value) is not int or value < least:
+        raise ValueError
+    return value

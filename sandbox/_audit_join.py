@@ -1,0 +1,82 @@
+"""Events out of batches: a record, its guest's mounts, and what the Supervisor has served for it, put together."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterable, Iterator
+from typing import IO, Any
+
+from . import _core
+from ._audit_events import ANY, Event, call_name
+from ._audit_format import RECORDS
+from ._audit_guest import Guest
+from ._audit_reader import Reader
+from ._audit_records import records
+from ._paths import AnyPath
+
+_VERDICTS = {int(verdict): verdict.name.lower() for verdict in _core.Verdict}
+
+
+def events(file: IO[bytes], name: str = "?", guests: dict[int, Guest] | None = None) -> Iterator[Event]:
+    """The events of an audit file, in the order of each guest. What a broken sentry wrote, or left out, is an event
+    with the verdict `damaged`; the other guests' events follow. AuditDamage where the file itself is broken."""
+    for guest, frame in Reader(file, name, guests):
+        if frame.magic == RECORDS:
+            yield from joined(guest, frame.data)
+
+
+def joined(guest: Guest, data: bytes) -> Iterator[Event]:
+    """The events of a batch of records."""
+    try:
+        for record in records(data):
+            if record.sequence != guest.sequence + 1:
+                yield _damaged(guest, f"record {record.sequence} follows {guest.sequence}")
+            guest.sequence = record.sequence
+            yield _event(guest, record)
+    except _core.Malformed as error:
+        yield _damaged(guest, str(error))
+
+
+def _damaged(guest: Guest, why: str) -> Event:
+    return Event(guest.number, 0.0, guest.sequence, 0, "?", (), None, "damaged", why, 0.0, None, trusted=False)
+
+
+def _event(guest: Guest, record: _core.Record) -> Event:
+    service = record.service or None
+    trusted = service is None or service in guest.served
+    if service is not None:
+        guest.served.pop(service, None)  # a request is part of one call
+    return Event(
+        guest.number,
+        record.time_ns / 1e9,
+        record.sequence,
+        record.pid,
+        call_name(record.nr),
+        tuple(map(os.fsdecode, record.paths)),
+        _mount(guest, record.mount),
+        _VERDICTS.get(record.verdict) or f"verdict_{record.verdict}",
+        errno.errorcode.get(record.error, str(record.error)) if record.error else None,
+        record.duration_ns / 1e9,
+        service,
+        trusted,
+    )
+
+
+def _mount(guest: Guest, number: int | None) -> str | None:
+    if number is None:
+        return None
+    return guest.mounts[number] if number < len(guest.mounts) else f"#{number}"
+
+
+def load(path: AnyPath, wanted: Any = ANY) -> Iterator[Event]:
+    return load_all([path], wanted)
+
+
+def load_all(paths: Iterable[AnyPath], wanted: Any = ANY) -> Iterator[Event]:
+    """Of files that follow each other, the oldest first."""
+    guests: dict[int, Guest] = {}
+    for path in paths:
+        with open(path, "rb") as file:
+            found = events(file, os.fsdecode(path), guests)
+            yield from found if wanted == ANY else filter(wanted, found)
