@@ -14,7 +14,7 @@ demo: $(VENV)/.installed
 	$(BIN)/python -m benchmarks.demo
 
 test: $(VENV)/.installed lint native
-	$(BIN)/python -m pytest -q --timeout=600 tests
+	$(BIN)/python -m pytest -q --timeout=600 -n auto --dist loadfile tests
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check sandbox tests benchmarks setup.py csrc

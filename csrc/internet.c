@@ -158,6 +158,15 @@ int internet_destination(struct request *request, int socket, struct socket_name
 
 static bool in_slice(uint32_t address) { return (address & 0xffffff00u) == mounts_plan()->slice; }
 
+bool internet_admits(const struct socket_name *peer) {
+    struct in_addr four = peer->address.in.sin_addr;
+    int family = peer->address.any.sa_family;
+    if (!internet_served() || (family != AF_INET && family != AF_INET6)) return true;
+    if (family == AF_INET6 && !IN6_IS_ADDR_V4MAPPED(&peer->address.in6.sin6_addr)) return false;
+    if (family == AF_INET6) memcpy(&four, &peer->address.in6.sin6_addr.s6_addr[12], sizeof four);
+    return in_slice(ntohl(four.s_addr));
+}
+
 static void show_port(in_port_t *port, uint32_t number) {
     if (number == RESOLVER && ntohs(*port) == mounts_plan()->resolver) *port = htons(53);
 }

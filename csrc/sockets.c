@@ -116,13 +116,15 @@ struct answer sockets_accept(struct request *request) {
         if (waits && !loop_block_enter()) return answer_error(ENOMEM);
         fd = accept4(socket, &name.address.any, &name.length, (int)(flags | SOCK_CLOEXEC));
         int why = errno;
-        bool interrupted = waits && loop_block_leave();
-        if (fd >= 0) break;
+        bool interrupted = waits && loop_block_leave(), stranger = fd >= 0 && !internet_admits(&name);
+        if (fd >= 0 && !stranger) break;
+        guest_close(&fd);
+        if (stranger) continue;
         if (why != EINTR || !waits) return answer_error(why);
         if (interrupted) return answer_error(ERESTARTSYS);
     }
     socket_name_show(&name);
-    int error = socket_name_write(request, &name, request->out, request->value[0]);
+    int error = request->out ? socket_name_write(request, &name, request->out, request->value[0]) : 0;
     if (error < 0) return answer_error(-error);
     return answer_fd(take(&fd), flags & SOCK_CLOEXEC ? O_CLOEXEC : 0);
 }

@@ -8,6 +8,7 @@ import ipaddress
 import socket
 import struct
 from collections.abc import Iterable
+from contextlib import nullcontext, suppress
 from typing import Union
 
 Address = Union[ipaddress.IPv4Address, ipaddress.IPv6Address]
@@ -50,10 +51,12 @@ def program(base: int, peers: Iterable[Address]) -> list[_Row]:
 
 
 def attach(sock: socket.socket, base: int, peers: Iterable[Address]) -> None:
-    """Put the filter on, in place of one that is there."""
+    """Put the filter on, in place of one that is there. Some kernels let only CAP_NET_ADMIN do so for TCP: then the
+    sentry looks at whom it accepts (internet_admits), and that must do."""
     import ctypes
 
     rows = b"".join(struct.pack("=HBBI", *row) for row in program(base, peers))
     buffer = ctypes.create_string_buffer(rows, len(rows))
     head = struct.pack("HxxxxxxP", len(rows) // 8, ctypes.addressof(buffer))
-    sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, head)
+    with suppress(PermissionError) if sock.type == socket.SOCK_STREAM else nullcontext():
+        sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, head)

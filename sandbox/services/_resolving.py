@@ -23,7 +23,7 @@ class Resolving:
     """Hands what a guest asks to `ask`. It is used on the loop's thread only, but for making and closing it."""
 
     def __init__(self, loop: Loop, address: IPv4Address, base: int, ask: Ask) -> None:
-        self._loop, self._ask = loop, ask
+        self._loop, self._base, self._ask = loop, base, ask
         self._datagrams, self._listener = _bound(str(address), base)
         self.port: int = self._datagrams.getsockname()[1]
         self._streams: dict[int, tuple[socket.socket, bytearray]] = {}
@@ -49,7 +49,9 @@ class Resolving:
 
     def _on_stream(self, _: int) -> None:
         with suppress(OSError):
-            stream, _peer = self._listener.accept()
+            stream, peer = self._listener.accept()
+            if int(IPv4Address(peer[0])) & 0xFFFFFF00 != self._base:
+                return stream.close()
             if len(self._streams) >= _STREAMS_MAX:
                 self._end(next(iter(self._streams)))  # the oldest: whoever holds many must not keep others out
             stream.setblocking(False)

@@ -291,12 +291,14 @@ def _borrowed(ask: NetAsk) -> socket.socket:
 
 def _is_free(name: Name, sock: socket.socket) -> bool:
     """But for connections of TCP that are over, where the guest said SO_REUSEADDR."""
-    with socket.socket(socket.AF_INET, sock.type) as probe, suppress(OSError):
+    with socket.socket(socket.AF_INET, sock.type) as probe:
         if sock.type == socket.SOCK_STREAM and sock.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR):
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        probe.bind((str(name.address), name.port))
-        return True
-    return False
+        try:
+            probe.bind((str(name.address), name.port))
+        except OSError as error:
+            return error.errno != errno.EADDRINUSE  # EACCES: the guest's own bind will say so
+    return True
 
 
 @contextmanager

@@ -129,7 +129,7 @@ def test_a_slice_lets_in_nobody_else(walls: str, from_host: bool) -> None:
     serve = (
         "import socket\ns = socket.create_server(('127.0.0.1', 0))\nprint(s.getsockname()[1], flush=True)\ns.accept()"
     )
-    reach = "import socket, sys\ntry: print(socket.create_connection((sys.argv[1], int(sys.argv[2])), timeout=0.5))\nexcept OSError as e: print(e)"
+    reach = "import socket, sys\ntry: print(socket.create_connection((sys.argv[1], int(sys.argv[2])), timeout=0.5).recv(1))\nexcept OSError as e: print(e)"
     with box(walls, network=[Allow("192.0.2.1:1")]) as guest:
         server = guest.popen([sys.executable, "-c", serve], stdout=PIPE)
         assert server.stdout is not None
