@@ -8,7 +8,6 @@ passes natively and not inside must stand in soak_exceptions.txt with its reason
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import os
 import re
 import shutil
@@ -30,6 +29,7 @@ MODULES = ["test_os", "test_posix", "test_subprocess", "test_shutil", "test_path
 RESOURCES = {"test_socketserver": "network"}  # it is their own loopback
 STRESSORS = ["fork", "vfork", "exec", "clone", "zombie", "kill", "open", "dir", "dentry", "rename", "link", "symlink", "flock", "lockf", "inotify", "xattr", "chmod", "getdent", "fallocate", "hdd"]  # fmt: skip
 TIMEOUT = 1800
+OTHER = os.environ.get("SOAK_PYTHON") or os.path.realpath(sys.executable)
 
 
 class Row(NamedTuple):
@@ -59,6 +59,8 @@ class Place:
         self.here, self.there = self.top / "here", self.top / "there"
         self.here.mkdir()
         self.there.mkdir()
+        prefix = str(Path(OTHER).parent.parent)
+        self.mounts = {prefix: prefix} if "SOAK_PYTHON" in os.environ else {}
         self.env = {"PATH": PATH, "HOME": str(self.here), "LANG": "C.UTF-8", "TMPDIR": "/tmp", "USER": "tester", "LOGNAME": "tester"}
 
     def native(self, command: list[str]) -> tuple[int, str]:
@@ -69,7 +71,7 @@ class Place:
     def inside(self, command: list[str]) -> tuple[int, str]:
         try:
             done = sandbox.run(command, cwd=str(self.here), env=self.env, writable={str(self.here): str(self.there)},
-                               stderr=subprocess.STDOUT, timeout=TIMEOUT, network="loopback")  # fmt: skip
+                               stderr=subprocess.STDOUT, timeout=TIMEOUT, network="loopback", mounts=self.mounts)  # fmt: skip
         except sandbox.CommandTimeout as error:
             return 124, (error.output or b"").decode(errors="replace")
         return done.returncode, done.stdout.decode(errors="replace")
@@ -92,7 +94,7 @@ def passing(report: Path) -> set[str]:
 
 def interpreter_with(module: str) -> str:
     """The system's Python, or the one that runs us where the system leaves this module out; "" if neither has it."""
-    for python in (PYTHON, os.path.realpath(sys.executable)):
+    for python in (PYTHON, OTHER):
         find = f"import importlib.util, sys; sys.exit(importlib.util.find_spec('test.{module}') is None)"
         if subprocess.run([python, "-c", find], check=False, stderr=subprocess.DEVNULL).returncode == 0:
             return python
@@ -100,17 +102,11 @@ def interpreter_with(module: str) -> str:
 
 
 def regression(module: str, known: dict[str, str]) -> Row:
-    python, copied = interpreter_with(module), HERE / "soak_modules" / module
-    if not python and copied.exists():
-        python = PYTHON
+    python = interpreter_with(module)
     if not python:
         return Row(module, "not there", "", False, ["neither Python here has these tests: install libpythonX.Y-testsuite"])
     place = Place()
     command = [python, "-m", "test", "--junit-xml", str(place.here / "report.xml"), "-u", RESOURCES.get(module, "none"), "--timeout", "900"]
-    if copied.exists():  # a Python may come without some of its tests, and another with them
-        for top in (place.here, place.there):
-            shutil.copytree(copied, top / "suite" / module)
-        command += ["--testdir", str(place.here / "suite")]
     command += [part for name in known if name.startswith("!") for part in ("-i", name[1:])]
     native_status, _ = place.native([*command, module])
     native = passing(place.here / "report.xml")
@@ -202,12 +198,11 @@ def as_user(arguments: list[str]) -> bool:
         home.mkdir()
         os.chown(home, user.pw_uid, user.pw_gid)
         other_user.copy_tests(project)
-        for module in MODULES:
-            if interpreter_with(module) not in ("", PYTHON):  # ours is nowhere that the user could reach
-                for folder in importlib.util.find_spec(f"test.{module}").submodule_search_locations or ():
-                    shutil.copytree(folder, project / "tests" / "soak_modules" / module)
+        other = top / "python"  # ours, if it is nowhere that the user could reach: the system's may lack some tests
+        shutil.copytree(sys.base_prefix, other, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
+        env = {**other_user.environment(home), "SOAK_PYTHON": str(other / "bin" / os.path.basename(os.path.realpath(sys.executable)))}
         command = [*other_user.become(user), mine, "-m", "tests.soak", *arguments]
-        return subprocess.run(command, cwd=project, env=other_user.environment(home), check=False).returncode == 0
+        return subprocess.run(command, cwd=project, env=env, check=False).returncode == 0
     finally:
         shutil.rmtree(top, ignore_errors=True)
 
