@@ -113,3 +113,8 @@ def _refuse_twice(rules: Iterable[Rule]) -> None:
     for name, times in names.items():
         if times > 1:
             raise PolicyError(f"network: {name} is given twice")
+
+
+def is_served(network: Network) -> bool:
+    """Does it reach outside, so that its sockets are the Supervisor's to make?"""
+    return network not in ("none", "loopback")

@@ -10,11 +10,11 @@ from functools import lru_cache
 
 from . import _core, _view
 from ._errors import PolicyError
+from ._network import is_served
 from ._policy import Limits, Policy
 from ._view import Kind, Place
 from .services.proc import Mounted
 
-_NETWORKS = {"none": _core.Network.NONE, "loopback": _core.Network.LOOPBACK}
 SCRATCH_BYTES = 1 << 30
 SCRATCH_FILES = 1 << 18
 _FLAGS = (
@@ -169,5 +169,5 @@ def compile_policy(policy: Policy) -> Plan:
         tuple(names),
         _limits(policy.limits),
         policy.limits.wall_seconds,
-        _NETWORKS.get(str(policy.network), _core.Network.SERVED),
+        _core.Network.SERVED if is_served(policy.network) else _core.Network[str(policy.network).upper()],
     )

@@ -14,6 +14,7 @@ from functools import lru_cache
 
 from ._errors import PolicyError
 from ._grants import Content, Mount
+from ._network import is_served
 from ._policy import Policy
 
 
@@ -213,7 +214,7 @@ def places(policy: Policy) -> list[Place]:
     root = next((mount for mount in policy.mounts if mount.target == "/"), None)
     standing = _standing(*_key()) if root is None else _default(root)
     view = {place.guest: place for place in standing}
-    if policy.network not in ("none", "loopback") and root is None:
+    if is_served(policy.network) and root is None:
         view["/etc/resolv.conf"] = _RESOLV_CONF
     named = {place.guest: place for place in _named(policy)}
     seen = {**view, **named}

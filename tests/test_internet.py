@@ -173,3 +173,17 @@ def test_nothing_is_left_in_the_supervisor() -> None:
             network="host",
         )
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_options_of_local_sockets_are_set() -> None:
+    """Those that are the Supervisor's to set on a socket of the network are the same on one of AF_UNIX."""
+    script = """
+import socket, struct
+for family in (socket.AF_UNIX, socket.AF_INET):
+    sock = socket.socket(family)
+    for option in (socket.SO_REUSEADDR, socket.SO_REUSEPORT) if family == socket.AF_INET else (socket.SO_REUSEADDR,):
+        sock.setsockopt(socket.SOL_SOCKET, option, 1); print(sock.getsockopt(socket.SOL_SOCKET, option))
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", 2, 0))
+    print(struct.unpack("ll", sock.getsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, 16)))
+"""
+    assert run(script, network=[Allow("192.0.2.1:1")]).split("\n") == ["1", "(2, 0)", "1", "1", "(2, 0)"]

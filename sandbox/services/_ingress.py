@@ -9,20 +9,21 @@ import socket
 import struct
 from collections.abc import Iterable
 from contextlib import nullcontext, suppress
-from typing import Union
 
-Address = Union[ipaddress.IPv4Address, ipaddress.IPv6Address]
+from .._addresses import Address
+
 _SO_ATTACH_FILTER = 26
 _NETWORK = 0xFFF00000  # SKF_NET_OFF: offsets from the IP header
 _BYTE, _WORD, _AND, _SHIFT, _EQUAL, _RETURN = 0x30, 0x20, 0x54, 0x74, 0x15, 0x06
 _ALL, _NONE = 0xFFFFFFFF, 0
+_SLICE = 0xFFFFFF00  # of an address: the slice that it is in
 _Row = tuple[int, int, int, int]  # code, jt, jf, k
 
 
 def _four(peers: list[ipaddress.IPv4Address], base: int) -> list[_Row]:
     rows: list[_Row] = [
         (_WORD, 0, 0, _NETWORK + 12),
-        (_AND, 0, 0, 0xFFFFFF00),
+        (_AND, 0, 0, _SLICE),
         (_EQUAL, 0, 1, base),
         (_RETURN, 0, 0, _ALL),
     ]
@@ -40,6 +41,10 @@ def _six(peers: list[ipaddress.IPv6Address]) -> list[_Row]:
             rows += [(_WORD, 0, 0, _NETWORK + 8 + 4 * index), (_EQUAL, 0, 2 * (3 - index) + 1, word)]
         rows.append((_RETURN, 0, 0, _ALL))
     return [*rows, (_RETURN, 0, 0, _NONE)]
+
+
+def in_slice(address: Address, base: int) -> bool:
+    return isinstance(address, ipaddress.IPv4Address) and int(address) & _SLICE == base
 
 
 def program(base: int, peers: Iterable[Address]) -> list[_Row]:

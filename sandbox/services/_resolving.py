@@ -10,7 +10,7 @@ from functools import partial
 from ipaddress import IPv4Address
 
 from .._loop import Loop
-from ._ingress import attach
+from ._ingress import attach, in_slice
 
 Ask = Callable[..., None]  # Resolver.ask
 _STREAMS_MAX = 4
@@ -50,7 +50,7 @@ class Resolving:
     def _on_stream(self, _: int) -> None:
         with suppress(OSError):
             stream, peer = self._listener.accept()
-            if int(IPv4Address(peer[0])) & 0xFFFFFF00 != self._base:
+            if not in_slice(IPv4Address(peer[0]), self._base):
                 return stream.close()
             if len(self._streams) >= _STREAMS_MAX:
                 self._end(next(iter(self._streams)))  # the oldest: whoever holds many must not keep others out

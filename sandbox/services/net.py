@@ -14,15 +14,16 @@ import select
 import socket
 import struct
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from ipaddress import IPv4Address, IPv6Address
 
+from .._addresses import Address
 from .._loop import Loop
 from .._messages import NetAnswer, NetAsk
 from .._rules import Rules
 from ._diag import Diag
-from ._ingress import Address, attach
+from ._ingress import attach, in_slice
 from ._names_of_sockets import Name, read_name, read_plain, write_name
 from ._resolving import Resolving
 from .names import Resolver
@@ -42,6 +43,7 @@ _KINDS = {
     (socket.SOCK_DGRAM, socket.IPPROTO_UDP): "udp",
 }
 _FAMILIES = (socket.AF_INET, socket.AF_INET6)
+Operation = Callable[[socket.socket, NetAsk], NetAnswer]
 
 
 def _free_slice() -> tuple[int, socket.socket]:
@@ -74,7 +76,7 @@ class Internet:
         self._resolving = Resolving(loop, self._host(RESOLVER), self.base, self._names.ask)
         self._diag = Diag()
         self._peers: OrderedDict[int, list[Address]] = OrderedDict()
-        self._operations = {
+        self._operations: dict[str, Operation] = {
             "bind": self._bind,
             "connect": self._connect,
             "listen": self._listen,
@@ -87,18 +89,20 @@ class Internet:
             if ask.kind == "socket":
                 return self._make(ask)
             with _borrowed(ask) as sock:
-                if sock.family == socket.AF_UNIX and ask.kind == "listen":
-                    sock.listen(max(0, ask.family))
-                    return NetAnswer()
-                if sock.family not in _FAMILIES or (sock.type, 0) not in _KINDS:
-                    return NetAnswer(-errno.EOPNOTSUPP)
-                return self._operations[ask.kind](sock, ask)
+                operation = self._operations_of(sock).get(ask.kind)
+                return operation(sock, ask) if operation else NetAnswer(-errno.EOPNOTSUPP)
         except Refused as refused:
             return NetAnswer(-errno.EACCES, rule=refused.rule)
         except socket.gaierror:
             return NetAnswer(-errno.EINVAL)
         except OSError as error:
             return NetAnswer(-abs(error.errno or errno.EIO))
+
+    def _operations_of(self, sock: socket.socket) -> Mapping[str, Operation]:
+        """What is done on a socket of its kind: no sentry may do the few that concern local ones either."""
+        if sock.family == socket.AF_UNIX:
+            return _ON_LOCAL
+        return self._operations if sock.family in _FAMILIES and (sock.type, 0) in _KINDS else {}
 
     @property
     def resolver(self) -> int:
@@ -118,7 +122,7 @@ class Internet:
         return IPv4Address(self.base + number)
 
     def _is_ours(self, address: Address) -> bool:
-        return isinstance(address, IPv4Address) and int(address) & 0xFFFFFF00 == self.base
+        return in_slice(address, self.base)
 
     def _own(self, name: Name) -> Name | None:
         """Where a name of the guest's loopback is on the host; None: it is none."""
@@ -191,9 +195,7 @@ class Internet:
 
     def _bind_to(self, sock: socket.socket, name: Name) -> None:
         if not _is_free(name, sock) and not self._stands(name, sock):
-            raise OSError(
-                errno.EADDRINUSE, ""
-            )  # the host's, at every address: SO_REUSEADDR and SO_REUSEPORT share with none
+            raise OSError(errno.EADDRINUSE, "")  # the host's, at every address: no option shares a port with it
         _take_mapped(sock)
         attach(sock, self.base, ())
         with _alone(sock) if name.port == 0 else nullcontext():
@@ -323,13 +325,19 @@ def _bind_anywhere(sock: socket.socket) -> None:
 
 def _set_option(sock: socket.socket, ask: NetAsk) -> NetAnswer:
     """SO_LINGER may wait for nothing: what a guest leaves behind is closed in this thread."""
-    value = ask.address
-    if ask.family == socket.SO_LINGER and any(value[4:8]):
-        value = bytes(8)
     if ask.family not in _OPTIONS:
         return NetAnswer(-errno.ENOPROTOOPT)
-    sock.setsockopt(socket.SOL_SOCKET, ask.family, value)
+    waits = ask.family == socket.SO_LINGER and any(ask.address[4:8])
+    sock.setsockopt(socket.SOL_SOCKET, ask.family, bytes(8) if waits else ask.address)
     return NetAnswer()
+
+
+def _listen_local(sock: socket.socket, ask: NetAsk) -> NetAnswer:
+    sock.listen(max(0, ask.family))
+    return NetAnswer()
+
+
+_ON_LOCAL: dict[str, Operation] = {"listen": _listen_local, "option": _set_option}
 
 
 def _take_mapped(sock: socket.socket) -> None:
