@@ -256,6 +256,6 @@ void borrow_finish(const struct request *request, int64_t result) {
     mine.tid = 0;
     pthread_mutex_unlock(&lock);
     if (!mine.trace.attached) return;
-    if (result == -512) trace_again(&mine.trace, (long)request->nr);
+    if (result == -ERESTARTSYS) trace_again(&mine.trace, (long)request->nr);
     else trace_return(&mine.trace, result);
 }

@@ -209,7 +209,7 @@ static int64_t send_out(struct request *request, struct passage *passage) {
         header.msg_name = &passage->name.address;
         header.msg_namelen = passage->name.length;
     }
-    int flags = (passage->flags & ~MSG_ZEROCOPY) | MSG_NOSIGNAL;
+    int flags = (passage->flags & ~(MSG_ZEROCOPY | MSG_FASTOPEN)) | MSG_NOSIGNAL; /* AF_UNIX knows neither */
     bool waits = !(flags & MSG_DONTWAIT) && !(fcntl(passage->socket, F_GETFL) & O_NONBLOCK);
     int64_t sent = 0;
     for (bool tried = false;; tried = true) {
@@ -233,9 +233,15 @@ static int64_t send_out(struct request *request, struct passage *passage) {
     }
 }
 
+static bool is_local(int socket) {
+    int family = AF_UNIX;
+    socklen_t size = sizeof family;
+    return getsockopt(socket, SOL_SOCKET, SO_DOMAIN, &family, &size) < 0 || family == AF_UNIX;
+}
+
 static int64_t send_one(struct request *request, struct passage *passage, bool *denied) {
     int error = 0;
-    if (passage->flags & MSG_FASTOPEN) return -EOPNOTSUPP; /* a connect that nobody has judged */
+    if (passage->flags & MSG_FASTOPEN && !is_local(passage->socket)) return -EOPNOTSUPP; /* a connect that nobody has judged */
     if (passage->head.name && passage->head.name_length) {
         error = socket_name_read(request, passage->head.name, (uint64_t)passage->head.name_length, &passage->name);
         if (error == 0) error = socket_name_find(request, passage->socket, &passage->name, denied);
@@ -335,12 +341,6 @@ static int64_t receive_one(struct request *request, struct passage *passage) {
 }
 
 /* ---- the calls --------------------------------------------------------------------------------------------------------------- */
-
-static bool is_local(int socket) {
-    int family = AF_UNIX;
-    socklen_t size = sizeof family;
-    return getsockopt(socket, SOL_SOCKET, SO_DOMAIN, &family, &size) < 0 || family == AF_UNIX;
-}
 
 static int begin_call(const struct request *request, struct passage *passage) {
     cleanup_close int fd = guest_borrow_fd(request->tid, request->fd);
