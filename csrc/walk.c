@@ -13,6 +13,16 @@
 #define LINKS_MAX 40                  /* as the kernel's MAXSYMLINKS */
 #define PENDING_MAX (3 * SBX_PATH_MAX) /* a path plus the targets of links in it */
 
+/* The directory that a relative path starts at, held: what it is looked up in, whether or not the directories above may be
+ * searched. dir -1: there is none, or a mount or a hidden name may lie below, so that only the text from the mount will do. */
+struct start {
+    int dir;
+    bool owned;
+    struct context *context; /* that `dir` belongs to, held; or NULL */
+    int mount;
+    size_t length; /* of `at` when it is there */
+};
+
 /* A walk in progress. `at` is canonical: no links, no "..", no slash at its end; "" is "/". */
 struct walker {
     const struct request *request;
@@ -23,6 +33,7 @@ struct walker {
     int mount;         /* that holds `at` */
     enum walk_last last;
     enum walk_goal goal;
+    struct start start;
 };
 
 void walk_none(struct place *place) {
@@ -57,13 +68,34 @@ static bool is_service(int mount) {
     return kind == SBX_MOUNT_PROC || kind == SBX_MOUNT_TTY || kind == SBX_MOUNT_SERVICE;
 }
 
-static int finish(struct walker *walker, int mount, const char *rest, bool directory, struct place *place) {
+static const char *at_of(const struct walker *walker) { return walker->at_length ? walker->at : "/"; }
+
+/* Where `at` is looked up, which `mount` holds from `rest` on, and by which name. */
+static int below_of(const struct walker *walker, int mount, uint32_t rest, const char **name) {
+    bool held = walker->start.dir >= 0 && walker->start.mount == mount;
+    *name = at_of(walker) + (held ? walker->start.length : rest);
+    *name += strspn(*name, "/");
+    return held ? walker->start.dir : mounts_fd(mount);
+}
+
+static void start_drop(struct walker *walker) {
+    if (walker->start.owned) close(walker->start.dir);
+    context_put(walker->start.context);
+    walker->start = (struct start){.dir = -1};
+}
+
+static int finish(struct walker *walker, int mount, uint32_t rest, bool directory, struct place *place) {
+    const char *name;
     place->mount = mount;
     place->directory = directory;
     place->special = is_service(mount);
-    memcpy(place->guest, walker->at_length ? walker->at : "/", walker->at_length ? walker->at_length + 1 : 2);
-    strcpy(place->name, rest);
-    place->dir = mounts_fd(mount);
+    memcpy(place->guest, at_of(walker), walker->at_length ? walker->at_length + 1 : 2);
+    place->dir = below_of(walker, mount, rest, &name);
+    strcpy(place->name, name);
+    if (walker->start.dir != place->dir) return 0;
+    place->owned = walker->start.owned;
+    place->context = walker->start.context;
+    walker->start = (struct start){.dir = -1};
     return 0;
 }
 
@@ -74,6 +106,7 @@ static int settle_parent(struct place *place) {
     *slash = 0;
     int parent = open_below(place->dir, place->name, O_PATH | O_DIRECTORY, 0);
     if (parent < 0) return parent;
+    if (place->owned) close(place->dir);
     place->dir = parent;
     place->owned = true;
     memmove(place->name, slash + 1, strlen(slash + 1) + 1);
@@ -118,6 +151,7 @@ static int expand(struct walker *walker, const char *target, const char *rest) {
     int length = snprintf(joined, sizeof joined, "%s%s", target, rest);
     if (length < 0 || length >= PENDING_MAX) return -ENAMETOOLONG;
     if (target[0] == '/') {
+        start_drop(walker);
         walker->at_length = 0;
         walker->at[0] = 0;
     }
@@ -135,7 +169,7 @@ static int append_pending(struct walker *walker, uint32_t *rest, bool *directory
     char *end = append_text(walker->at + walker->at_length, walker->at + SBX_PATH_MAX, walker->pending, directory);
     if (end == NULL) return -ENAMETOOLONG;
     walker->at_length = (size_t)(end - walker->at);
-    return mounts_find(walker->at_length ? walker->at : "/", rest);
+    return mounts_find(at_of(walker), rest);
 }
 
 /* Where no ".." is pending, resolve the text alone: right if no link is met, and then the kernel says ELOOP. The links that
@@ -146,7 +180,7 @@ static int try_text(struct walker *walker, struct place *place) {
         uint32_t rest = 0;
         int mount = append_pending(walker, &rest, &directory);
         if (mount < 0) return mount;
-        const char *name = (walker->at_length ? walker->at : "/") + rest;
+        const char *name = at_of(walker) + rest;
         enum sbx_mount_kind kind = kind_of(mount);
         if (kind == SBX_MOUNT_LINK && (name[0] || directory || walker->last == WALK_FOLLOW)) {
             const struct sbx_mount *link = plan_mount(mounts_plan(), (uint32_t)mount);
@@ -161,15 +195,19 @@ static int try_text(struct walker *walker, struct place *place) {
         }
         if (kind == SBX_MOUNT_LINK || kind == SBX_MOUNT_PROC) return -ELOOP;
         if (mounts_single_file(mount) && (name[0] || directory)) return -ENOTDIR;
-        return finish(walker, mount, name, directory, place);
+        return finish(walker, mount, rest, directory, place);
     }
 }
 
-/* The same below a directory that is held: no text of its own place is needed where no mount and nothing hidden can lie
- * below it. False: not to be done this way. */
-static bool try_held(const char *path, int dir, int mount, const char *guest, struct place *place) {
+/* No text of a directory's own place is needed where no mount and nothing hidden can lie below it. */
+static bool open_country(int mount, const char *guest) {
     const struct sbx_plan *plan = mounts_plan();
-    if (dir < 0 || is_service(mount) || plan_mount(plan, (uint32_t)mount)->hide_count || plan_has_below(plan, guest)) return false;
+    return !is_service(mount) && !plan_mount(plan, (uint32_t)mount)->hide_count && !plan_has_below(plan, guest);
+}
+
+/* The same below a directory that is held. False: not to be done this way. */
+static bool try_held(const char *path, int dir, int mount, const char *guest, struct place *place) {
+    if (dir < 0 || !open_country(mount, guest)) return false;
     bool directory;
     char joined[SBX_PATH_MAX + 1];
     char *end = append_text(joined, joined + sizeof joined, path, &directory);
@@ -212,7 +250,8 @@ static int look(struct walker *walker, size_t cut, const char *rest, bool final,
     } else if (mounts_single_file(mount)) {
         return final && !trailing && name[0] == 0 ? STEP_LAST : -ENOTDIR;
     } else if (name[0]) {
-        cleanup_close int fd = open_below(mounts_fd(mount), name, O_PATH | O_NOFOLLOW, 0);
+        int dir = below_of(walker, mount, offset, &name);
+        cleanup_close int fd = open_below(dir, name, O_PATH | O_NOFOLLOW, 0);
         if ((fd == -ENOENT || fd == -ENAMETOOLONG) && final && walker->goal == WALK_MAY_CREATE) return STEP_LAST;
         if (fd < 0) return fd;
         struct stat status;
@@ -232,12 +271,26 @@ static int look(struct walker *walker, size_t cut, const char *rest, bool final,
     return error < 0 ? error : STEP_EXPANDED;
 }
 
-static int step_up(struct walker *walker) {
+static int locate_own(int fd, int *mount, char guest[SBX_PATH_MAX]);
+
+/* ".." of where the path starts is what it is now, found by its own "..": looked up from the mount it may lie below a directory
+ * that cannot be searched. Taken only if it is what its text says, in the same mount. */
+static void start_up(struct walker *walker) {
+    int mount = -1;
+    char guest[SBX_PATH_MAX];
+    cleanup_close int up = openat(walker->start.dir, "..", O_PATH | O_DIRECTORY | O_CLOEXEC);
+    bool same = up >= 0 && locate_own(up, &mount, guest) == 0 && mount == walker->start.mount && strcmp(guest, at_of(walker)) == 0;
+    start_drop(walker);
+    if (same && open_country(mount, guest))
+        walker->start = (struct start){.dir = take(&up), .owned = true, .mount = mount, .length = walker->at_length};
+}
+
+static void step_up(struct walker *walker) {
     char *slash = strrchr(walker->at, '/');
-    if (slash == NULL) return 0; /* ".." of "/" is "/" */
+    if (slash == NULL) return; /* ".." of "/" is "/" */
     *slash = 0;
     walker->at_length = (size_t)(slash - walker->at);
-    return 0;
+    if (walker->start.dir >= 0 && walker->at_length < walker->start.length) start_up(walker);
 }
 
 /* All that is pending in one look, which is enough where only the last component is a link: a library's name, most often.
@@ -246,9 +299,10 @@ static int try_whole(struct walker *walker, bool *directory) {
     size_t before = walker->at_length;
     uint32_t rest = 0;
     int mount = has_dotdot(walker->pending) ? -ELOOP : append_pending(walker, &rest, directory);
-    const char *name = walker->at + rest;
+    const char *name;
     bool plain = mount >= 0 && !is_service(mount) && kind_of(mount) != SBX_MOUNT_LINK && !mounts_single_file(mount) && walker->at_length > rest;
-    cleanup_close int fd = plain ? open_below(mounts_fd(mount), name, O_PATH | O_NOFOLLOW, 0) : -ELOOP;
+    int dir = plain ? below_of(walker, mount, rest, &name) : -1;
+    cleanup_close int fd = plain ? open_below(dir, name, O_PATH | O_NOFOLLOW, 0) : -ELOOP;
     struct stat status;
     if (fd < 0 || fstat(fd, &status) < 0) {
         cut_to(walker, before);
@@ -269,11 +323,13 @@ static int try_whole(struct walker *walker, bool *directory) {
 /* Both "." and ".." are looked up in the directory reached so far. */
 static bool may_search(const struct walker *walker) {
     uint32_t offset = 0;
-    const char *path = walker->at_length ? walker->at : "/";
-    int mount = mounts_find(path, &offset);
+    int mount = mounts_find(at_of(walker), &offset);
     if (mount < 0 || is_service(mount) || kind_of(mount) == SBX_MOUNT_LINK) return true;
-    cleanup_close int fd = open_below(mounts_fd(mount), path + offset, O_PATH | O_DIRECTORY, 0);
-    return fd < 0 || syscall(SYS_faccessat2, fd, "", X_OK, AT_EMPTY_PATH | AT_EACCESS) == 0 || errno != EACCES;
+    const char *name;
+    int dir = below_of(walker, mount, offset, &name);
+    cleanup_close int fd = name[0] ? open_below(dir, name, O_PATH | O_DIRECTORY, 0) : -1;
+    if (name[0] && fd < 0) return true;
+    return syscall(SYS_faccessat2, name[0] ? fd : dir, "", X_OK, AT_EMPTY_PATH | AT_EACCESS) == 0 || errno != EACCES;
 }
 
 /* Link by link: every component is looked at below the mount that holds it. */
@@ -319,13 +375,10 @@ static int walk_careful(struct walker *walker, struct place *place) {
         memmove(walker->pending, rest, strlen(rest) + 1);
     }
     uint32_t offset = 0;
-    const char *path = walker->at_length ? walker->at : "/";
-    int mount = mounts_find(path, &offset);
+    int mount = mounts_find(at_of(walker), &offset);
     if (mount < 0) return mount;
-    return finish(walker, mount, path + offset, directory, place);
+    return finish(walker, mount, offset, directory, place);
 }
-
-static int locate_own(int fd, int *mount, char guest[SBX_PATH_MAX]);
 
 struct directory *walk_kept(pid_t tid, int fd) { return directory_of(tid, fd, locate_own); }
 
@@ -351,31 +404,41 @@ static bool walk_held(const struct request *request, int which, struct place *pl
     return false;
 }
 
+/* The path starts at `guest`: hold `dir` if it can be what names are looked up in. */
+static bool start_hold(struct walker *walker, int dir, int mount, const char *guest) {
+    walker->at_length = strcmp(guest, "/") == 0 ? 0 : strlen(guest);
+    memmove(walker->at, guest, walker->at_length);
+    walker->at[walker->at_length] = 0;
+    if (dir < 0 || !open_country(mount, guest)) return false;
+    walker->start = (struct start){.dir = dir, .mount = mount, .length = walker->at_length};
+    return true;
+}
+
+static int start_at_cwd(struct walker *walker, char guest[SBX_PATH_MAX]) {
+    struct context *context = context_of(walker->request->tid);
+    if (context == NULL) return -ESRCH;
+    int mount = context->cwd_mount, error = 0;
+    if (context->cwd < 0) strcpy(guest, context->cwd_path);
+    else error = locate_own(context->cwd, &mount, guest);
+    if (error == 0 && start_hold(walker, context->cwd, mount, guest)) walker->start.context = context;
+    else context_put(context);
+    return error;
+}
+
 static int start_at(struct walker *walker, int dirfd) {
-    const char *from = "";
     struct place *where = (struct place *)walker->pending; /* large enough, and not in use yet */
     _Static_assert(sizeof walker->pending >= sizeof(struct place), "pending holds a place");
-    if (dirfd == AT_FDCWD) {
-        struct context *context = context_of(walker->request->tid);
-        if (context == NULL) return -ESRCH;
-        int error = walk_cwd(context, where->guest);
-        context_put(context);
-        if (error < 0) return error;
-        from = where->guest;
-    } else {
-        int error = walk_descriptor(walker->request->tid, dirfd, where);
-        if (error == -EXDEV) error = -ENOTDIR;
-        if (error < 0) return error;
-        struct stat status;
-        error = fstat(where->dir, &status) < 0 ? -errno : !S_ISDIR(status.st_mode) ? -ENOTDIR : status.st_nlink == 0 ? -ENOENT : 0;
-        walk_done(where);
-        if (error < 0) return error;
-        from = where->guest;
+    if (dirfd == AT_FDCWD) return start_at_cwd(walker, where->guest);
+    int error = walk_descriptor(walker->request->tid, dirfd, where);
+    if (error < 0) return error == -EXDEV ? -ENOTDIR : error;
+    struct stat status;
+    error = fstat(where->dir, &status) < 0 ? -errno : !S_ISDIR(status.st_mode) ? -ENOTDIR : status.st_nlink == 0 ? -ENOENT : 0;
+    if (error == 0 && start_hold(walker, where->special ? -1 : where->dir, where->mount, where->guest)) {
+        walker->start.owned = true;
+        where->owned = false;
     }
-    walker->at_length = strcmp(from, "/") == 0 ? 0 : strlen(from);
-    memmove(walker->at, from, walker->at_length);
-    walker->at[walker->at_length] = 0;
-    return 0;
+    walk_done(where);
+    return error;
 }
 
 int walk_cwd(const struct context *context, char guest[SBX_PATH_MAX]) {
@@ -514,6 +577,7 @@ int walk(const struct request *request, int which, enum walk_last last, enum wal
     walker.goal = goal;
     walker.at_length = 0;
     walker.at[0] = 0;
+    walker.start = (struct start){.dir = -1};
     if (path[0] != '/' && walk_held(request, which, place)) return 0;
     if (path[0] != '/') {
         int error = start_at(&walker, request->dirfd[which]);
@@ -521,7 +585,9 @@ int walk(const struct request *request, int which, enum walk_last last, enum wal
         if (error == -ENOENT && held >= 0) return walk_removed(&walker, held, path, place);
         if (error < 0) return error;
     }
-    return resolve(&walker, path, place);
+    int error = resolve(&walker, path, place);
+    start_drop(&walker);
+    return error;
 }
 
 int walk_absolute(const struct request *request, const char *path, enum walk_last last, enum walk_goal goal,
@@ -532,6 +598,7 @@ int walk_absolute(const struct request *request, const char *path, enum walk_las
     walker.goal = goal;
     walker.at_length = 0;
     walker.at[0] = 0;
+    walker.start = (struct start){.dir = -1};
     walk_none(place);
     return path[0] == '/' ? resolve(&walker, path, place) : -ENOENT;
 }
@@ -540,7 +607,8 @@ int walk_absolute(const struct request *request, const char *path, enum walk_las
 static int reopen(int fd, int flags) {
     char link[32];
     snprintf(link, sizeof link, "self/fd/%d", fd);
-    int opened = openat(mounts_proc(), link, (flags & ~(O_CREAT | O_EXCL | O_NOFOLLOW)) | O_CLOEXEC);
+    if ((flags & O_TMPFILE) != O_TMPFILE) flags &= ~(O_CREAT | O_EXCL);
+    int opened = openat(mounts_proc(), link, (flags & ~O_NOFOLLOW) | O_CLOEXEC);
     return opened < 0 ? -errno : opened;
 }
 
