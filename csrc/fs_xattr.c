@@ -1,5 +1,6 @@
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/xattr.h>
 #include <unistd.h>
@@ -17,7 +18,8 @@ static bool starts(const char *name, const char *prefix) { return strncmp(name, 
 /* Names that give rights or labels: the kernel asks for privilege, and where it would not, we do. */
 static bool privileged(const char *name) { return starts(name, "security.") || starts(name, "trusted."); }
 
-static bool known(const char *name) { return privileged(name) || starts(name, "user.") || starts(name, "system."); }
+/* Attributes are asked for by the descriptor's link, which needs no right to open the object, as on Linux. */
+#define LINK(held, name) char name[40]; snprintf(name, sizeof name, "/proc/self/fd/%d", (held).fd)
 
 /* The object for a call that only looks. */
 static int look(struct request *request, struct held *held) {
@@ -32,13 +34,9 @@ static int look(struct request *request, struct held *held) {
     held->mount = place.mount;
     struct stat status;
     if ((error = place_stat(request, &place, last_of(request), &status)) < 0) return error;
-    return place.special ? -EOPNOTSUPP : held_open(&place, &status, held);
-}
-
-/* Links and special files have no user attributes; a file that cannot be opened does not tell. */
-static int without_descriptor(const struct held *held, const char *name) {
-    if (!known(name)) return -EOPNOTSUPP;
-    return S_ISREG(held->status.st_mode) || S_ISDIR(held->status.st_mode) ? (starts(name, "user.") ? -EACCES : -ENODATA) : -ENODATA;
+    if (place.special) return -EOPNOTSUPP;
+    held->fd = walk_open(&place, O_PATH | O_NOFOLLOW, 0);
+    return held->fd < 0 ? held->fd : 0;
 }
 
 static struct answer with_value(int mount, ssize_t got, const struct request *request) {
@@ -50,32 +48,27 @@ static struct answer with_value(int mount, ssize_t got, const struct request *re
 struct answer fs_getxattr(struct request *request) {
     struct held held cleanup_held;
     int error = look(request, &held);
-    if (error == 0 && held.path_only) error = without_descriptor(&held, request->name);
     if (error < 0) return place_answer(held.mount, error);
     size_t size = request->size < VALUE_MAX ? (size_t)request->size : VALUE_MAX;
-    ssize_t got = fgetxattr(held.fd, request->name, size ? request->buffer : NULL, size);
+    LINK(held, link);
+    ssize_t got = getxattr(link, request->name, size ? request->buffer : NULL, size);
     return with_value(held.mount, got < 0 ? -errno : got, request);
 }
 
 struct answer fs_listxattr(struct request *request) {
     struct held held cleanup_held;
     int error = look(request, &held);
-    if (error == -EOPNOTSUPP || (error == 0 && held.path_only)) return place_answer(held.mount, 0);
-    if (error < 0) return place_answer(held.mount, error);
+    if (error < 0) return place_answer(held.mount, error == -EOPNOTSUPP ? 0 : error);
     size_t size = request->size < VALUE_MAX ? (size_t)request->size : VALUE_MAX;
-    ssize_t got = flistxattr(held.fd, size ? (char *)request->buffer : NULL, size);
+    LINK(held, link);
+    ssize_t got = listxattr(link, size ? (char *)request->buffer : NULL, size);
     return with_value(held.mount, got < 0 ? -errno : got, request);
 }
 
 /* Find what is to be changed; `name` may be. */
 static int change(struct request *request, struct held *held) {
     int error = held_change(request, last_of(request), held);
-    if (error < 0) return error;
-    if (privileged(request->name)) return -EPERM;
-    if (!held->path_only) return 0;
-    if (!known(request->name)) return -EOPNOTSUPP;
-    if (strncmp(request->name, "system.", 7) == 0) return -EOPNOTSUPP; /* an access list of a FIFO: cp falls back to chmod */
-    return S_ISREG(held->status.st_mode) || S_ISDIR(held->status.st_mode) ? -EACCES : -EPERM;
+    return error < 0 ? error : privileged(request->name) ? -EPERM : 0;
 }
 
 struct answer fs_setxattr(struct request *request) {
@@ -86,13 +79,15 @@ struct answer fs_setxattr(struct request *request) {
     request->flags = request->row->preset;
     struct held held cleanup_held;
     int error = change(request, &held);
-    if (error == 0 && fsetxattr(held.fd, request->name, request->buffer, (size_t)request->size, flags) < 0) error = -errno;
+    LINK(held, link);
+    if (error == 0 && setxattr(link, request->name, request->buffer, (size_t)request->size, flags) < 0) error = -errno;
     return place_answer(held.mount, error);
 }
 
 struct answer fs_removexattr(struct request *request) {
     struct held held cleanup_held;
     int error = change(request, &held);
-    if (error == 0 && fremovexattr(held.fd, request->name) < 0) error = -errno;
+    LINK(held, link);
+    if (error == 0 && removexattr(link, request->name) < 0) error = -errno;
     return place_answer(held.mount, error);
 }

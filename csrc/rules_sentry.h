@@ -7,7 +7,7 @@ FCNTL(F_DUPFD), FCNTL(F_DUPFD_CLOEXEC), FCNTL(F_GETFD), FCNTL(F_SETFD), FCNTL(F_
 RULE(fcntl, 0, IS(1, F_SETFL), WITHOUT(2, O_ASYNC)),
 FCNTL(F_GETLK), FCNTL(F_SETLK), FCNTL(F_SETLKW), FCNTL(F_OFD_GETLK), FCNTL(F_OFD_SETLK), FCNTL(F_OFD_SETLKW),
 FCNTL(F_ADD_SEALS), FCNTL(F_GET_SEALS),
-/* Landlock does not hold metadata, so it is changed by descriptor only. (The kernel does read the path beside
+/* Landlock does not hold metadata, so it is changed by descriptor only (extended attributes by /proc/self/fd/N). (The kernel does read the path beside
  * AT_EMPTY_PATH; a filter cannot.) */
 RULE(fchownat, 0, IS(4, AT_EMPTY_PATH)),
 RULE(utimensat, 0, NULLED(1)),

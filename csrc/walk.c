@@ -1,7 +1,6 @@
 #include "walk.h"
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/openat2.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -9,6 +8,7 @@
 #include <unistd.h>
 #include "mounts.h"
 #include "procfs.h"
+#include "walk_inner.h"
 
 #define LINKS_MAX 40                  /* as the kernel's MAXSYMLINKS */
 #define PENDING_MAX (3 * SBX_PATH_MAX) /* a path plus the targets of links in it */
@@ -50,24 +50,7 @@ void walk_done(struct place *place) {
     walk_none(place);
 }
 
-/* INVARIANT below-root: the kernel resolves `name` under `dir` and refuses links and whatever would leave it. */
-static int open_below(int dir, const char *name, int flags, mode_t mode) {
-    if (flags & O_PATH) flags &= O_PATH | O_DIRECTORY | O_NOFOLLOW; /* openat2 takes nothing else beside it */
-    struct open_how how = {.flags = (uint64_t)(unsigned)(flags | O_CLOEXEC), .mode = mode,
-                           .resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_SYMLINKS};
-    if (!(flags & (O_CREAT | 020000000))) how.mode = 0;
-    int fd;
-    int tries = 16; /* EAGAIN: a rename somewhere raced with the walk; the kernel asks to try again */
-    do fd = (int)syscall(SYS_openat2, dir, name[0] ? name : ".", &how, sizeof how); while (fd < 0 && errno == EAGAIN && --tries);
-    return fd < 0 ? -errno : fd;
-}
-
 static enum sbx_mount_kind kind_of(int mount) { return (enum sbx_mount_kind)plan_mount(mounts_plan(), (uint32_t)mount)->kind; }
-static bool is_service(int mount) {
-    enum sbx_mount_kind kind = kind_of(mount);
-    return kind == SBX_MOUNT_PROC || kind == SBX_MOUNT_TTY || kind == SBX_MOUNT_SERVICE;
-}
-
 static const char *at_of(const struct walker *walker) { return walker->at_length ? walker->at : "/"; }
 
 /* Where `at` is looked up, which `mount` holds from `rest` on, and by which name. */
@@ -88,7 +71,7 @@ static int finish(struct walker *walker, int mount, uint32_t rest, bool director
     const char *name;
     place->mount = mount;
     place->directory = directory;
-    place->special = is_service(mount);
+    place->special = walk_is_service(mount);
     memcpy(place->guest, at_of(walker), walker->at_length ? walker->at_length + 1 : 2);
     place->dir = below_of(walker, mount, rest, &name);
     strcpy(place->name, name);
@@ -104,7 +87,7 @@ static int settle_parent(struct place *place) {
     char *slash = strrchr(place->name, '/');
     if (place->special || mounts_whole() || slash == NULL) return 0;
     *slash = 0;
-    int parent = open_below(place->dir, place->name, O_PATH | O_DIRECTORY, 0);
+    int parent = walk_below(place->dir, place->name, O_PATH | O_DIRECTORY, 0);
     if (parent < 0) return parent;
     if (place->owned) close(place->dir);
     place->dir = parent;
@@ -202,7 +185,7 @@ static int try_text(struct walker *walker, struct place *place) {
 /* No text of a directory's own place is needed where no mount and nothing hidden can lie below it. */
 static bool open_country(int mount, const char *guest) {
     const struct sbx_plan *plan = mounts_plan();
-    return !is_service(mount) && !plan_mount(plan, (uint32_t)mount)->hide_count && !plan_has_below(plan, guest);
+    return !walk_is_service(mount) && !plan_mount(plan, (uint32_t)mount)->hide_count && !plan_has_below(plan, guest);
 }
 
 /* The same below a directory that is held. False: not to be done this way. */
@@ -251,7 +234,7 @@ static int look(struct walker *walker, size_t cut, const char *rest, bool final,
         return final && !trailing && name[0] == 0 ? STEP_LAST : -ENOTDIR;
     } else if (name[0]) {
         int dir = below_of(walker, mount, offset, &name);
-        cleanup_close int fd = open_below(dir, name, O_PATH | O_NOFOLLOW, 0);
+        cleanup_close int fd = walk_below(dir, name, O_PATH | O_NOFOLLOW, 0);
         if ((fd == -ENOENT || fd == -ENAMETOOLONG) && final && walker->goal == WALK_MAY_CREATE) return STEP_LAST;
         if (fd < 0) return fd;
         struct stat status;
@@ -271,15 +254,13 @@ static int look(struct walker *walker, size_t cut, const char *rest, bool final,
     return error < 0 ? error : STEP_EXPANDED;
 }
 
-static int locate_own(int fd, int *mount, char guest[SBX_PATH_MAX]);
-
 /* ".." of where the path starts is what it is now, found by its own "..": looked up from the mount it may lie below a directory
  * that cannot be searched. Taken only if it is what its text says, in the same mount. */
 static void start_up(struct walker *walker) {
     int mount = -1;
     char guest[SBX_PATH_MAX];
     cleanup_close int up = openat(walker->start.dir, "..", O_PATH | O_DIRECTORY | O_CLOEXEC);
-    bool same = up >= 0 && locate_own(up, &mount, guest) == 0 && mount == walker->start.mount && strcmp(guest, at_of(walker)) == 0;
+    bool same = up >= 0 && walk_locate(up, &mount, guest) == 0 && mount == walker->start.mount && strcmp(guest, at_of(walker)) == 0;
     start_drop(walker);
     if (same && open_country(mount, guest))
         walker->start = (struct start){.dir = take(&up), .owned = true, .mount = mount, .length = walker->at_length};
@@ -300,9 +281,9 @@ static int try_whole(struct walker *walker, bool *directory) {
     uint32_t rest = 0;
     int mount = has_dotdot(walker->pending) ? -ELOOP : append_pending(walker, &rest, directory);
     const char *name;
-    bool plain = mount >= 0 && !is_service(mount) && kind_of(mount) != SBX_MOUNT_LINK && !mounts_single_file(mount) && walker->at_length > rest;
+    bool plain = mount >= 0 && !walk_is_service(mount) && kind_of(mount) != SBX_MOUNT_LINK && !mounts_single_file(mount) && walker->at_length > rest;
     int dir = plain ? below_of(walker, mount, rest, &name) : -1;
-    cleanup_close int fd = plain ? open_below(dir, name, O_PATH | O_NOFOLLOW, 0) : -ELOOP;
+    cleanup_close int fd = plain ? walk_below(dir, name, O_PATH | O_NOFOLLOW, 0) : -ELOOP;
     struct stat status;
     if (fd < 0 || fstat(fd, &status) < 0) {
         cut_to(walker, before);
@@ -324,10 +305,10 @@ static int try_whole(struct walker *walker, bool *directory) {
 static bool may_search(const struct walker *walker) {
     uint32_t offset = 0;
     int mount = mounts_find(at_of(walker), &offset);
-    if (mount < 0 || is_service(mount) || kind_of(mount) == SBX_MOUNT_LINK) return true;
+    if (mount < 0 || walk_is_service(mount) || kind_of(mount) == SBX_MOUNT_LINK) return true;
     const char *name;
     int dir = below_of(walker, mount, offset, &name);
-    cleanup_close int fd = name[0] ? open_below(dir, name, O_PATH | O_DIRECTORY, 0) : -1;
+    cleanup_close int fd = name[0] ? walk_below(dir, name, O_PATH | O_DIRECTORY, 0) : -1;
     if (name[0] && fd < 0) return true;
     return syscall(SYS_faccessat2, name[0] ? fd : dir, "", X_OK, AT_EMPTY_PATH | AT_EACCESS) == 0 || errno != EACCES;
 }
@@ -380,8 +361,6 @@ static int walk_careful(struct walker *walker, struct place *place) {
     return finish(walker, mount, offset, directory, place);
 }
 
-struct directory *walk_kept(pid_t tid, int fd) { return directory_of(tid, fd, locate_own); }
-
 /* A relative path whose text needs no look at where it starts. */
 static bool walk_held(const struct request *request, int which, struct place *place) {
     const char *path = request->path[which];
@@ -419,7 +398,7 @@ static int start_at_cwd(struct walker *walker, char guest[SBX_PATH_MAX]) {
     if (context == NULL) return -ESRCH;
     int mount = context->cwd_mount, error = 0;
     if (context->cwd < 0) strcpy(guest, context->cwd_path);
-    else error = locate_own(context->cwd, &mount, guest);
+    else error = walk_locate(context->cwd, &mount, guest);
     if (error == 0 && start_hold(walker, context->cwd, mount, guest)) walker->start.context = context;
     else context_put(context);
     return error;
@@ -439,74 +418,6 @@ static int start_at(struct walker *walker, int dirfd) {
     }
     walk_done(where);
     return error;
-}
-
-int walk_cwd(const struct context *context, char guest[SBX_PATH_MAX]) {
-    if (context->cwd < 0) {
-        strcpy(guest, context->cwd_path);
-        return 0;
-    }
-    return walk_own(context->cwd, guest);
-}
-
-/* The kernel's name of a descriptor -> mount and guest path. */
-static int name_to_guest(const char *name, ssize_t length, int *mount, char guest[SBX_PATH_MAX]) {
-    if (length < 0) return -errno;
-    if (length >= SBX_PATH_MAX) return -ENAMETOOLONG;
-    if (name[0] != '/') return -EXDEV;
-    size_t rest;
-    *mount = mounts_locate(name, &rest);
-    if (*mount < 0) return -EXDEV;
-    const char *point = plan_text(mounts_plan(), plan_mount(mounts_plan(), (uint32_t)*mount)->guest);
-    int made = snprintf(guest, SBX_PATH_MAX, "%s%s%s", strcmp(point, "/") == 0 ? "" : point, name[rest] ? "/" : "", name + rest);
-    if (made >= SBX_PATH_MAX) return -ENAMETOOLONG;
-    if (guest[0] == 0) strcpy(guest, "/");
-    return 0;
-}
-
-static bool deleted(const char *name, ssize_t length) {
-    return length > 10 && memcmp(name + length - 10, " (deleted)", 10) == 0;
-}
-
-static int locate_own(int fd, int *mount, char guest[SBX_PATH_MAX]) {
-    char link[32], name[SBX_PATH_MAX];
-    snprintf(link, sizeof link, "self/fd/%d", fd);
-    ssize_t length = readlinkat(mounts_proc(), link, name, sizeof name - 1);
-    if (length > 0) name[length] = 0;
-    struct stat status;
-    if (deleted(name, length) && fstat(fd, &status) == 0 && status.st_nlink == 0) return -ENOENT;
-    return name_to_guest(name, length, mount, guest);
-}
-
-int walk_own(int fd, char guest[SBX_PATH_MAX]) {
-    int mount;
-    return locate_own(fd, &mount, guest);
-}
-
-int walk_descriptor(pid_t tid, int fd, struct place *place) {
-    walk_none(place);
-    if (fd < 0) return -EBADF;
-    char link[48], name[SBX_PATH_MAX];
-    snprintf(link, sizeof link, "%d/fd/%d", tid, fd);
-    /* Held before it is named: the guest can put another file behind the number at any time. */
-    cleanup_close int held = openat(mounts_proc(), link, O_PATH | O_CLOEXEC);
-    if (held < 0) return errno == ENOENT ? -EBADF : -errno;
-    snprintf(link, sizeof link, "self/fd/%d", held);
-    ssize_t length = readlinkat(mounts_proc(), link, name, sizeof name - 1);
-    if (length < 0) return -errno;
-    name[length] = 0;
-    struct stat status;
-    bool cut = deleted(name, length);
-    if (cut && fstat(held, &status) == 0 && status.st_nlink == 0) name[length -= 10] = 0;
-    int error = name_to_guest(name, length, &place->mount, place->guest);
-    if (error < 0) return error;
-    place->special = !cut && is_service(place->mount);
-    place->directory = false;
-    const char *below = place->guest + plan_mount(mounts_plan(), (uint32_t)place->mount)->guest_length;
-    strcpy(place->name, place->special ? below + strspn(below, "/") : "");
-    place->dir = take(&held);
-    place->owned = true;
-    return 0;
 }
 
 static int resolve(struct walker *walker, const char *path, struct place *place) {
@@ -530,12 +441,7 @@ static int resolve(struct walker *walker, const char *path, struct place *place)
 
 /* A removed directory has no path, but itself and, as long as that stands, its parent. `held` is ours to give. */
 static int walk_removed(struct walker *walker, int held, const char *path, struct place *place) {
-    char link[32], name[SBX_PATH_MAX];
-    snprintf(link, sizeof link, "self/fd/%d", held);
-    ssize_t length = readlinkat(mounts_proc(), link, name, sizeof name - 1);
-    if (length > 10) length -= 10; /* " (deleted)" */
-    if (length > 0) name[length] = 0;
-    int error = name_to_guest(name, length, &place->mount, place->guest);
+    int error = walk_locate_removed(held, &place->mount, place->guest);
     while (path[0] == '.' && (path[1] == '/' || path[1] == 0)) path += 1 + strspn(path + 1, "/");
     if (!error && path[0] == 0) {
         place->dir = held;
@@ -601,55 +507,4 @@ int walk_absolute(const struct request *request, const char *path, enum walk_las
     walker.start = (struct start){.dir = -1};
     walk_none(place);
     return path[0] == '/' ? resolve(&walker, path, place) : -ENOENT;
-}
-
-/* A single file or an object already held is opened anew by its own descriptor: a link that only we can name. */
-static int reopen(int fd, int flags) {
-    char link[32];
-    snprintf(link, sizeof link, "self/fd/%d", fd);
-    if ((flags & O_TMPFILE) != O_TMPFILE) flags &= ~(O_CREAT | O_EXCL);
-    int opened = openat(mounts_proc(), link, (flags & ~O_NOFOLLOW) | O_CLOEXEC);
-    return opened < 0 ? -errno : opened;
-}
-
-int walk_open(const struct place *place, int flags, mode_t mode) {
-    /* INVARIANT read-only-means-it: nothing opened from a read-only mount can be written. */
-    int access = flags & O_ACCMODE;
-    bool writes = !(flags & O_PATH) && (access == O_WRONLY || access == O_RDWR || access == 3 || (flags & O_TRUNC));
-    bool read_only = !mounts_flag(place->mount, SBX_MOUNT_WRITABLE) && !mounts_flag(place->mount, SBX_MOUNT_DEVICE);
-    flags |= O_CLOEXEC | O_NOCTTY;
-    if (place->directory && !(flags & O_CREAT)) flags |= O_DIRECTORY;
-    if (place->dir < 0) return -ENXIO;
-    bool itself = place->name[0] == 0;
-    if (itself && (flags & O_CREAT) && (flags & O_EXCL)) return -EEXIST;
-    if (read_only && (writes || (flags & O_CREAT) || (flags & 020000000 && (flags & O_TMPFILE) == O_TMPFILE))) {
-        if ((flags & O_TMPFILE) == O_TMPFILE) return -EROFS;
-        /* Linux looks first: what is missing cannot be made, what is there cannot be written. */
-        cleanup_close int there = itself ? -1 : open_below(place->dir, place->name, O_PATH | O_NOFOLLOW, 0);
-        if (!itself && there == -ENOENT) return flags & O_CREAT ? -EROFS : -ENOENT;
-        if (!itself && there < 0) return there;
-        struct stat status;
-        if (fstat(itself ? place->dir : there, &status) < 0) return -errno;
-        if ((flags & O_CREAT) && (flags & O_EXCL)) return -EEXIST;
-        if (S_ISLNK(status.st_mode)) return -ELOOP;
-        if (S_ISDIR(status.st_mode) && (writes || (flags & O_CREAT))) return -EISDIR;
-        if (writes && (S_ISREG(status.st_mode))) return -EROFS;
-        flags &= ~O_CREAT;
-    }
-    if (place->directory) flags &= ~O_NOFOLLOW;
-    /* Without O_NOFOLLOW a link is ELOOP by RESOLVE_NO_SYMLINKS, whatever else is asked; with it the flag would stay. */
-    if (!itself) return open_below(place->dir, place->name, flags, mode);
-    if (mounts_single_file(place->mount) || place->owned) {
-        if (flags & O_PATH) {
-            struct stat status;
-            if (fstat(place->dir, &status) < 0) return -errno;
-            if ((flags & O_DIRECTORY) && !S_ISDIR(status.st_mode)) return -ENOTDIR;
-            int copy = fcntl(place->dir, F_DUPFD_CLOEXEC, 0);
-            return copy < 0 ? -errno : copy;
-        }
-        return reopen(place->dir, flags);
-    }
-    if (flags & O_CREAT) return -EISDIR;
-    int fd = open_below(place->dir, "", flags, mode);
-    return fd == -EACCES && !(flags & O_TMPFILE & ~O_DIRECTORY) ? reopen(place->dir, flags) : fd; /* "." asks for search, a mount's own path not */
 }

@@ -1,4 +1,4 @@
-/* walk.h: from a path in the guest's view to a place in one mount, never outside. Alone may call openat2. */
+/* walk.h: from a path in the guest's view to a place in one mount, never outside. */
 #ifndef SBX_WALK_H
 #define SBX_WALK_H
 #include "context.h"

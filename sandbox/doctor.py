@@ -85,7 +85,7 @@ def _reach(walls: dict[str, str]) -> dict[str, str]:
     elif "landlock" in stands:
         files = (
             f"content of what the policy grants; names, sizes and times of what {user} may look at; it may change the "
-            f"rights and times of what {user} owns"
+            f"rights, times and extended attributes of what {user} owns"
         )
     else:
         files = f"everything that {user} may open without capabilities"

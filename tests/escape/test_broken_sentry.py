@@ -171,10 +171,10 @@ def worked(answers: dict[str, int]) -> set[str]:
 
 CHANGES = ("write", "create", "mkdir", "unlink", "rename", "link", "truncate")
 NEVER = (
-    *("chmod", "chmod at", "times", "setxattr", "execute", "execute at", "socket", "netlink"),
+    *("chmod", "chmod at", "times", "execute", "execute at", "socket", "netlink"),
     *("fork", "clone", "namespace", "mount", "bpf", "io_uring", "keyctl", "filter", "privileges"),
 )
-BESIDE = ("chmod beside", "chown beside", "times beside")
+BESIDE = ("chmod beside", "chown beside", "times beside", "setxattr")
 
 
 def said_of(reach: Broken, what: str) -> str:
@@ -185,7 +185,7 @@ def said_of(reach: Broken, what: str) -> str:
 @ordinary
 @every_wall
 def test_what_no_wall_is_needed_for(host: Host, walls: str) -> None:
-    """Its own filter and the lack of privileges always stand: no program, no process, no socket, no metadata by path."""
+    """Its own filter and the lack of privileges always stand: no program, no process, no socket, no times by path."""
     (host.secret / "program").write_bytes(build(ASK).read_bytes())
     (host.secret / "program").chmod(0o755)
     places = {"execute": "program", "execute at": "program"}
@@ -223,7 +223,7 @@ def test_files(host: Host, walls: str) -> None:
         assert did == set() and "nothing else has a name" in said
     elif "landlock" in reach.stand:
         assert did == {"look", *BESIDE} and "content of what the policy grants" in said
-        assert "rights" in said and "times" in said
+        assert "rights, times and extended attributes" in said
     else:
         assert did >= {"look", "read", "write", "create", *BESIDE} and "everything" in said
 

@@ -116,7 +116,16 @@ def extended_attributes(p: Probe) -> None:
     p.do("replace", os.setxattr, "file", "user.a", b"", os.XATTR_REPLACE)
     p.do("replace missing", os.setxattr, "file", "user.b", b"1", os.XATTR_REPLACE)
     p.do("empty value", os.getxattr, "file", "user.a")
-    for name in ("trusted.x", "security.x", "system.x", "nonsense", "user.", "", "user." + "n" * 250, "user." + "n" * 251):
+    for name in (
+        "trusted.x",
+        "security.x",
+        "system.x",
+        "nonsense",
+        "user.",
+        "",
+        "user." + "n" * 250,
+        "user." + "n" * 251,
+    ):
         p.do(f"set {name[:20]}", os.setxattr, "file", name, b"1")
         p.do(f"get {name[:20]}", os.getxattr, "file", name)
     p.do("large value", os.setxattr, "file", "user.big", b"x" * 65536)

@@ -119,7 +119,10 @@ def symlink(p: Probe) -> None:
         p.do(f"symlink {new!r}", os.symlink, "target", new)
     for target in ("", "a" * 4095, "a" * 4096, "a\nb", b"\xff", "//x//", "."):
         name = f"to{len(target)}{target[:2]!r}".replace("/", "_")
-        if p.do(f"target {len(target)}", os.symlink, target, name if isinstance(target, str) else os.fsencode(name)) is None:
+        if (
+            p.do(f"target {len(target)}", os.symlink, target, name if isinstance(target, str) else os.fsencode(name))
+            is None
+        ):
             p.do("  readlink", lambda n=name: len(os.readlink(n)))
     p.raw("symlink", 0, b"x")
     p.raw("symlink", b"x", 0)
@@ -168,6 +171,44 @@ def closed_directories(p: Probe) -> None:
             if os.path.lexists(made):
                 os.unlink(made) if not os.path.isdir(made) else os.rmdir(made)
     os.chmod("shut", 0o700)
+
+
+def below_what_cannot_be_searched(p: Probe) -> None:
+    """A relative path needs no rights above the directory that it starts at."""
+    top = os.getcwd()
+    os.makedirs("shut/mid/here/sub")
+    write("shut/mid/beside", b"beside")
+    write("shut/mid/here/file", b"text")
+    os.symlink("../beside", "shut/mid/here/link")
+    folder = os.open("shut/mid/here", os.O_RDONLY)
+    os.chdir("shut/mid/here")
+    for shut in ("../..", ".."):
+        os.chmod(shut, 0o644)
+        for path in (
+            "file",
+            ".",
+            "sub",
+            "sub/..",
+            "missing/..",
+            "..",
+            "../beside",
+            "../../mid",
+            "../..",
+            "link",
+            "sub/../file",
+        ):
+            p.do(f"{shut} shut, stat {path}", lambda path=path: os.stat(path).st_mode)
+            p.do(f"{shut} shut, at {path}", lambda path=path: os.stat(path, dir_fd=folder).st_mode)
+            p.do(f"{shut} shut, access {path}", os.access, path, os.R_OK)
+        p.do("list", lambda: sorted(os.listdir(".")))
+        p.do("open and remove", lambda: (os.close(os.open("new", os.O_CREAT | os.O_EXCL, 0o600)), os.unlink("new")))
+        p.do("temporary", lambda: os.close(os.open(".", os.O_TMPFILE | os.O_EXCL | os.O_RDWR, 0o600)))
+        p.do("mkdir and rename", lambda: (os.mkdir("d"), os.rename("d", "sub/d"), os.rmdir("sub/d")))
+        p.do("up and down", lambda: (os.chdir("sub"), os.chdir("..")))
+        p.do("absolute", os.stat, top + "/shut/mid/here/file")
+    os.chmod("..", 0o755)
+    os.chmod("../..", 0o755)
+    os.chdir(top)
 
 
 def working_directory(p: Probe) -> None:
