@@ -1,6 +1,6 @@
 """The actor of test_differential.py in a guest, on standard input and output.
 
-python -m tests.differential_inside HERE THERE       the guest sees THERE at HERE"""
+    python -m tests.differential_inside HERE THERE       the guest sees THERE at HERE"""
 
 from __future__ import annotations
 

@@ -85,18 +85,7 @@ def hide_cgroups() -> None:
         raise SystemExit(f"cannot hide cgroups: {os.strerror(ctypes.get_errno())}")
 
 
-ALL = (
-    *NAMESPACES,
-    "namespaces",
-    "mounts",
-    "landlock",
-    "landlock-off",
-    "pidfd_getfd",
-    "sync_wake_up",
-    "execve_check",
-    "newer",
-    "cgroup",
-)
+ALL = (*NAMESPACES, "namespaces", "mounts", "landlock", "landlock-off", "pidfd_getfd", "sync_wake_up", "execve_check", "newer", "cgroup")
 
 
 def refuse(*names: str) -> None:
@@ -115,18 +104,7 @@ def old_landlock() -> Path:
     """A program that makes its command believe in an older Landlock: old_landlock ABI COMMAND..."""
     source = Path(__file__).with_name("old_landlock.c")
     program = Path(tempfile.mkdtemp(prefix="sandbox-old-landlock-")) / "old_landlock"
-    compiler = [
-        "gcc",
-        "-std=c11",
-        "-D_GNU_SOURCE",
-        "-Wall",
-        "-Wextra",
-        "-Werror",
-        "-O1",
-        "-o",
-        str(program),
-        str(source),
-    ]
+    compiler = ["gcc", "-std=c11", "-D_GNU_SOURCE", "-Wall", "-Wextra", "-Werror", "-O1", "-o", str(program), str(source)]
     subprocess.run(compiler, check=True)
     program.parent.chmod(0o755)
     return program

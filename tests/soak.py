@@ -61,14 +61,7 @@ class Place:
         self.there.mkdir()
         prefix = str(Path(OTHER).parent.parent)
         self.mounts = {prefix: prefix} if "SOAK_PYTHON" in os.environ else {}
-        self.env = {
-            "PATH": PATH,
-            "HOME": str(self.here),
-            "LANG": "C.UTF-8",
-            "TMPDIR": "/tmp",
-            "USER": "tester",
-            "LOGNAME": "tester",
-        }
+        self.env = {"PATH": PATH, "HOME": str(self.here), "LANG": "C.UTF-8", "TMPDIR": "/tmp", "USER": "tester", "LOGNAME": "tester"}
 
     def native(self, command: list[str]) -> tuple[int, str]:
         done = subprocess.run(command, cwd=self.here, env=self.env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
@@ -111,21 +104,9 @@ def interpreter_with(module: str) -> str:
 def regression(module: str, known: dict[str, str]) -> Row:
     python = interpreter_with(module)
     if not python:
-        return Row(
-            module, "not there", "", False, ["neither Python here has these tests: install libpythonX.Y-testsuite"]
-        )
+        return Row(module, "not there", "", False, ["neither Python here has these tests: install libpythonX.Y-testsuite"])
     place = Place()
-    command = [
-        python,
-        "-m",
-        "test",
-        "--junit-xml",
-        str(place.here / "report.xml"),
-        "-u",
-        RESOURCES.get(module, "none"),
-        "--timeout",
-        "900",
-    ]
+    command = [python, "-m", "test", "--junit-xml", str(place.here / "report.xml"), "-u", RESOURCES.get(module, "none"), "--timeout", "900"]
     command += [part for name in known if name.startswith("!") for part in ("-i", name[1:])]
     native_status, _ = place.native([*command, module])
     native = passing(place.here / "report.xml")
@@ -163,23 +144,10 @@ def _operations(output: str) -> float:
 
 def stress(name: str, seconds: int, known: dict[str, str]) -> Row:
     place = Place()
-    command = [
-        "/usr/bin/stress-ng",
-        f"--{name}",
-        "2",
-        "--timeout",
-        f"{seconds}s",
-        "--metrics-brief",
-        "--temp-path",
-        str(place.here),
-    ]
+    command = ["/usr/bin/stress-ng", f"--{name}", "2", "--timeout", f"{seconds}s", "--metrics-brief", "--temp-path", str(place.here)]
     native, inside = place.native(command), place.inside(command)
     place.close()
-    excuses = {
-        text.partition(": ")[2]: reason
-        for text, reason in known.items()
-        if text.startswith((f"stress-ng {name}: ", "stress-ng *: "))
-    }
+    excuses = {text.partition(": ")[2]: reason for text, reason in known.items() if text.startswith((f"stress-ng {name}: ", "stress-ng *: "))}
     new = _trouble(inside[1]) - _trouble(native[1])
     excused = {line: reason for line in new for text, reason in excuses.items() if text in line}
     if excused:  # and what stress-ng makes of it
@@ -198,16 +166,8 @@ def stress(name: str, seconds: int, known: dict[str, str]) -> Row:
 def differential() -> Row:
     env = {**os.environ, "HYPOTHESIS_RANDOM": "1", "HYPOTHESIS_EXAMPLES": "10000"}
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/test_differential.py"]
-    done = subprocess.run(
-        command, cwd=HERE.parent, env=env, stdout=subprocess.PIPE, text=True, errors="replace", check=False
-    )
-    return Row(
-        "differential",
-        "",
-        f"status {done.returncode}",
-        done.returncode == 0,
-        [] if done.returncode == 0 else [done.stdout[-3000:]],
-    )
+    done = subprocess.run(command, cwd=HERE.parent, env=env, stdout=subprocess.PIPE, text=True, errors="replace", check=False)
+    return Row("differential", "", f"status {done.returncode}", done.returncode == 0, [] if done.returncode == 0 else [done.stdout[-3000:]])
 
 
 def rows(only: str, seconds: int) -> Iterator[Row]:
@@ -240,10 +200,7 @@ def as_user(arguments: list[str]) -> bool:
         other_user.copy_tests(project)
         other = top / "python"  # ours, if it is nowhere that the user could reach: the system's may lack some tests
         shutil.copytree(sys.base_prefix, other, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
-        env = {
-            **other_user.environment(home),
-            "SOAK_PYTHON": str(other / "bin" / os.path.basename(os.path.realpath(sys.executable))),
-        }
+        env = {**other_user.environment(home), "SOAK_PYTHON": str(other / "bin" / os.path.basename(os.path.realpath(sys.executable)))}
         command = [*other_user.become(user), mine, "-m", "tests.soak", *arguments]
         return subprocess.run(command, cwd=project, env=env, check=False).returncode == 0
     finally:
@@ -259,9 +216,7 @@ def main() -> int:
     failed = passed = 0
     print(f"as {'root' if os.getuid() == 0 else 'an ordinary user'}")
     for row in rows(chosen.only, chosen.seconds):
-        print(
-            f"{'ok  ' if row.fine else 'FAIL'} {row.suite:30} natively {row.native:24} inside {row.inside}", flush=True
-        )
+        print(f"{'ok  ' if row.fine else 'FAIL'} {row.suite:30} natively {row.native:24} inside {row.inside}", flush=True)
         for note in row.notes:
             print(f"       {note}", flush=True)
         passed, failed = passed + row.fine, failed + (not row.fine)

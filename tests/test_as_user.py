@@ -58,15 +58,5 @@ def test_as_root_without_sys_resource(chosen: str) -> None:
     """Containers often have root without CAP_SYS_RESOURCE."""
     if not _has_sys_resource():
         pytest.skip("root has no CAP_SYS_RESOURCE here: all tests have run so")
-    command = [
-        "setpriv",
-        "--bounding-set=-sys_resource",
-        "--",
-        sys.executable,
-        "-m",
-        "pytest",
-        "-q",
-        "-p",
-        "no:cacheprovider",
-    ]
+    command = ["setpriv", "--bounding-set=-sys_resource", "--", sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
     _report([*command, chosen], ROOT, dict(os.environ))

@@ -81,11 +81,7 @@ def test_several_guests_in_one_file(tmp_path: Path) -> None:
     by_guest: dict[int, set[str]] = {}
     for event in _audit.load(path):
         by_guest.setdefault(event.guest, set()).update(event.paths)
-    assert [sorted({"/one", "/two", "/three"} & paths) for paths in by_guest.values()] == [
-        ["/one"],
-        ["/two"],
-        ["/three"],
-    ]
+    assert [sorted({"/one", "/two", "/three"} & paths) for paths in by_guest.values()] == [["/one"], ["/two"], ["/three"]]
 
 
 def test_file_object() -> None:
@@ -117,9 +113,7 @@ def test_served_requests_are_joined(tmp_path: Path) -> None:
 RECORD = struct.Struct("<IIQQIIiHBBQQ")
 
 
-def record(
-    sequence: int, *, nr: int = 257, service: int = 0, path: bytes = b"/f", size: int = 0, magic: int = 0x53425831
-) -> bytes:
+def record(sequence: int, *, nr: int = 257, service: int = 0, path: bytes = b"/f", size: int = 0, magic: int = 0x53425831) -> bytes:
     text = (path + b"\0").ljust(-(-(len(path) + 1) // 8) * 8, b"\0")
     head = RECORD.pack(magic, size or RECORD.size + len(text), 10**18, sequence, 5, nr, 0, 0, 3, 1, 1000, service)
     return head + text

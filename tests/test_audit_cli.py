@@ -18,13 +18,7 @@ from sandbox._audit_schema import SCHEMA
 from tests.test_audit import record
 from tests.test_cli import COMMAND, ENV, Terminal, call
 
-HOSTILE = (
-    b"/\x1b]0;title\x07\x1b[2J",
-    b"/line\nbreak\r",
-    b"/\xff\xfe\x80",
-    "/\u202egpj.exe\u2028\u0085".encode(),
-    b"[bold]/\\x41",
-)
+HOSTILE = (b"/\x1b]0;title\x07\x1b[2J", b"/line\nbreak\r", b"/\xff\xfe\x80", "/\u202egpj.exe\u2028\u0085".encode(), b"[bold]/\\x41")
 
 
 @pytest.fixture
@@ -98,9 +92,7 @@ def test_without_rich(trail: Path) -> None:
 
 
 def test_rich_is_not_imported_for_a_program(trail: Path) -> None:
-    code = (
-        "import sys; from sandbox.__main__ import main; main(); print([m for m in sys.modules if m.startswith('rich')])"
-    )
+    code = "import sys; from sandbox.__main__ import main; main(); print([m for m in sys.modules if m.startswith('rich')])"
     done = subprocess.run([sys.executable, "-c", code, "audit", str(trail)], env=ENV, capture_output=True, text=True)
     assert done.stdout.splitlines()[-1] == "[]"
 
@@ -108,14 +100,9 @@ def test_rich_is_not_imported_for_a_program(trail: Path) -> None:
 def test_filters(tmp_path: Path) -> None:
     """By pid, call, path and verdict, for every way to show."""
     sandbox.run("cat /nowhere; cat /etc/hostname", shell=True, audit=tmp_path / "a")
-    rows = [
-        json.loads(line)
-        for line in call("audit", str(tmp_path / "a"), "--json", "--path", "/nowhere").stdout.splitlines()
-    ]
+    rows = [json.loads(line) for line in call("audit", str(tmp_path / "a"), "--json", "--path", "/nowhere").stdout.splitlines()]
     assert rows and all("/nowhere" in path for row in rows for path in row["paths"])
-    same = call(
-        "audit", str(tmp_path / "a"), "--json", "--pid", str(rows[0]["pid"]), "--call", "openat", "--verdict", "failed"
-    )
+    same = call("audit", str(tmp_path / "a"), "--json", "--pid", str(rows[0]["pid"]), "--call", "openat", "--verdict", "failed")
     assert {(row["pid"], row["call"], row["verdict"]) for row in map(json.loads, same.stdout.splitlines())} == {
         (rows[0]["pid"], "openat", "failed")
     }
@@ -205,9 +192,7 @@ def test_what_is_before_the_damage_is_shown(mode: list[str], trail: Path) -> Non
     assert done.returncode == 125 and done.stdout == before and "broken at byte " in done.stderr
 
 
-@pytest.mark.parametrize(
-    "arguments", [[], ["--verify"], ["/nowhere/at/all"], ["/"], ["/nowhere", "--verify"], ["--pid", "x", "f"]]
-)
+@pytest.mark.parametrize("arguments", [[], ["--verify"], ["/nowhere/at/all"], ["/"], ["/nowhere", "--verify"], ["--pid", "x", "f"]])
 def test_no_file(arguments: list[str]) -> None:
     done = call("audit", *arguments)
     assert done.returncode == 125 and done.stderr and "Traceback" not in done.stderr
@@ -216,7 +201,5 @@ def test_no_file(arguments: list[str]) -> None:
 def test_ascii_terminal(tmp_path: Path) -> None:
     """A name that the terminal's encoding does not have is escaped."""
     _audit.Sink(tmp_path / "a", 1, {"mounts": ["/"]}).records(record(1, path="/ü".encode()))
-    done = subprocess.run(
-        [*COMMAND, "audit", str(tmp_path / "a")], env={**ENV, "PYTHONIOENCODING": "ascii"}, capture_output=True
-    )
+    done = subprocess.run([*COMMAND, "audit", str(tmp_path / "a")], env={**ENV, "PYTHONIOENCODING": "ascii"}, capture_output=True)
     assert done.returncode == 0 and rb'"/\xfc"' in done.stdout

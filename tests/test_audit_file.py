@@ -195,9 +195,7 @@ def test_a_write_that_fails_leaves_whole_batches(tmp_path: Path, monkeypatch: py
     assert check(path)[0].state == "ended"
 
 
-@pytest.mark.parametrize(
-    ("name", "value"), [("max_bytes", 0), ("keep", 0), ("keep", -1), ("max_bytes", 1.5), ("keep", True)]
-)
+@pytest.mark.parametrize(("name", "value"), [("max_bytes", 0), ("keep", 0), ("keep", -1), ("max_bytes", 1.5), ("keep", True)])
 def test_what_an_audit_file_cannot_be(name: str, value: object) -> None:
     with pytest.raises(PolicyError, match=name):
         AuditFile("/tmp/a", **{name: value})  # type: ignore[arg-type]

@@ -33,9 +33,7 @@ def test_function_has_every_event() -> None:
     result = sandbox.run([sys.executable, "-S", "-c", LOOP.format(30000)], audit=call, check=True)
     assert [event.sequence for event in found] == list(range(1, len(found) + 1))
     assert sum(event.paths == ("/flood",) for event in found) == 30000 and result.audit.total == len(found)
-    assert threads == {"sandbox-audit"} and all(
-        event.trusted and event.mount for event in found if event.paths == ("/flood",)
-    )
+    assert threads == {"sandbox-audit"} and all(event.trusted and event.mount for event in found if event.paths == ("/flood",))
 
 
 def test_function_knows_what_was_served() -> None:
@@ -166,9 +164,7 @@ def test_logger(logger: logging.Logger) -> None:
     levels = {record.event.verdict: record.levelname for record in kept.records}  # type: ignore[attr-defined]
     assert levels == {"done": "INFO", "failed": "INFO", "denied": "WARNING"}
     messages = [record.getMessage() for record in kept.records]
-    assert all(message.isprintable() for message in messages) and any(
-        "/x\\x1b[2J\\n" in message for message in messages
-    )
+    assert all(message.isprintable() for message in messages) and any("/x\\x1b[2J\\n" in message for message in messages)
     assert [record.event.sequence for record in kept.records] == list(range(1, len(messages) + 1))  # type: ignore[attr-defined]
 
 

@@ -21,9 +21,7 @@ from tests.test_audit import RECORD, record
 from tests.test_cli import COMMAND, ENV
 
 
-def event(
-    path: str = "/usr/lib/x", call: str = "openat", verdict: str = "done", duration: float = 1e-6, **more: object
-) -> Event:
+def event(path: str = "/usr/lib/x", call: str = "openat", verdict: str = "done", duration: float = 1e-6, **more: object) -> Event:
     return Event(1, 1e9, 1, 1, call, (path,) if path else (), "/", verdict, None, duration, None, **more)  # type: ignore[arg-type]
 
 
@@ -33,9 +31,7 @@ def places(made: Summary, most: int = 99) -> dict[str, int]:
 
 def test_rows() -> None:
     """Counted by call, directory and verdict, with the time that they took; what took longest first."""
-    made = summary(
-        [event(duration=1e-3), event(duration=3e-3), event("/etc/x"), event(verdict="denied", duration=2e-3)]
-    )
+    made = summary([event(duration=1e-3), event(duration=3e-3), event("/etc/x"), event(verdict="denied", duration=2e-3)])
     first, second, third = made.rows()
     assert first == Row("openat", "/usr/lib", "done", 2, 0.004, first.median, 0.003)
     assert second.verdict == "denied" and (third.place, third.count) == ("/etc", 1)
@@ -121,9 +117,7 @@ def test_untrusted_is_said() -> None:
     assert summary([event(trusted=False), event()]).untrusted == 1
 
 
-@pytest.mark.parametrize(
-    ("value", "text"), [(0.0, "0.00us"), (1e-7, "0.10us"), (0.9994e-3, "999.40us"), (90.0, "90.00s")]
-)
+@pytest.mark.parametrize(("value", "text"), [(0.0, "0.00us"), (1e-7, "0.10us"), (0.9994e-3, "999.40us"), (90.0, "90.00s")])
 def test_seconds(value: float, text: str) -> None:
     assert seconds(value) == text
 
@@ -159,10 +153,7 @@ def cost(*arguments: str) -> tuple[int, str, int]:
     """Status, output, and the peak of memory in bytes."""
     read, write = os.pipe()
     pid = os.posix_spawn(
-        sys.executable,
-        [*COMMAND, *arguments],
-        ENV,
-        file_actions=[(os.POSIX_SPAWN_DUP2, write, 1), (os.POSIX_SPAWN_CLOSE, read)],
+        sys.executable, [*COMMAND, *arguments], ENV, file_actions=[(os.POSIX_SPAWN_DUP2, write, 1), (os.POSIX_SPAWN_CLOSE, read)]
     )
     os.close(write)
     with open(read, encoding="utf-8") as out:

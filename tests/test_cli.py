@@ -74,9 +74,7 @@ def test_options(tmp_path: Path) -> None:
     """Mounts, environment, policy and limits reach the guest."""
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "f").write_text("read")
-    (tmp_path / "p.toml").write_text(
-        "[[files]]\ntarget='/work/t'\ncontent='toml'\n[env]\nB='2'\n[limits]\nprocesses=99\n"
-    )
+    (tmp_path / "p.toml").write_text("[[files]]\ntarget='/work/t'\ncontent='toml'\n[env]\nB='2'\n[limits]\nprocesses=99\n")
     script = "cat /in/f t; echo $A$B; echo x > /out/y; ulimit -n; cat " + str(tmp_path / "in" / "f")
     done = call(
         *("run", "--ro", f"{tmp_path}/in:/in", "--ro", f"{tmp_path}/in", "--rw", f"{tmp_path}:/out"),
@@ -167,9 +165,7 @@ def test_signals_are_the_commands(number: int) -> None:
 
 def test_interrupt_that_the_command_does_not_catch() -> None:
     marker = f"77.{os.getpid()}"
-    process = subprocess.Popen(
-        [*COMMAND, "run", "--", "sh", "-c", f"echo ready; sleep {marker}; true"], env=ENV, stdout=-1
-    )
+    process = subprocess.Popen([*COMMAND, "run", "--", "sh", "-c", f"echo ready; sleep {marker}; true"], env=ENV, stdout=-1)
     with process:
         assert process.stdout and process.stdout.readline() == b"ready\n"
         process.send_signal(signal.SIGINT)

@@ -39,9 +39,7 @@ start = st.sampled_from([b"", b"", b"", b"./", b"/", b"a/", b"../"])
 def _stretched(path: bytes, length: int) -> bytes:
     """The same place by a path of exactly this length."""
     more = length - len(path)
-    return (
-        b"./" * (more // 2) + (b"" if more % 2 == 0 else b"/" if not path.startswith(b"/") and more > 1 else b"") + path
-    )
+    return b"./" * (more // 2) + (b"" if more % 2 == 0 else b"/" if not path.startswith(b"/") and more > 1 else b"") + path
 
 
 short = st.builds(lambda a, b, c: a + b + c, start, parts, slash)
@@ -94,11 +92,7 @@ class Side:
 
     def __init__(self, command: list[str], drop: bool) -> None:
         self.process = subprocess.Popen(
-            command,
-            cwd=ROOT,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            preexec_fn=give_up_privileges if drop else None,
+            command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, preexec_fn=give_up_privileges if drop else None
         )
 
     def ask(self, number: int, sequence: list[Any]) -> Any:

@@ -87,9 +87,7 @@ def test_the_setting_that_is_in_the_way_is_named(name: str, monkeypatch: pytest.
 
 def test_a_filter_around_us_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """As in a container."""
-    monkeypatch.setattr(
-        _cli_advice, "read", lambda path: "Name:\tx\nSeccomp:\t2\n" if path == "/proc/self/status" else ""
-    )
+    monkeypatch.setattr(_cli_advice, "read", lambda path: "Name:\tx\nSeccomp:\t2\n" if path == "/proc/self/status" else "")
     for thing in ("userns", "mountns", "landlock", "commands"):
         assert "filter" in advise(thing, errno.EPERM)
 
@@ -114,9 +112,7 @@ def test_advice_by_errno(thing: str, number: int, text: str, monkeypatch: pytest
 
 def test_every_wall_has_advice_for_every_errno(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_cli_advice, "read", lambda path: "")
-    assert all(
-        advise(thing, number) for thing in (*WALLS, "commands", "pidfd_getfd") for number in (0, *errno.errorcode)
-    )
+    assert all(advise(thing, number) for thing in (*WALLS, "commands", "pidfd_getfd") for number in (0, *errno.errorcode))
 
 
 def test_command_line(tmp_path: Path) -> None:

@@ -12,20 +12,7 @@ import pytest
 import sandbox
 
 PUBLIC = [
-    *(
-        "Allow",
-        "AuditFile",
-        "CommandFailed",
-        "CommandTimeout",
-        "Deny",
-        "Event",
-        "File",
-        "GuestFault",
-        "Hosts",
-        "Limits",
-        "Mount",
-        "Policy",
-    ),
+    *("Allow", "AuditFile", "CommandFailed", "CommandTimeout", "Deny", "Event", "File", "GuestFault", "Hosts", "Limits", "Mount", "Policy"),
     *("PolicyError", "Popen", "Publish", "Result", "Sandbox", "SandboxError", "Scratch", "WallMissing", "arun", "run"),
 ]
 PACKAGE = Path(sandbox.__file__).parent

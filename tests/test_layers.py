@@ -14,15 +14,7 @@ PACKAGE = ROOT / "sandbox"
 
 _NETWORK = ("_addresses", "_domains", "_targets", "_hosts", "_publish", "_network", "_verdicts", "_rules")
 _AUDIT = (
-    *(
-        "_audit_format",
-        "_audit_records",
-        "_audit_guest",
-        "_audit_events",
-        "_audit_reader",
-        "_audit_join",
-        "_audit_disk",
-    ),
+    *("_audit_format", "_audit_records", "_audit_guest", "_audit_events", "_audit_reader", "_audit_join", "_audit_disk"),
     *("_audit_file", "_audit_blocks", "_audit_calls", "_audit_sinks", "_audit"),
 )
 _COMMANDS = (
@@ -32,47 +24,12 @@ _COMMANDS = (
 LAYERS = (
     *("_errors", "_messages", "_paths", "_toml", "_grants", *_NETWORK, "_network_file", "_policy_file", "_policy"),
     *("_ffi", "_core.binding"),
-    *(
-        "_core.enums",
-        "_core.messages",
-        "_core.plans",
-        "_core.processes",
-        "_core.table",
-        "_core.trail",
-        "_core",
-        "_filter",
-    ),
+    *("_core.enums", "_core.messages", "_core.plans", "_core.processes", "_core.table", "_core.trail", "_core", "_filter"),
     *("_loop", "services", "services.names_messages", "services.names_upstream", "services.names"),
-    *(
-        "services.files",
-        "services.proc",
-        "services._ingress",
-        "services._diag",
-        "services._names_of_sockets",
-        "services._resolving",
-        "services.net",
-        "_view",
-        "_plan",
-        "_cgroup",
-        "_remove",
-        *_AUDIT,
-        "_inbox",
-    ),
+    *("services.files", "services.proc", "services._ingress", "services._diag", "services._names_of_sockets", "services._resolving", "services.net", "_view", "_plan", "_cgroup", "_remove", *_AUDIT, "_inbox"),
     *("_workers", "_outbox", "_memfd", "_parts", "_records", "_serving", "_fetches", "_ending", "_guest"),
     *("_supervisor", "_result", "_command", "_streams", "_pty"),
-    *(
-        "_communicate",
-        "_open",
-        "_popen",
-        "_run",
-        "_export",
-        "_async",
-        "_sandbox",
-        "_terminal",
-        "surface",
-        *_COMMANDS,
-        "doctor",
-    ),
+    *("_communicate", "_open", "_popen", "_run", "_export", "_async", "_sandbox", "_terminal", "surface", *_COMMANDS, "doctor"),
     *("__init__", "__main__"),
 )
 """A module imports only what stands before it."""
@@ -87,10 +44,7 @@ FENCES = {
     r"\bptrace\s*\(|SYS_ptrace": {"trace.c"},
     r"SYS_kcmp": {"guest.c"},
     r"SYS_pidfd_getfd": {"guest.c", "sentry.c"},
-    r"SYS_(open_tree|move_mount|mount_setattr|fsopen|fsmount|fsconfig|pivot_root)|\bumount2?\s*\(": {
-        "mounts.c",
-        "spawn.c",
-    },
+    r"SYS_(open_tree|move_mount|mount_setattr|fsopen|fsmount|fsconfig|pivot_root)|\bumount2?\s*\(": {"mounts.c", "spawn.c"},
     r"\bunshare\s*\(": {"confine.c"},
     r"SECCOMP_SET_MODE_FILTER": {"filter.c"},
 }

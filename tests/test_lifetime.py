@@ -145,9 +145,7 @@ def test_daemons_end_with_run(marker: str) -> None:
 
 def test_daemons_of_a_sandbox_live_until_its_end(marker: str) -> None:
     with sandbox.Sandbox() as box:
-        box.run(
-            ["/bin/sh", "-c", f"setsid sh -c 'sleep 100000; :' {marker} >/dev/null 2>&1 & echo $! >pid"], check=True
-        )
+        box.run(["/bin/sh", "-c", f"setsid sh -c 'sleep 100000; :' {marker} >/dev/null 2>&1 & echo $! >pid"], check=True)
         assert box.run("kill -0 $(cat pid)", shell=True).returncode == 0
         assert marked(marker)
     assert marked(marker) == []

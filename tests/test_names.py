@@ -194,9 +194,7 @@ TUNNELS = [
 ]
 
 
-@pytest.mark.parametrize(
-    "rdtype", ["A", "AAAA", "TXT", "CNAME", "MX", "SRV", "NULL", "PTR", "HTTPS", "ANY", "TYPE65280", "AXFR"]
-)
+@pytest.mark.parametrize("rdtype", ["A", "AAAA", "TXT", "CNAME", "MX", "SRV", "NULL", "PTR", "HTTPS", "ANY", "TYPE65280", "AXFR"])
 def test_names_carry_nothing_out(server: NameServer, rdtype: str) -> None:
     """Names that no rule allows do not exist, with no SOA, and upstream sees nothing of them."""
     guest = Guest([Allow("a.com"), Allow("*.b.com:443"), Deny("*.c.b.com"), Allow("10.0.0.0/8")], server)
@@ -214,9 +212,7 @@ def test_options_carry_nothing_out(server: NameServer) -> None:
     server.load(f"a.com 300 A {A}")
     guest = Guest([Allow("a.com")], server)
     options = [dns.edns.ECSOption("10.9.8.7"), dns.edns.GenericOption(65001, SECRET.encode())]
-    query = dns.message.make_query(
-        "A.CoM", "A", use_edns=0, options=options, ednsflags=dns.flags.DO | 0x1234, payload=4321
-    )
+    query = dns.message.make_query("A.CoM", "A", use_edns=0, options=options, ednsflags=dns.flags.DO | 0x1234, payload=4321)
     guest.send(query).get(timeout=10)
     plain = dns.message.make_query("a.com", "A", use_edns=0, payload=1232, id=server.seen[0].query.id)
     assert server.seen[0].query.to_wire() == plain.to_wire()
@@ -239,10 +235,7 @@ a.com 300 TYPE65280 \\# 1 00
 """
 
 
-@pytest.mark.parametrize(
-    "rdtype",
-    ["MX", "TXT", "SRV", "HTTPS", "SVCB", "CAA", "NS", "SOA", "NAPTR", "DNSKEY", "TYPE65280", "ANY", "PTR", "IXFR"],
-)
+@pytest.mark.parametrize("rdtype", ["MX", "TXT", "SRV", "HTTPS", "SVCB", "CAA", "NS", "SOA", "NAPTR", "DNSKEY", "TYPE65280", "ANY", "PTR", "IXFR"])
 def test_types(server: NameServer, rdtype: str) -> None:
     """Some types of an allowed name are asked for; the others are not there. None but A and AAAA gives addresses."""
     server.load(OFFERED)
@@ -430,10 +423,7 @@ ODD: dict[str, tuple[Any, Optional[str]]] = {
     "an answer in it": (_query(answer=RECORD), "FORMERR"),
     "an authority": (_query(authority=RECORD), "FORMERR"),
     "a record beside": (_query(additional=RECORD), "FORMERR"),
-    "an unknown record": (
-        _query(additional=[dns.rrset.from_text("a.com.", 0, "CLASS4660", "TYPE65280", "\\# 0")]),
-        "FORMERR",
-    ),
+    "an unknown record": (_query(additional=[dns.rrset.from_text("a.com.", 0, "CLASS4660", "TYPE65280", "\\# 0")]), "FORMERR"),
     "cut": (_query().to_wire()[:-1], "FORMERR"),
     "more": (_query().to_wire() + b"x", "FORMERR"),
     "a pointer to itself": (_query().to_wire()[:12] + b"\xc0\x0c\0\1\0\1", "FORMERR"),
@@ -464,9 +454,7 @@ def test_odd_messages(server: NameServer, odd: str) -> None:
     assert server.seen == [] and guest.decisions == []
 
 
-@pytest.mark.parametrize(
-    ("edns", "room"), [({}, 512), ({"payload": 100}, 512), ({"payload": 1232}, 1232), ({"payload": 4000}, 4000)]
-)
+@pytest.mark.parametrize(("edns", "room"), [({}, 512), ({"payload": 100}, 512), ({"payload": 1232}, 1232), ({"payload": 4000}, 4000)])
 def test_datagrams_are_cut(server: NameServer, edns: dict[str, Any], room: int) -> None:
     """A datagram holds what the guest takes, 512 bytes without EDNS, and says that it was cut; a stream holds it all."""
     server.load("\n".join(f"a.com 300 TXT {'x' * 200}{i}" for i in range(25)) + "\na.com 300 A 1.1.1.1")
@@ -507,9 +495,7 @@ def mutated(draw: st.DrawFn) -> bytes:
     name = draw(st.sampled_from(["a.com", "x.b.com", f"{SECRET}.evil.com", "5.0.0.10.in-addr.arpa", "localhost", "db"]))
     rdtype = draw(st.sampled_from(["A", "AAAA", "PTR", "TXT", "ANY", "HTTPS"]))
     wire = bytearray(dns.message.make_query(name, rdtype, use_edns=draw(st.sampled_from([False, 0]))).to_wire())
-    for at, new, length in draw(
-        st.lists(st.tuples(st.integers(0, 80), st.binary(max_size=3), st.integers(0, 3)), max_size=4)
-    ):
+    for at, new, length in draw(st.lists(st.tuples(st.integers(0, 80), st.binary(max_size=3), st.integers(0, 3)), max_size=4)):
         wire[at : at + length] = new
     return bytes(wire)
 
@@ -517,8 +503,7 @@ def mutated(draw: st.DrawFn) -> bytes:
 def _allowed(rules: Rules, wire: bytes) -> bool:
     query = parsed(wire)
     return query is not None and all(
-        rules.judge_name(question.name.to_text()).allowed and question.rdtype in FORWARDED
-        for question in query.question
+        rules.judge_name(question.name.to_text()).allowed and question.rdtype in FORWARDED for question in query.question
     )
 
 
@@ -582,9 +567,7 @@ def test_the_library_keeps_nothing_of_hostile_queries(server: NameServer) -> Non
 @pytest.fixture
 def front(server: NameServer) -> Iterator[tuple[Guest, int]]:
     """A guest's resolver behind a real socket, as the network service serves it, and its port."""
-    server.load(
-        f"{CHAIN}\na.com 300 TXT {'x' * 250}\nb.com 300 A {A}\nb.com 60 AAAA {A6}\n_db._tcp.b.com 300 SRV 0 0 5432 b.com."
-    )
+    server.load(f"{CHAIN}\na.com 300 TXT {'x' * 250}\nb.com 300 A {A}\nb.com 60 AAAA {A6}\n_db._tcp.b.com 300 SRV 0 0 5432 b.com.")
     guest = Guest([Allow("a.com"), Allow("*.com"), Deny("evil.com"), Hosts({"db": "10.0.0.5"})], server, limits=PATIENT)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.bind(("127.0.0.1", 0))

@@ -200,9 +200,7 @@ def test_attributes_of_the_sandbox() -> None:
 
 def test_terminal() -> None:
     """The command has a controlling terminal of the size that was asked for."""
-    with Popen(
-        "stty size; tty -s && : < /dev/tty && echo is", shell=True, pty=True, terminal_size=(30, 100)
-    ) as process:
+    with Popen("stty size; tty -s && : < /dev/tty && echo is", shell=True, pty=True, terminal_size=(30, 100)) as process:
         assert process.communicate(timeout=30)[0] == b"30 100\r\nis\r\n"
         assert process.stdin is process.stdout is process.stderr is None
 
@@ -222,9 +220,7 @@ def test_terminal_resizes() -> None:
 
 def test_terminal_interrupts() -> None:
     """Ctrl-C written to the terminal is SIGINT for the command."""
-    with Popen(
-        "trap 'echo int; exit 7' INT; echo ready; while :; do sleep 0.01; done", shell=True, pty=True
-    ) as process:
+    with Popen("trap 'echo int; exit 7' INT; echo ready; while :; do sleep 0.01; done", shell=True, pty=True) as process:
         assert process.terminal and process.terminal.read() == b"ready\r\n"
         process.terminal.write(b"\x03")
         out = b""

@@ -47,9 +47,7 @@ def test_maps_have_the_guests_names(kernel: bytes, guest: bytes) -> None:
     assert text(b"7/maps", HEAD + kernel + b"\n") == HEAD + guest + b"\n"
 
 
-@pytest.mark.parametrize(
-    "kernel", [b"/home/alice/secret", b"/m/13/x", b"/m/1x/y", b"/tmp/s/scratch/123/x", b"/users/x"]
-)
+@pytest.mark.parametrize("kernel", [b"/home/alice/secret", b"/m/13/x", b"/m/1x/y", b"/tmp/s/scratch/123/x", b"/users/x"])
 def test_host_paths_have_no_name(kernel: bytes) -> None:
     """A file that no mount holds is memory without a name, not a line less."""
     shown = text(b"7/maps", HEAD + kernel + b"\n")
@@ -96,9 +94,7 @@ def test_load_without_the_hosts_processes() -> None:
     assert text(b"loadavg", b"0.10 0.20 0.30 3/812 12345\n") == b"0.10 0.20 0.30 1/1 1\n"
 
 
-@pytest.mark.parametrize(
-    "name", [b"kcore", b"7/mem", b"7/root/etc/shadow", b"sys/kernel/secret", b"../1/maps", b"", b"/", b"7", b"7/"]
-)
+@pytest.mark.parametrize("name", [b"kcore", b"7/mem", b"7/root/etc/shadow", b"sys/kernel/secret", b"../1/maps", b"", b"/", b"7", b"7/"])
 def test_unknown_names_are_refused(name: bytes) -> None:
     with pytest.raises(Refused) as caught:
         text(name, b"secret")
@@ -111,15 +107,10 @@ def test_without_the_kernels_file_there_is_none() -> None:
     assert text(b"7/net/tcp", None).startswith(b"  sl")
 
 
-NAMES = st.sampled_from(
-    [b"7/maps", b"7/smaps", b"7/status", b"7/limits", b"loadavg", b"7/mounts", b"7/stat", b"meminfo"]
-)
+NAMES = st.sampled_from([b"7/maps", b"7/smaps", b"7/status", b"7/limits", b"loadavg", b"7/mounts", b"7/stat", b"meminfo"])
 
 
-@given(
-    NAMES,
-    st.binary(max_size=300) | st.lists(st.sampled_from([HEAD, b"/m/1", b"\n", b" ", b"/x", b"Max "])).map(b"".join),
-)
+@given(NAMES, st.binary(max_size=300) | st.lists(st.sampled_from([HEAD, b"/m/1", b"\n", b" ", b"/x", b"Max "])).map(b"".join))
 def test_no_source_breaks_it(name: bytes, source: bytes) -> None:
     """Whatever a guest writes into its names, or a broken sentry hands in."""
     assert isinstance(text(name, source), bytes)
@@ -127,9 +118,7 @@ def test_no_source_breaks_it(name: bytes, source: bytes) -> None:
 
 def test_inside_nothing_of_the_host_shows() -> None:
     """The texts that a program reads of itself."""
-    script = (
-        "cat /proc/self/maps /proc/self/mounts /proc/self/mountinfo /proc/self/smaps; cat /proc/meminfo > /dev/null"
-    )
+    script = "cat /proc/self/maps /proc/self/mounts /proc/self/mountinfo /proc/self/smaps; cat /proc/meminfo > /dev/null"
     out = sandbox.run(script, shell=True, check=True).stdout
     out = out.replace(os.fsencode(sys.prefix), b"")  # the interpreter's own place, which is granted
     assert b"/m/" not in out and os.fsencode(os.getcwd()) not in out and b"stub" not in out

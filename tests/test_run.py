@@ -264,12 +264,8 @@ def test_another_root(tmp_path: Path) -> None:
 
 def test_mount_points_that_the_host_does_not_have(tmp_path: Path) -> None:
     """Directories above a mount point are there, wherever it lies."""
-    policy = Policy(
-        mounts=(Mount("/data", tmp_path),), files=(File("/data/a/b/c/f", b"deep"), File("/usr/x y/f", b"2"))
-    )
-    result = sh(
-        "ls /data /data/a /data/a/b; cat /data/a/b/c/f '/usr/x y/f'; cd /data/a/b && pwd", policy=policy, text=True
-    )
+    policy = Policy(mounts=(Mount("/data", tmp_path),), files=(File("/data/a/b/c/f", b"deep"), File("/usr/x y/f", b"2")))
+    result = sh("ls /data /data/a /data/a/b; cat /data/a/b/c/f '/usr/x y/f'; cd /data/a/b && pwd", policy=policy, text=True)
     assert (result.stdout, result.stderr) == ("/data:\na\n\n/data/a:\nb\n\n/data/a/b:\nc\ndeep2/data/a/b\n", "")
     assert sh("mkdir /data/a/x", policy=policy).returncode != 0
 
@@ -439,9 +435,7 @@ def python(code: str, **options: Any) -> subprocess.CompletedProcess[str]:
     """A caller in a process of its own."""
     path = os.pathsep.join(filter(None, [str(Path(sandbox.__file__).parent.parent), os.environ.get("PYTHONPATH")]))
     env = {**os.environ, "PYTHONPATH": path}
-    return subprocess.run(
-        [PYTHON, "-W", "ignore", "-c", code], env=env, capture_output=True, text=True, timeout=60, **options
-    )
+    return subprocess.run([PYTHON, "-W", "ignore", "-c", code], env=env, capture_output=True, text=True, timeout=60, **options)
 
 
 def test_keyboard_interrupt_leaves_nothing() -> None:

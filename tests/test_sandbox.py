@@ -57,9 +57,7 @@ def test_timeout_leaves_the_others() -> None:
         with pytest.raises(CommandTimeout) as caught:
             box.run("echo out; sleep 1234 & sleep 1234", shell=True, timeout=0.3)
         assert caught.value.stdout == b"out\n"
-        assert (
-            b"1234" not in box.run("cat /proc/[0-9]*/cmdline", shell=True).stdout.replace(b"\0", b" ").split(b"cat")[0]
-        )
+        assert b"1234" not in box.run("cat /proc/[0-9]*/cmdline", shell=True).stdout.replace(b"\0", b" ").split(b"cat")[0]
         assert other.communicate(b"x", timeout=30)[0] == b"x"
 
 
@@ -69,9 +67,7 @@ def test_timeout_ends_what_outlived_its_command() -> None:
         with pytest.raises(CommandTimeout) as caught:
             box.run("echo out; sleep 1234 &", shell=True, timeout=0.5)
         assert caught.value.stdout == b"out\n"
-        assert (
-            b"1234" not in box.run("cat /proc/[0-9]*/cmdline", shell=True).stdout.replace(b"\0", b" ").split(b"cat")[0]
-        )
+        assert b"1234" not in box.run("cat /proc/[0-9]*/cmdline", shell=True).stdout.replace(b"\0", b" ").split(b"cat")[0]
 
 
 def test_failed_command_leaves_the_box() -> None:

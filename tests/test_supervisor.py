@@ -84,11 +84,7 @@ def test_hostile_sentry(name: str, take: Take) -> None:
     take(HOSTILE[name])
     with pytest.raises(GuestFault) as caught:
         sandbox.run(["true"], timeout=30)
-    expected = {
-        "fault": "sentry: why!",
-        "fault that drives a terminal": "sentry: \\x1b[2J!",
-        **dict.fromkeys(BY_ITSELF, LEFT),
-    }
+    expected = {"fault": "sentry: why!", "fault that drives a terminal": "sentry: \\x1b[2J!", **dict.fromkeys(BY_ITSELF, LEFT)}
     assert str(caught.value).startswith(expected.get(name, "sentry closed: "))
     assert str(caught.value).isprintable()
 

@@ -22,26 +22,14 @@ def test_nothing_of_the_host_is_writable() -> None:
     for guest, place in view.items():
         if place.kind is Kind.HOST:
             assert place.writable == guest.startswith("/dev/"), guest
-            tops = (
-                "/usr",
-                "/etc/",
-                "/dev/",
-                "/sys/devices/system/cpu",
-                "/bin",
-                "/sbin",
-                "/lib",
-                sys.base_prefix,
-                sys.prefix,
-            )
+            tops = ("/usr", "/etc/", "/dev/", "/sys/devices/system/cpu", "/bin", "/sbin", "/lib", sys.base_prefix, sys.prefix)
             assert guest.startswith(tops), guest
     assert {guest for guest, place in view.items() if place.writable and not place.device} == {
         *("/work", "/tmp", "/home/user", "/dev/shm")
     }
 
 
-@pytest.mark.parametrize(
-    "name", ["shadow", "gshadow", "ssh", "gitconfig", "fstab", "machine-id", "pip.conf", "sudoers"]
-)
+@pytest.mark.parametrize("name", ["shadow", "gshadow", "ssh", "gitconfig", "fstab", "machine-id", "pip.conf", "sudoers"])
 def test_private_files_of_etc(name: str) -> None:
     assert "/etc/" + name not in by_guest(Policy())
 

@@ -27,17 +27,7 @@ ALONE = [["sync_wake_up"], ["execve_check"], ["newer"], ["mounts"], ["newuser"],
 
 
 def _run(refused: list[str], before: tuple[str, ...] = ()) -> dict[str, Any]:
-    command = [
-        sys.executable,
-        "-m",
-        "tests.refusing",
-        *refused,
-        "--",
-        *before,
-        sys.executable,
-        "-m",
-        "tests.walls_main",
-    ]
+    command = [sys.executable, "-m", "tests.refusing", *refused, "--", *before, sys.executable, "-m", "tests.walls_main"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     found: dict[str, Any] = json.loads(done.stdout)

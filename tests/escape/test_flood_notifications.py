@@ -42,9 +42,7 @@ def test_waiting_calls_do_not_stop_others(walls: str) -> None:
             done = made.run(["/attack/attack", "300"], timeout=100)
             assert (done.returncode, done.stdout) == (LOST, b"0\n")
         assert made.run(["/bin/true"], timeout=60).returncode == 0
-        assert (
-            len(os.listdir(f"/proc/{sentry_of(made)}/task")) <= 640
-        )  # a thread is used again when its caller is seen to be dead
+        assert len(os.listdir(f"/proc/{sentry_of(made)}/task")) <= 640  # a thread is used again when its caller is seen to be dead
 
 
 @ordinary

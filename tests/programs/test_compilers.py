@@ -45,9 +45,7 @@ def test_libraries_and_make(sources: Twin) -> None:
                   "libpart.so: part.o\n\tgcc -shared -pthread -o $@ $<\none: hello.o libpart.a\n\tgcc -o $@ $^ -pthread\n"
                   "two: hello.o libpart.so\n\tgcc -o $@ hello.o -L. -lpart -Wl,-rpath,'$$ORIGIN'\nload: load.o libpart.so\n"
                   "\tgcc -o $@ load.o -ldl\n")  # fmt: skip
-    sources.same(
-        "make -s -j2; ./one a; ./two b; ./load; echo $?; nm libpart.a | grep -c part; touch part.h; make -q; echo $?"
-    )
+    sources.same("make -s -j2; ./one a; ./two b; ./load; echo $?; nm libpart.a | grep -c part; touch part.h; make -q; echo $?")
 
 
 def test_compile_errors(twin: Twin) -> None:

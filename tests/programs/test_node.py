@@ -59,10 +59,4 @@ def test_node(twin: Twin, name: str) -> None:
 
 
 def test_node_sees_the_machine(twin: Twin) -> None:
-    twin.same(
-        [
-            program("node"),
-            "-p",
-            "const o = require('os'); [o.cpus().length, o.platform(), o.totalmem() > 0, o.userInfo().uid]",
-        ]
-    )
+    twin.same([program("node"), "-p", "const o = require('os'); [o.cpus().length, o.platform(), o.totalmem() > 0, o.userInfo().uid]"])

@@ -125,9 +125,7 @@ def test_python(twin: Twin, python: str, name: str) -> None:
 def _project(twin: Twin) -> None:
     twin.write("thing/setup.cfg", "[metadata]\nname = thing\nversion = 1.0\n[options]\npackages = thing\n[options.entry_points]\n"
                "console_scripts =\n  say-thing = thing:say\n")  # fmt: skip
-    twin.write(
-        "thing/pyproject.toml", '[build-system]\nrequires = ["setuptools"]\nbuild-backend = "setuptools.build_meta"\n'
-    )
+    twin.write("thing/pyproject.toml", '[build-system]\nrequires = ["setuptools"]\nbuild-backend = "setuptools.build_meta"\n')
     twin.write("thing/thing/__init__.py", "def say():\n    print('a thing')\n")
 
 
@@ -138,9 +136,7 @@ def _wheel(folder: Path) -> None:
     with zipfile.ZipFile(folder / "thing-1.0-py3-none-any.whl", "w") as archive:
         archive.writestr("thing/__init__.py", "def say():\n    print('a thing')\n")
         archive.writestr("thing-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: thing\nVersion: 1.0\n")
-        archive.writestr(
-            "thing-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nGenerator: t\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
-        )
+        archive.writestr("thing-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nGenerator: t\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
         archive.writestr("thing-1.0.dist-info/entry_points.txt", "[console_scripts]\nsay-thing = thing:say\n")
         archive.writestr("thing-1.0.dist-info/RECORD", "")
 

@@ -6,7 +6,7 @@ import pytest
 
 from tests.helpers import Twin, program
 
-PIPELINES = "i=0; while [ $i -lt 200 ]; do seq 1000 | sort -n | uniq -c | wc -l || exit 1; i=$((i + 1)); done"
+PIPELINES = 'i=0; while [ $i -lt 200 ]; do seq 1000 | sort -n | uniq -c | wc -l || exit 1; i=$((i + 1)); done'
 
 SCRIPTS = {
     "variables and quotes": "a='x y'; set -- \"$a\" b; echo \"$#\" \"$1\"; echo ${a#x } ${#a} \"${b:-none}\"; echo $((7*6))",

@@ -53,7 +53,5 @@ def test_make_in_parallel(twin: Twin) -> None:
     twin.write("Makefile", "all: $(addprefix out/,$(shell seq 40))\n\t$(MAKE) -C sub\nout/%: | out\n\t@sh -c 'echo $* >$@'\n"
                "out:\n\tmkdir out\n.PHONY: all\n")  # fmt: skip
     twin.write("sub/Makefile", "all: a b c d\na b c d:\n\t@echo $@ >$@; sleep 0.01\n")
-    first = twin.same(
-        "make -j2 --output-sync=target --no-print-directory >log 2>&1; echo $?; rm log; make -j2 -q; echo $?"
-    )
+    first = twin.same("make -j2 --output-sync=target --no-print-directory >log 2>&1; echo $?; rm log; make -j2 -q; echo $?")
     assert first.stdout.startswith(b"0\n")

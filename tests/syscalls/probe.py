@@ -1,6 +1,6 @@
 """Runs one case of cases/ and prints what each call returned, so that two runs can be compared line by line.
 
-python3 probe.py FILE FUNCTION        in an empty directory
+    python3 probe.py FILE FUNCTION        in an empty directory
 """
 
 from __future__ import annotations

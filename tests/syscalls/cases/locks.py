@@ -81,9 +81,7 @@ def records_between_processes(p: Probe) -> None:
 
     child(other)
     os.close(fd)  # Linux drops the locks at any descriptor's close, a guest's live until the last one's
-    child(
-        lambda: p.do("after the close", fcntl.lockf, os.open("file", os.O_RDWR), fcntl.LOCK_EX | fcntl.LOCK_NB, 5, 22)
-    )
+    child(lambda: p.do("after the close", fcntl.lockf, os.open("file", os.O_RDWR), fcntl.LOCK_EX | fcntl.LOCK_NB, 5, 22))
     p.do("a reader wants to write", fcntl.lockf, os.open("file", os.O_RDONLY), fcntl.LOCK_EX | fcntl.LOCK_NB)
     p.do("bad descriptor", fcntl.lockf, 99, fcntl.LOCK_EX | fcntl.LOCK_NB)
 

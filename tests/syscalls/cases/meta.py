@@ -116,16 +116,7 @@ def extended_attributes(p: Probe) -> None:
     p.do("replace", os.setxattr, "file", "user.a", b"", os.XATTR_REPLACE)
     p.do("replace missing", os.setxattr, "file", "user.b", b"1", os.XATTR_REPLACE)
     p.do("empty value", os.getxattr, "file", "user.a")
-    for name in (
-        "trusted.x",
-        "security.x",
-        "system.x",
-        "nonsense",
-        "user.",
-        "",
-        "user." + "n" * 250,
-        "user." + "n" * 251,
-    ):
+    for name in ("trusted.x", "security.x", "system.x", "nonsense", "user.", "", "user." + "n" * 250, "user." + "n" * 251):
         p.do(f"set {name[:20]}", os.setxattr, "file", name, b"1")
         p.do(f"get {name[:20]}", os.getxattr, "file", name)
     p.do("large value", os.setxattr, "file", "user.big", b"x" * 65536)
@@ -143,6 +134,21 @@ def extended_attributes(p: Probe) -> None:
     p.do("bad descriptor", os.getxattr, 99, "user.x")
     closed = os.open("file", os.O_RDONLY)
     p.do("set by a reader", os.setxattr, closed, "user.reader", b"1")
+    os.mkdir("shut")
+    write("sealed", b"x")
+    os.mkfifo("pipe")
+    for mode in (0o700, 0o300, 0o500, 0o100, 0o000):
+        for name in ("shut", "sealed", "pipe"):
+            os.chmod(name, mode)
+            for attribute in ("user.m", "system.posix_acl_access", "security.x"):
+                p.do(f"{mode:o} set {name} {attribute}", os.setxattr, name, attribute, b"1")
+                p.do("  get", os.getxattr, name, attribute)
+                p.do("  list", os.listxattr, name)
+                p.do("  remove", os.removexattr, name, attribute)
+    os.chmod("shut", 0o700)
+    path_only = os.open("file", os.O_PATH)
+    p.do("set by O_PATH", os.setxattr, path_only, "user.y", b"1")
+    p.do("list by O_PATH", os.listxattr, path_only)
 
 
 def times_move_with_changes(p: Probe) -> None:

@@ -119,10 +119,7 @@ def symlink(p: Probe) -> None:
         p.do(f"symlink {new!r}", os.symlink, "target", new)
     for target in ("", "a" * 4095, "a" * 4096, "a\nb", b"\xff", "//x//", "."):
         name = f"to{len(target)}{target[:2]!r}".replace("/", "_")
-        if (
-            p.do(f"target {len(target)}", os.symlink, target, name if isinstance(target, str) else os.fsencode(name))
-            is None
-        ):
+        if p.do(f"target {len(target)}", os.symlink, target, name if isinstance(target, str) else os.fsencode(name)) is None:
             p.do("  readlink", lambda n=name: len(os.readlink(n)))
     p.raw("symlink", 0, b"x")
     p.raw("symlink", b"x", 0)

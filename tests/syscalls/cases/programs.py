@@ -17,7 +17,6 @@ def _argv(*words: bytes) -> object:
 
     return (ctypes.c_char_p * (len(words) + 1))(*words, None)
 
-
 def _run(p: Probe, label: str, path: object, args: list[object], env: dict[str, str] | None = None) -> None:
     """Status and output of an exec in a child, or its errno."""
     reader, writer = os.pipe()
@@ -35,11 +34,9 @@ def _run(p: Probe, label: str, path: object, args: list[object], env: dict[str, 
         output = stream.read()
     p.show(label, (os.waitpid(pid, 0)[1], output))
 
-
 def _script(name: str, text: str, mode: int = 0o755) -> None:
     write(name, text.encode())
     os.chmod(name, mode)
-
 
 def scripts(p: Probe) -> None:
     _script("show", '#!/bin/sh\necho "$0" "$#" "$@"\n')
@@ -60,7 +57,7 @@ def scripts(p: Probe) -> None:
     _script("empty", "")
     _script("binary", "\0\1\2\3")
     _script("crlf", "#!/bin/sh\r\necho x\r\n")
-    _script("name with space", '#!/bin/sh\necho "$0"\n')
+    _script("name with space", "#!/bin/sh\necho \"$0\"\n")
     _script("long", "#!/bin/echo " + "x" * 300 + "\n")
     _script("long-path", "#!/" + "x" * 300 + "\n")
     os.symlink("show", "link")
@@ -73,7 +70,6 @@ def scripts(p: Probe) -> None:
         _run(p, name, name, ["zero"])
     _run(p, "no arguments", "./show", ["x"])
     _run(p, "unlinked interpreter", "./gone", ["x"])
-
 
 def arguments_and_environment(p: Probe) -> None:
     show = ["/usr/bin/env", "-0"]
@@ -97,7 +93,6 @@ def arguments_and_environment(p: Probe) -> None:
     child(lambda: p.raw("execveat", AT_FDCWD, b"/bin/true", _argv(b"true"), 8, 0, label="bad environment") and None)
     child(lambda: p.raw("execveat", AT_FDCWD, b"/bin/true", _argv(b"true"), 0, 0, label="null environment") and None)
     child(lambda: p.raw("execveat", AT_FDCWD, 0, _argv(b"true"), env, 0, label="null path") and None)
-
 
 def by_descriptor(p: Probe) -> None:
     _script("script", "#!/bin/sh\necho script $#\n")
@@ -125,7 +120,6 @@ def by_descriptor(p: Probe) -> None:
     for label, where, path, flags in calls:
         p.show(label, child(lambda w=where, t=path, f=flags: p.raw("execveat", w, t, args, env, f, label="  ") and 5))
 
-
 def memory_files(p: Probe) -> None:
     data = open("/bin/echo", "rb").read()
     fd = os.memfd_create("program", 0)
@@ -137,7 +131,6 @@ def memory_files(p: Probe) -> None:
     _run(p, "by proc", f"/proc/self/fd/{again}", ["echo", "from memory"])
     os.fchmod(again, 0o600)
     _run(p, "without the right", again, ["echo", "from memory"])
-
 
 def kinds_of_programs(p: Probe) -> None:
     data = bytearray(open("/bin/true", "rb").read())
@@ -157,7 +150,6 @@ def kinds_of_programs(p: Probe) -> None:
         _run(p, f"{size} bytes", "./program", ["x"])
     _run(p, "a fifo", "fifo", ["x"]) if os.mkfifo("fifo", 0o755) is None else None
     _run(p, "a device", "/dev/null", ["x"])
-
 
 def what_survives(p: Probe) -> None:
     """Descriptors, signals, directory, umask and limits over an exec; nothing of ours is left in the program."""
@@ -185,13 +177,11 @@ def what_survives(p: Probe) -> None:
     p.do("missing program", os.execv, "/no/such/program", ["x"])
     p.show("after a failed exec", sorted(os.listdir("/proc/self/fd")))
 
-
 def _quiet_close(fd: int) -> None:
     try:
         os.close(fd)
     except OSError:
         pass
-
 
 def full_table(p: Probe) -> None:
     """An exec with no descriptor left under the soft limit works, as on Linux."""
@@ -206,7 +196,6 @@ def full_table(p: Probe) -> None:
     sys.stdout.flush()
     os.execv("/bin/echo", ["echo", "ran"])
 
-
 def from_threads(p: Probe) -> None:
     """An exec by a thread that is not the first, while others run, ends them and keeps the process id."""
     sys.stdout.flush()
@@ -220,7 +209,6 @@ def from_threads(p: Probe) -> None:
         threading.Thread(target=lambda: os.execv("/bin/sh", ["sh", "-c", script])).start()
         signal.pause()
     p.show("status", os.waitpid(pid, 0)[1])
-
 
 def many_at_once(p: Probe) -> None:
     """Threads that start programs at the same time; each gets its own output."""
@@ -239,7 +227,6 @@ def many_at_once(p: Probe) -> None:
         thread.join()
     p.show("wrong", wrong)
 
-
 def spawned(p: Probe) -> None:
     write("file", b"from the file")
     actions = [(os.POSIX_SPAWN_OPEN, 0, "file", os.O_RDONLY, 0), (os.POSIX_SPAWN_DUP2, 1, 2)]
@@ -251,13 +238,11 @@ def spawned(p: Probe) -> None:
     pid = os.posix_spawnp("true", ["true"], os.environ)
     p.show("by name", os.waitpid(pid, 0)[1])
 
-
 def chains(p: Probe) -> None:
     sys.stdout.flush()
     script = "i=$1; [ $i = 0 ] && exec echo end; exec /bin/sh ./again $((i - 1))"
     _script("again", script)
     os.execv("/bin/sh", ["sh", "./again", "100"])
-
 
 def just_written(p: Probe) -> None:
     """Written, closed and run at once, many times: whoever opened it for the guest has closed it by then."""
