@@ -14,6 +14,7 @@
 #define SBX_MESSAGE_FDS 16     /* descriptors that one message may carry */
 #define SBX_COMMAND_FDS 64     /* descriptors that one command may be given */
 #define SBX_MOUNTS_MAX 1024
+#define SBX_PUBLISH_MAX 64     /* ports of a guest on the host */
 #define SBX_PLAN_MAX 4194304   /* bytes of a plan */
 #define SBX_FILTER_MAX 4096    /* instructions of a filter program (BPF_MAXINSNS) */
 #define SBX_PRIVATE_CALL 0x5b0 /* number of the call that only our own stub and launcher make */
@@ -134,6 +135,12 @@ struct sbx_limits {       /* 0: no limit */
     uint64_t scratch_files;
 };
 
+struct sbx_publish {      /* a port of the guest at an address of the host */
+    uint8_t address[16];  /* IPv4 is mapped; unspecified: all of the family */
+    uint16_t port;        /* the host's */
+    uint16_t guest;
+};
+
 /* The plan is this header, then the mounts, both filter programs (struct sock_filter each) and the strings. */
 struct sbx_plan {
     uint32_t version;      /* SBX_VERSION */
@@ -153,8 +160,10 @@ struct sbx_plan {
     uint32_t network;      /* enum sbx_network */
     uint32_t slice;        /* SERVED: the host addresses slice + 1 to slice + 254 are the guest's loopback; last byte 0 */
     uint32_t resolver;     /* SERVED: port at slice + 53 of what the guest has at 127.0.0.53:53 */
+    uint32_t publish_count;
     uint64_t caller_mounts; /* inode of the caller's mount namespace: a sentry that finds itself in it touches no mount */
     struct sbx_limits limits;
+    struct sbx_publish publish[SBX_PUBLISH_MAX];
 };
 
 enum sbx_network { SBX_NETWORK_NONE, SBX_NETWORK_LOOPBACK, SBX_NETWORK_SERVED };
@@ -203,10 +212,10 @@ struct sbx_message {
 };
 
 enum sbx_serve { SBX_SERVE_NONE, SBX_SERVE_FILE, SBX_SERVE_PROC, SBX_SERVE_NET };
-enum sbx_net_op { SBX_NET_NONE, SBX_NET_SOCKET, SBX_NET_BIND, SBX_NET_CONNECT, SBX_NET_LISTEN, SBX_NET_SEND, SBX_NET_OPTION };
+enum sbx_net_op { SBX_NET_NONE, SBX_NET_SOCKET, SBX_NET_BIND, SBX_NET_CONNECT, SBX_NET_LISTEN, SBX_NET_SEND, SBX_NET_OPTION, SBX_NET_ADMIT };
 
-/* The text of SERVE for the network; fds[0] is the socket but for SOCKET. REPLY: value 0 or -errno; SOCKET: fds[0]; SEND: text is
- * the address to send to. */
+/* The text of SERVE for the network; fds[0] is the socket but for SOCKET. ADMIT: may it stand, accepted from outside the slice?
+ * REPLY: value 0 or -errno; SOCKET: fds[0]; SEND: text is the address to send to. */
 struct sbx_net {
     uint32_t op;           /* enum sbx_net_op */
     int32_t family;        /* of SOCKET, as the next two; LISTEN: the backlog; OPTION: SOL_SOCKET's name, its value in address */

@@ -15,10 +15,13 @@ int internet_listen(struct request *request, int socket, int backlog);
 int internet_option(struct request *request, int socket, int name, const void *value, size_t size);
 /* The address to send to, in place of the guest's, and where it is to come from. */
 int internet_destination(struct request *request, int socket, struct socket_name *name, bool *denied);
-/* May whoever has connected from there? Anybody of the host's can reach the slice; a filter on the listener keeps others out only
- * where the caller may put one on a TCP socket (CAP_NET_ADMIN, some kernels). */
-bool internet_admits(const struct socket_name *peer);
+/* May the connection that was accepted from `peer` stand? Anybody of the host's can reach the slice and a published port; a filter on
+ * the listener keeps others out only where the caller may put one on a TCP socket (CAP_NET_ADMIN, some kernels). */
+bool internet_admits(struct request *request, int socket, const struct socket_name *peer);
+bool internet_in_slice(const struct socket_name *name); /* or of another family than IPv4 and IPv6 */
+/* Remembers what was asked where the kernel knows another address. */
+void internet_note_bound(int socket, const struct socket_name *name);
 /* The host's address becomes the guest's. The second: of a socket's own end or its peer's, where the other end tells more. */
-void internet_show(struct socket_name *name);
-void internet_show_end(int socket, bool peer, struct socket_name *name);
+void internet_show(struct socket_name *name, enum socket_end end);
+void internet_show_end(int socket, enum socket_end end, struct socket_name *name);
 #endif

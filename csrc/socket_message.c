@@ -331,7 +331,7 @@ static int64_t receive_one(struct request *request, struct passage *passage) {
     int64_t got = receive_in(passage, &header);
     if (got < 0) return got;
     passage->name.length = header.msg_namelen;
-    socket_name_show(&passage->name);
+    socket_name_show(&passage->name, SOCKET_PEER);
     hand_over(request, passage, &header);
     /* INVARIANT still-there: it may have waited long. */
     if (!borrow_stands() && !guest_alive(request->id)) return -ESRCH;

@@ -244,8 +244,8 @@ int socket_name_bind(struct request *request, int socket, struct socket_name *na
     return error;
 }
 
-void socket_name_show(struct socket_name *name) {
-    internet_show(name);
+void socket_name_show(struct socket_name *name, enum socket_end end) {
+    internet_show(name, end);
     if (name->length <= PATH_AT || name->address.any.sa_family != AF_UNIX) return;
     char text[sizeof name->address.path.sun_path + 1] = "";
     memcpy(text, name->address.path.sun_path, name->length - PATH_AT < sizeof text ? name->length - PATH_AT : sizeof text - 1);

@@ -98,8 +98,9 @@ struct answer sockets_name(struct request *request) {
     struct socket_name name = {.length = sizeof name.address, .held = -1, .mount = -1};
     int did = request->nr == SYS_getsockname ? getsockname(socket, &name.address.any, &name.length) : getpeername(socket, &name.address.any, &name.length);
     if (did < 0) return answer_error(errno);
-    socket_name_show(&name);
-    internet_show_end(socket, request->nr == SYS_getpeername, &name);
+    enum socket_end end = request->nr == SYS_getsockname ? SOCKET_OWN : SOCKET_PEER;
+    socket_name_show(&name, end);
+    internet_show_end(socket, end, &name);
     return answer_result(socket_name_write(request, &name, request->out, request->value[0]));
 }
 
@@ -116,14 +117,14 @@ struct answer sockets_accept(struct request *request) {
         if (waits && !loop_block_enter()) return answer_error(ENOMEM);
         fd = accept4(socket, &name.address.any, &name.length, (int)(flags | SOCK_CLOEXEC));
         int why = errno;
-        bool interrupted = waits && loop_block_leave(), stranger = fd >= 0 && !internet_admits(&name);
+        bool interrupted = waits && loop_block_leave(), stranger = fd >= 0 && !internet_admits(request, fd, &name);
         if (fd >= 0 && !stranger) break;
         guest_close(&fd);
         if (stranger) continue;
         if (why != EINTR || !waits) return answer_error(why);
         if (interrupted) return answer_error(ERESTARTSYS);
     }
-    socket_name_show(&name);
+    socket_name_show(&name, SOCKET_PEER);
     int error = request->out ? socket_name_write(request, &name, request->out, request->value[0]) : 0;
     if (error < 0) return answer_error(-error);
     return answer_fd(take(&fd), flags & SOCK_CLOEXEC ? O_CLOEXEC : 0);

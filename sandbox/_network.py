@@ -25,6 +25,7 @@ from ._targets import parse_target
 __all__ = ["Allow", "Deny", "Hosts", "Network", "Publish", "Rule", "clean_network"]
 
 _WORDS = ("none", "loopback", "host")
+_PUBLISH_MAX = 64  # SBX_PUBLISH_MAX
 
 
 @dataclass(frozen=True, init=False)
@@ -109,7 +110,10 @@ def _checked(item: object) -> str | Rule:
 
 def _refuse_twice(rules: Iterable[Rule]) -> None:
     names = Counter(name for rule in rules if isinstance(rule, Hosts) for name in rule.mapping)
-    names.update(rule.host for rule in rules if isinstance(rule, Publish))
+    published = [rule.host for rule in rules if isinstance(rule, Publish)]
+    if len(published) > _PUBLISH_MAX:
+        raise PolicyError(f"network: {len(published)} ports are published, {_PUBLISH_MAX} at most can be")
+    names.update(published)
     for name, times in names.items():
         if times > 1:
             raise PolicyError(f"network: {name} is given twice")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -51,6 +51,7 @@ class Plan:
         audit: bool,
         slice_: int = 0,
         resolver: int = 0,
+        publishes: Sequence[tuple[bytes, int, int]] = (),
     ) -> bytes:
         """The bytes of struct sbx_plan."""
         return _core.build_plan(
@@ -66,6 +67,7 @@ class Plan:
             network=self.network,
             slice_=slice_,
             resolver=resolver,
+            publishes=publishes,
         )
 
     def mounted(self, scratch: str) -> list[Mounted]:

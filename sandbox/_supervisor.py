@@ -186,6 +186,7 @@ class Supervisor:
             audit=sink is not None,
             slice_=net.base if net else 0,
             resolver=net.resolver if net else 0,
+            publishes=net.publishes if net else (),
         )
         messages, fds = _setup(packed, plan.contents, trail.fd)
         return Guest(parts, self._loop, self._workers, self._gone), messages, fds

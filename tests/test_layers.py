@@ -20,13 +20,16 @@ _AUDIT = (
 _COMMANDS = (
     *("_audit_schema", "_audit_times", "_audit_summary", "_audit_verify", "_audit_show"),
     *("_cli_audit_modes", "_cli_audit", "_cli_advice", "_cli_report"),
+    *("_report_kinds", "_report_groups", "_report_timeline", "_report_tree", "_report"),
+    *("_report_text", "_report_style", "_report_bars", "_report_tables", "_report_processes", "_report_files"),
+    *("_report_page", "_cli_html"),
 )
 LAYERS = (
     *("_errors", "_messages", "_paths", "_toml", "_grants", *_NETWORK, "_network_file", "_policy_file", "_policy"),
     *("_ffi", "_core.binding"),
     *("_core.enums", "_core.messages", "_core.plans", "_core.processes", "_core.table", "_core.trail", "_core", "_filter"),
     *("_loop", "services", "services.names_messages", "services.names_upstream", "services.names"),
-    *("services.files", "services.proc", "services._ingress", "services._diag", "services._names_of_sockets", "services._resolving", "services.net", "_view", "_plan", "_cgroup", "_remove", *_AUDIT, "_inbox"),
+    *("services.files", "services.proc", "services._ingress", "services._diag", "services._names_of_sockets", "services._sockets", "services._published", "services._resolving", "services.net", "_view", "_plan", "_cgroup", "_remove", *_AUDIT, "_inbox"),
     *("_workers", "_outbox", "_memfd", "_parts", "_records", "_serving", "_fetches", "_ending", "_guest"),
     *("_supervisor", "_result", "_command", "_streams", "_pty"),
     *("_communicate", "_open", "_popen", "_run", "_export", "_async", "_sandbox", "_terminal", "surface", *_COMMANDS, "doctor"),

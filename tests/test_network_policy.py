@@ -205,15 +205,6 @@ def test_toml_that_cannot_be(text: str, what: str) -> None:
 # ---- beside a policy --------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("start", [lambda **o: sandbox.run(["true"], **o), lambda **o: sandbox.Sandbox(**o)])
-def test_what_is_not_served_does_not_run(start: Any) -> None:
-    """A published port is refused until it is served, however it is given."""
-    rules = [Publish(8080, "127.0.0.1:18080")]
-    for options in ({"network": rules}, {"policy": Policy(network=rules)}):
-        with pytest.raises(PolicyError, match="publishing is not served yet"):
-            start(**options)
-
-
 def test_shorthand() -> None:
     with pytest.raises(PolicyError, match="network: is given twice"):
         sandbox.Popen(["true"], network="host", policy=Policy(network="host"))

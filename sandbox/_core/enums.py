@@ -97,6 +97,7 @@ class NetOp(IntEnum):
     LISTEN = lib.SBX_NET_LISTEN
     SEND = lib.SBX_NET_SEND
     OPTION = lib.SBX_NET_OPTION
+    ADMIT = lib.SBX_NET_ADMIT
 
 
 class Fetch(IntEnum):

@@ -65,6 +65,7 @@ def build_plan(
     network: Network = Network.NONE,
     slice_: int = 0,
     resolver: int = 0,
+    publishes: Sequence[tuple[bytes, int, int]] = (),
 ) -> bytes:
     """A checked plan. `filters`: the listener's program, the outer one, the sentry's. ValueError says what is wrong."""
     ordered = tuple(sorted(mounts))
@@ -81,6 +82,9 @@ def build_plan(
     plan.scratch_host, plan.cgroup = strings.add(scratch_host), strings.add(cgroup)
     plan.walls, plan.tag, plan.descriptors = walls, tag, descriptors
     plan.audit, plan.network, plan.slice, plan.resolver = audit, network, slice_, resolver
+    plan.publish_count = len(publishes)
+    for at, row in enumerate(publishes):
+        plan.publish[at] = row
     plan.caller_mounts = os.stat("/proc/self/ns/mnt").st_ino
     plan.limits = tuple(limits)
     plan.size = len(body) + len(strings.data)

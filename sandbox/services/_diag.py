@@ -8,6 +8,8 @@ from contextlib import suppress
 from ipaddress import IPv4Address
 from typing import NamedTuple
 
+from .._addresses import Address
+
 _SOCK_DIAG, _BY_FAMILY, _REQUEST = 4, 20, 1
 _EVERY_STATE, _NO_COOKIE = 0xFFFFFFFF, b"\xff" * 8
 _HEAD = struct.Struct("=IHHII")  # struct nlmsghdr
@@ -15,22 +17,23 @@ _ID = struct.Struct("=4x16s16x4xQ")  # of struct inet_diag_sockid: the address t
 _ID_AT = _HEAD.size + 4
 
 
-def _end(address: IPv4Address, port: int) -> tuple[bytes, bytes]:
-    return port.to_bytes(2, "big"), address.packed + bytes(12)
+def _end(address: Address, port: int) -> tuple[bytes, bytes]:
+    return port.to_bytes(2, "big"), address.packed.ljust(16, b"\0")
 
 
-def _question(there: tuple[IPv4Address, int], asker: tuple[IPv4Address, int], protocol: int, number: int) -> bytes:
+def _question(there: tuple[Address, int], asker: tuple[Address, int], protocol: int, number: int) -> bytes:
     """TCP wants the address as the source of the socket that is sought, UDP as its destination."""
     ends = [_end(*there), _end(*asker)]
     source, other = ends if protocol == socket.IPPROTO_TCP else reversed(ends)
     sought = source[0] + other[0] + source[1] + other[1] + bytes(4) + _NO_COOKIE
-    body = struct.pack("=BBBxI", socket.AF_INET, protocol, 0, _EVERY_STATE) + sought
+    family = socket.AF_INET if there[0].version == 4 else socket.AF_INET6
+    body = struct.pack("=BBBxI", family, protocol, 0, _EVERY_STATE) + sought
     return _HEAD.pack(_HEAD.size + len(body), _BY_FAMILY, _REQUEST, number, 0) + body
 
 
 class Found(NamedTuple):
     address: IPv4Address
-    """0.0.0.0: it is bound to every address"""
+    """0.0.0.0: it is bound to every address, or to one of IPv6"""
     cookie: int
 
 
@@ -42,7 +45,7 @@ class Diag:
         self._netlink.setblocking(False)
         self._number = 0
 
-    def find(self, there: tuple[IPv4Address, int], asker: tuple[IPv4Address, int], protocol: int) -> Found | None:
+    def find(self, there: tuple[Address, int], asker: tuple[Address, int], protocol: int) -> Found | None:
         """The socket that a packet from `asker` would come to."""
         self._number = self._number + 1 & 0xFFFFFFFF
         with suppress(OSError):

@@ -9,53 +9,51 @@ import socket
 import struct
 from collections.abc import Iterable
 from contextlib import nullcontext, suppress
+from typing import Union
 
 from .._addresses import Address
 
 _SO_ATTACH_FILTER = 26
 _NETWORK = 0xFFF00000  # SKF_NET_OFF: offsets from the IP header
-_BYTE, _WORD, _AND, _SHIFT, _EQUAL, _RETURN = 0x30, 0x20, 0x54, 0x74, 0x15, 0x06
+_BYTE, _WORD, _AND, _SHIFT, _JUMP, _EQUAL, _RETURN = 0x30, 0x20, 0x54, 0x74, 0x05, 0x15, 0x06
 _ALL, _NONE = 0xFFFFFFFF, 0
 _SLICE = 0xFFFFFF00  # of an address: the slice that it is in
 _Row = tuple[int, int, int, int]  # code, jt, jf, k
+Block = Union[ipaddress.IPv4Network, ipaddress.IPv6Network]
 
 
-def _four(peers: list[ipaddress.IPv4Address], base: int) -> list[_Row]:
-    rows: list[_Row] = [
-        (_WORD, 0, 0, _NETWORK + 12),
-        (_AND, 0, 0, _SLICE),
-        (_EQUAL, 0, 1, base),
-        (_RETURN, 0, 0, _ALL),
-    ]
-    rows.append((_WORD, 0, 0, _NETWORK + 12))
-    for peer in peers:
-        rows += [(_EQUAL, 0, 1, int(peer)), (_RETURN, 0, 0, _ALL)]
-    return [*rows, (_RETURN, 0, 0, _NONE)]
+def _block(block: Block, source: int) -> list[_Row]:
+    """Accept where the source address, at this offset, is in the block; else go on after these rows."""
+    size = len(block.network_address.packed) // 4
+    wanted = struct.unpack(f"!{size}I", block.network_address.packed)
+    masks = struct.unpack(f"!{size}I", block.netmask.packed)
+    rows: list[_Row] = [(_RETURN, 0, 0, _ALL)]
+    for index in reversed(range(size)):
+        if masks[index]:
+            load, mask = (_WORD, 0, 0, source + 4 * index), (_AND, 0, 0, masks[index])
+            rows = [load, mask, (_EQUAL, 0, len(rows), wanted[index]), *rows]
+    return rows
 
 
-def _six(peers: list[ipaddress.IPv6Address]) -> list[_Row]:
-    rows: list[_Row] = []
-    for peer in peers:
-        words = struct.unpack("!4I", peer.packed)
-        for index, word in enumerate(words):
-            rows += [(_WORD, 0, 0, _NETWORK + 8 + 4 * index), (_EQUAL, 0, 2 * (3 - index) + 1, word)]
-        rows.append((_RETURN, 0, 0, _ALL))
-    return [*rows, (_RETURN, 0, 0, _NONE)]
+def _family(blocks: Iterable[Block], source: int) -> list[_Row]:
+    return [*(row for block in blocks for row in _block(block, source)), (_RETURN, 0, 0, _NONE)]
 
 
 def in_slice(address: Address, base: int) -> bool:
     return isinstance(address, ipaddress.IPv4Address) and int(address) & _SLICE == base
 
 
-def program(base: int, peers: Iterable[Address]) -> list[_Row]:
-    """Accepts IPv4 packets from the /24 at `base` and packets of each peer; nothing else."""
-    every = list(peers)
-    four = _four([peer for peer in every if isinstance(peer, ipaddress.IPv4Address)], base)
-    head: list[_Row] = [(_BYTE, 0, 0, _NETWORK), (_SHIFT, 0, 0, 4), (_EQUAL, 0, len(four), 4)]
-    return [*head, *four, *_six([peer for peer in every if isinstance(peer, ipaddress.IPv6Address)])]
+def program(base: int, peers: Iterable[Address | Block]) -> list[_Row]:
+    """Accepts IPv4 packets from the /24 at `base` and packets of each peer or block of them; nothing else."""
+    blocks = [ipaddress.ip_network(peer) for peer in peers]
+    slice_ = ipaddress.IPv4Network((base, 24))
+    four = _family([slice_, *(block for block in blocks if block.version == 4)], _NETWORK + 12)
+    six = _family([block for block in blocks if block.version == 6], _NETWORK + 8)
+    head: list[_Row] = [(_BYTE, 0, 0, _NETWORK), (_SHIFT, 0, 0, 4), (_EQUAL, 1, 0, 4), (_JUMP, 0, 0, len(four))]
+    return [*head, *four, *six]
 
 
-def attach(sock: socket.socket, base: int, peers: Iterable[Address]) -> None:
+def attach(sock: socket.socket, base: int, peers: Iterable[Address | Block]) -> None:
     """Put the filter on, in place of one that is there. Some kernels let only CAP_NET_ADMIN do so for TCP: then the
     sentry looks at whom it accepts (internet_admits), and that must do."""
     import ctypes

@@ -10,12 +10,10 @@ from __future__ import annotations
 import errno
 import os
 import secrets
-import select
 import socket
-import struct
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext, suppress
 from ipaddress import IPv4Address, IPv6Address
 
 from .._addresses import Address
@@ -25,16 +23,16 @@ from .._rules import Rules
 from ._diag import Diag
 from ._ingress import attach, in_slice
 from ._names_of_sockets import Name, read_name, read_plain, write_name
+from ._published import Published
 from ._resolving import Resolving
+from ._sockets import alone, begin_connect, bind_anywhere, borrowed, cookie_of, is_free, sockaddr_of, take_mapped
 from .names import Resolver
 
 _BIND_LATE = 24  # IP_BIND_ADDRESS_NO_PORT
-_COOKIE = 57  # SO_COOKIE
 _ONE, _SIX, RESOLVER, _LAST = 1, 2, 53, 254
 _HELD_AT = 1024  # port of the last address, by which a slice is held
 _PEERS_MAX, _SOCKETS_MAX = 64, 4096
 _IDLE = (7, 10)  # TCP_CLOSE, TCP_LISTEN
-_AT_ONCE = struct.pack("ll", 0, 1)
 _OPTIONS = (socket.SO_LINGER, socket.SO_SNDTIMEO, socket.SO_REUSEADDR, socket.SO_REUSEPORT)
 _KINDS = {
     (socket.SOCK_STREAM, 0): "tcp",
@@ -75,6 +73,7 @@ class Internet:
         self.base, self._holder = _free_slice()
         self._resolving = Resolving(loop, self._host(RESOLVER), self.base, self._names.ask)
         self._diag = Diag()
+        self._published = Published(rules.publishes, self.base)
         self._peers: OrderedDict[int, list[Address]] = OrderedDict()
         self._operations: dict[str, Operation] = {
             "bind": self._bind,
@@ -82,13 +81,15 @@ class Internet:
             "listen": self._listen,
             "send": self._send,
             "option": _set_option,
+            "admit": self._admit,
         }
 
     def handle(self, ask: NetAsk) -> NetAnswer:
         try:
             if ask.kind == "socket":
                 return self._make(ask)
-            with _borrowed(ask) as sock:
+            assert ask.fd is not None
+            with borrowed(ask.fd) as sock:
                 operation = self._operations_of(sock).get(ask.kind)
                 return operation(sock, ask) if operation else NetAnswer(-errno.EOPNOTSUPP)
         except Refused as refused:
@@ -105,6 +106,11 @@ class Internet:
         return self._operations if sock.family in _FAMILIES and (sock.type, 0) in _KINDS else {}
 
     @property
+    def publishes(self) -> list[tuple[bytes, int, int]]:
+        """Its ports on the host, for the plan."""
+        return self._published.rows()
+
+    @property
     def resolver(self) -> int:
         """The port of its resolver."""
         return self._resolving.port
@@ -114,6 +120,7 @@ class Internet:
             self._names.close()
         self._resolving.close(forked=forked)
         self._holder.close()
+        self._published.close()
         self._diag.close()
 
     # ---- the guest's own addresses --------------------------------------------------------------------------------
@@ -140,6 +147,7 @@ class Internet:
         own = self._own(name)
         if own is not None:
             found = next((at for at in (own, self._dual(own)) if self._stands(at, sock)), None)
+            found = found or next(self._published.targets(name, sock, self._diag), None)
             if found is not None:
                 return found
         verdict = self.rules.judge_address(
@@ -184,7 +192,9 @@ class Internet:
         if own is None:
             return NetAnswer(-errno.EADDRNOTAVAIL)
         if name.address.is_unspecified and name.port == 0 and sock.type == socket.SOCK_DGRAM:
-            _bind_anywhere(sock)  # a client's: it may send anywhere, and hears the guest and whom it has sent to
+            bind_anywhere(sock)  # a client's: it may send anywhere, and hears the guest and whom it has sent to
+            return NetAnswer()
+        if int(own.address) & 0xFF in (_ONE, _SIX) and self._published.bind(sock, name):
             return NetAnswer()
         self._bind_to(sock, self._wildcard(sock, own) if name.address.is_unspecified else own)
         return NetAnswer()
@@ -194,23 +204,25 @@ class Internet:
         return own._replace(address=self._host(_SIX if only else _ONE))
 
     def _bind_to(self, sock: socket.socket, name: Name) -> None:
-        if not _is_free(name, sock) and not self._stands(name, sock):
+        if not is_free(name, sock) and not self._stands(name, sock):
             raise OSError(errno.EADDRINUSE, "")  # the host's, at every address: no option shares a port with it
-        _take_mapped(sock)
+        take_mapped(sock)
         attach(sock, self.base, ())
-        with _alone(sock) if name.port == 0 else nullcontext():
-            sock.bind(_for(sock, name))
+        with alone(sock) if name.port == 0 else nullcontext():
+            sock.bind(sockaddr_of(sock, name))
 
     def _connect(self, sock: socket.socket, ask: NetAsk) -> NetAnswer:
         target = self._reach(sock, ask)
-        return NetAnswer(-_connect(sock, _for(sock, target)))
+        return NetAnswer(-begin_connect(sock, sockaddr_of(sock, target)))
 
     def _listen(self, sock: socket.socket, ask: NetAsk) -> NetAnswer:
         """A socket that was connected once keeps the number of its port and not the port: what it says is no proof that
         it is bound. So the filter comes first, whatever follows."""
         if sock.type != socket.SOCK_STREAM or sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] not in _IDLE:
             return NetAnswer(-errno.EINVAL if sock.type == socket.SOCK_STREAM else -errno.EOPNOTSUPP)
-        attach(sock, self.base, ())
+        rule = self._published.rule_of(sock)
+        if rule is None:
+            attach(sock, self.base, ())
         if not self._is_at_home(sock):
             with suppress(OSError):
                 self._bind_to(sock, Name(self._host(_ONE), 0))
@@ -221,7 +233,11 @@ class Internet:
         return NetAnswer(-errno.EINVAL)
 
     def _is_at_home(self, sock: socket.socket) -> bool:
-        return self._is_ours(read_plain(sock.getsockname()[0]))
+        return self._is_ours(read_plain(sock.getsockname()[0])) or self._published.rule_of(sock) is not None
+
+    def _admit(self, sock: socket.socket, _: NetAsk) -> NetAnswer:
+        rule = self._published.admit(sock)
+        return NetAnswer(rule=rule) if rule else NetAnswer(-errno.EACCES, rule="default: inbound")
 
     def _send(self, sock: socket.socket, ask: NetAsk) -> NetAnswer:
         if sock.type != socket.SOCK_DGRAM:
@@ -240,12 +256,12 @@ class Internet:
         name = read_name(ask.address, sock.family)
         target = self._target(name, sock, ask)
         if isinstance(target.address, IPv4Address):
-            _take_mapped(sock)
-        if self._is_ours(target.address):
+            take_mapped(sock)
+        if self._is_ours(target.address) or self._published.is_at(target):
             self._stand(sock, _SIX if isinstance(name.address, IPv6Address) else _ONE)
         elif sock.type == socket.SOCK_DGRAM:
             if sock.getsockname()[1] == 0:
-                _bind_anywhere(sock)
+                bind_anywhere(sock)
             self._let_in(sock, target.address)
         return target
 
@@ -255,8 +271,8 @@ class Internet:
             return
         if sock.type == socket.SOCK_STREAM:
             sock.setsockopt(socket.IPPROTO_IP, _BIND_LATE, 1)
-        with _alone(sock):
-            sock.bind(_for(sock, Name(self._host(number), 0)))
+        with alone(sock):
+            sock.bind(sockaddr_of(sock, Name(self._host(number), 0)))
 
     def _let_in(self, sock: socket.socket, peer: Address) -> None:
         """Answers of whom it sends to; of the last few, where these are many."""
@@ -269,58 +285,10 @@ class Internet:
 
     def _peers_of(self, sock: socket.socket) -> list[Address]:
         """Whom a UDP socket of the guest's has sent to outside; of many sockets the oldest are forgotten."""
-        cookie = int.from_bytes(sock.getsockopt(socket.SOL_SOCKET, _COOKIE, 8), "little")
-        peers = self._peers.setdefault(cookie, [])
+        peers = self._peers.setdefault(cookie_of(sock), [])
         if len(self._peers) > _SOCKETS_MAX:
             self._peers.popitem(last=False)
         return peers
-
-
-def _borrowed(ask: NetAsk) -> socket.socket:
-    """A socket object on a copy of the guest's descriptor. OSError: it is no socket."""
-    assert ask.fd is not None
-    copy = os.dup(ask.fd)
-    try:
-        blocking = os.get_blocking(copy)
-        sock = socket.socket(fileno=copy)
-    except OSError:
-        os.close(copy)
-        raise
-    if os.get_blocking(copy) != blocking:  # the caller's default timeout has made it the guest's
-        os.set_blocking(copy, blocking)
-    return sock
-
-
-def _is_free(name: Name, sock: socket.socket) -> bool:
-    """But for connections of TCP that are over, where the guest said SO_REUSEADDR."""
-    with socket.socket(socket.AF_INET, sock.type) as probe:
-        if sock.type == socket.SOCK_STREAM and sock.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR):
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((str(name.address), name.port))
-        except OSError as error:
-            return error.errno != errno.EADDRINUSE  # EACCES: the guest's own bind will say so
-    return True
-
-
-@contextmanager
-def _alone(sock: socket.socket) -> Iterator[None]:
-    """A port that the kernel chooses is shared with nobody of the host's."""
-    shares = [
-        (option, sock.getsockopt(socket.SOL_SOCKET, option)) for option in (socket.SO_REUSEADDR, socket.SO_REUSEPORT)
-    ]
-    for option, _ in shares:
-        sock.setsockopt(socket.SOL_SOCKET, option, 0)
-    try:
-        yield
-    finally:
-        for option, value in shares:
-            sock.setsockopt(socket.SOL_SOCKET, option, value)
-
-
-def _bind_anywhere(sock: socket.socket) -> None:
-    with _alone(sock):
-        sock.bind(("", 0))
 
 
 def _set_option(sock: socket.socket, ask: NetAsk) -> NetAnswer:
@@ -338,36 +306,3 @@ def _listen_local(sock: socket.socket, ask: NetAsk) -> NetAnswer:
 
 
 _ON_LOCAL: dict[str, Operation] = {"listen": _listen_local, "option": _set_option}
-
-
-def _take_mapped(sock: socket.socket) -> None:
-    if sock.family == socket.AF_INET6:
-        with suppress(OSError):  # it is bound already
-            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
-
-
-def _for(sock: socket.socket, name: Name) -> tuple[str, int]:
-    mapped = sock.family == socket.AF_INET6 and isinstance(name.address, IPv4Address)
-    return f"::ffff:{name.address}" if mapped else str(name.address), name.port
-
-
-def _connect(sock: socket.socket, address: tuple[str, int]) -> int:
-    """Begin to connect, without waiting: 0 or the errno."""
-    blocking, patience = os.get_blocking(sock.fileno()), sock.getsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, 16)
-    # The guest may clear O_NONBLOCK meanwhile, but not change the time-out: then it is one tick of the kernel's.
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _AT_ONCE)
-    sock.setblocking(False)
-    try:
-        error = sock.connect_ex(address)
-        if error == errno.EINPROGRESS and _is_settled(sock):
-            error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-        return error
-    finally:
-        os.set_blocking(sock.fileno(), blocking)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, patience)
-
-
-def _is_settled(sock: socket.socket) -> bool:
-    poll = select.poll()
-    poll.register(sock, select.POLLOUT)
-    return bool(poll.poll(0))

@@ -1,0 +1,138 @@
+/* Which addresses the guest sees for those that its sockets have on the host. */
+#include <arpa/inet.h>
+#include <pthread.h>
+#include <string.h>
+#include "internet.h"
+#include "mounts.h"
+
+#define SIX_LOOPBACK 2 /* host number in the slice that is the guest's ::1 */
+#define RESOLVER 53    /* and the one that is its resolver */
+
+/* ---- sockets that were bound to every address: the kernel knows one of the slice, or the published one ------------------- */
+
+#define WILDCARDS_MAX 1024 /* the oldest is forgotten, and shows what it was given */
+static uint64_t wildcards[WILDCARDS_MAX];
+static size_t wildcard_count;
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+
+static uint64_t cookie_of(int socket) {
+    uint64_t cookie = 0;
+    socklen_t size = sizeof cookie;
+    return getsockopt(socket, SOL_SOCKET, SO_COOKIE, &cookie, &size) < 0 ? 0 : cookie;
+}
+
+static bool is_wildcard(const struct socket_name *name) {
+    if (name->address.any.sa_family == AF_INET) return name->address.in.sin_addr.s_addr == INADDR_ANY;
+    return IN6_IS_ADDR_UNSPECIFIED(&name->address.in6.sin6_addr);
+}
+
+void internet_note_bound(int socket, const struct socket_name *name) {
+    if (!is_wildcard(name)) return;
+    pthread_mutex_lock(&lock);
+    wildcards[wildcard_count++ % WILDCARDS_MAX] = cookie_of(socket);
+    pthread_mutex_unlock(&lock);
+}
+
+static bool was_wildcard(int socket) {
+    uint64_t cookie = cookie_of(socket);
+    bool found = false;
+    pthread_mutex_lock(&lock);
+    for (size_t i = 0; i < WILDCARDS_MAX && i < wildcard_count && !found; i++) found = cookie && wildcards[i] == cookie;
+    pthread_mutex_unlock(&lock);
+    return found;
+}
+
+static bool in_slice(uint32_t address) { return (address & 0xffffff00u) == mounts_plan()->slice; }
+
+bool internet_in_slice(const struct socket_name *name) {
+    struct in_addr four = name->address.in.sin_addr;
+    int family = name->address.any.sa_family;
+    if (family != AF_INET && family != AF_INET6) return true;
+    if (family == AF_INET6 && !IN6_IS_ADDR_V4MAPPED(&name->address.in6.sin6_addr)) return false;
+    if (family == AF_INET6) memcpy(&four, &name->address.in6.sin6_addr.s6_addr[12], sizeof four);
+    return in_slice(ntohl(four.s_addr));
+}
+
+/* ---- addresses and ports ------------------------------------------------------------------------------------------------ */
+
+static void show_port(in_port_t *port, uint32_t number) {
+    if (number == RESOLVER && ntohs(*port) == mounts_plan()->resolver) *port = htons(53);
+}
+
+static void show_four(struct in_addr *address, in_port_t *port) {
+    uint32_t number = ntohl(address->s_addr);
+    if (!in_slice(number)) return;
+    show_port(port, number & 0xff);
+    address->s_addr = htonl(INADDR_LOOPBACK - 1 + (number & 0xff)); /* 127.0.0.x */
+}
+
+static void show_six(struct sockaddr_in6 *name) {
+    struct in_addr four;
+    if (!IN6_IS_ADDR_V4MAPPED(&name->sin6_addr)) return;
+    memcpy(&four, &name->sin6_addr.s6_addr[12], sizeof four);
+    uint32_t number = ntohl(four.s_addr);
+    if (in_slice(number) && (number & 0xff) == SIX_LOOPBACK) {
+        name->sin6_addr = in6addr_loopback;
+        return;
+    }
+    show_four(&four, &name->sin6_port);
+    memcpy(&name->sin6_addr.s6_addr[12], &four, sizeof four);
+}
+
+static bool is_any(const uint8_t *address) {
+    static const uint8_t mapped[16] = {[10] = 0xff, [11] = 0xff};
+    return memcmp(address, mapped, 16) == 0 || memcmp(address, &in6addr_any, 16) == 0;
+}
+
+/* A published port is the guest's own again. At every address of the host: of an own end, or where it is a loopback. */
+static void show_published(struct socket_name *name, enum socket_end end) {
+    const struct sbx_plan *plan = mounts_plan();
+    struct in6_addr address = name->address.in6.sin6_addr;
+    bool six = name->address.any.sa_family == AF_INET6;
+    in_port_t *port = six ? &name->address.in6.sin6_port : &name->address.in.sin_port;
+    if (!six) {
+        memset(&address, 0, sizeof address);
+        memset(&address.s6_addr[10], 0xff, 2);
+        memcpy(&address.s6_addr[12], &name->address.in.sin_addr, 4);
+    }
+    bool loopback = IN6_IS_ADDR_LOOPBACK(&address) || (IN6_IS_ADDR_V4MAPPED(&address) && address.s6_addr[12] == 127);
+    for (uint32_t i = 0; i < plan->publish_count; i++) {
+        const struct sbx_publish *rule = &plan->publish[i];
+        bool here = memcmp(rule->address, &address, sizeof address) == 0 || (is_any(rule->address) && (end == SOCKET_OWN || loopback));
+        if (!here || ntohs(*port) != rule->port) continue;
+        *port = htons(rule->guest);
+        return;
+    }
+}
+
+static bool is_internet(const struct socket_name *name) {
+    int family = name->address.any.sa_family;
+    return (family == AF_INET && name->length >= sizeof name->address.in) || (family == AF_INET6 && name->length >= sizeof name->address.in6);
+}
+
+void internet_show(struct socket_name *name, enum socket_end end) {
+    if (!internet_served()) return;
+    if (is_internet(name)) show_published(name, end);
+    if (name->address.any.sa_family == AF_INET && name->length >= sizeof name->address.in) show_four(&name->address.in.sin_addr, &name->address.in.sin_port);
+    if (name->address.any.sa_family == AF_INET6 && name->length >= sizeof name->address.in6) show_six(&name->address.in6);
+}
+
+/* Is the other end ::1? Then this one is, too, though it be a socket of both families at number 1. */
+static bool meets_six(const struct sockaddr_in6 *other) {
+    struct in_addr four;
+    if (other->sin6_family != AF_INET6 || !IN6_IS_ADDR_V4MAPPED(&other->sin6_addr)) return false;
+    memcpy(&four, &other->sin6_addr.s6_addr[12], sizeof four);
+    return ntohl(four.s_addr) == mounts_plan()->slice + SIX_LOOPBACK;
+}
+
+void internet_show_end(int socket, enum socket_end end, struct socket_name *name) {
+    if (!internet_is(socket)) return;
+    bool six = name->address.any.sa_family == AF_INET6;
+    struct sockaddr_in6 other = {0};
+    socklen_t size = sizeof other;
+    int got = end == SOCKET_PEER ? getsockname(socket, (struct sockaddr *)&other, &size) : getpeername(socket, (struct sockaddr *)&other, &size);
+    if (got == 0 && six && meets_six(&other)) name->address.in6.sin6_addr = in6addr_loopback;
+    if (got == 0 || !was_wildcard(socket)) return;
+    if (six) name->address.in6.sin6_addr = in6addr_any;
+    else name->address.in.sin_addr.s_addr = INADDR_ANY;
+}

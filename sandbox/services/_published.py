@@ -1,0 +1,149 @@
+"""Ports of a guest on the host. A listener of the guest's is bound to the host's address itself, so data moves
+natively; whoever connects from elsewhere than the guest is looked at when it is accepted."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from ipaddress import IPv4Address, IPv6Address, ip_network
+
+from .._addresses import Address
+from .._errors import SandboxError
+from .._publish import Publish
+from ._diag import Diag
+from ._ingress import attach
+from ._names_of_sockets import Name, read_plain
+from ._sockets import cookie_of, sockaddr_of, take_mapped
+
+_BOUND_MAX = 4096
+_LOOPBACK: dict[int, Address] = {4: IPv4Address("127.0.0.1"), 6: IPv6Address("::1")}
+_ANY: dict[int, Address] = {4: IPv4Address(0), 6: IPv6Address(0)}
+
+
+class Published:
+    """One guest's. SandboxError: a port of the host cannot be had."""
+
+    def __init__(self, rules: Sequence[Publish], base: int) -> None:
+        self._rules, self._base = rules, base
+        self._bound: OrderedDict[int, Publish] = OrderedDict()
+        self._holders: list[socket.socket] = []
+        try:
+            for rule in rules:
+                self._holders += _hold(rule)
+        except SandboxError:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        for holder in self._holders:
+            holder.close()
+
+    def rows(self) -> list[tuple[bytes, int, int]]:
+        """For the plan: address as IPv6, port of the host, port of the guest."""
+        return [(_packed(rule.listening[0]), rule.listening[1], rule.guest) for rule in self._rules]
+
+    def bind(self, sock: socket.socket, name: Name) -> bool:
+        """Bind a listener to be where its port is published; False: it is published nowhere. EADDRINUSE: a listener
+        has it already."""
+        error: OSError | None = None
+        for rule in self._fitting(sock, name):
+            try:
+                self._bind_at(sock, rule)
+            except OSError as failed:
+                error = failed
+                continue
+            self._bound[cookie_of(sock)] = rule
+            if len(self._bound) > _BOUND_MAX:
+                self._bound.popitem(last=False)
+            return True
+        if error is not None:
+            raise error
+        return False
+
+    def _fitting(self, sock: socket.socket, name: Name) -> Iterator[Publish]:
+        """A socket of both families takes an IPv4 address, too; what is for IPv6 only does not."""
+        six_only = isinstance(name.address, IPv6Address) and (
+            int(name.address) == 1 or bool(sock.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY))
+        )
+        for rule in self._rules if sock.type == socket.SOCK_STREAM else ():
+            four = isinstance(rule.listening[0], IPv4Address)
+            if rule.guest == name.port and (not six_only if four else isinstance(name.address, IPv6Address)):
+                yield rule
+
+    def _bind_at(self, sock: socket.socket, rule: Publish) -> None:
+        address, port = rule.listening
+        if isinstance(address, IPv4Address):
+            take_mapped(sock)
+        self.screen(sock, rule)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # beside its holder, which does not listen
+        sock.bind(sockaddr_of(sock, Name(address, port)))
+
+    def screen(self, sock: socket.socket, rule: Publish) -> None:
+        """The guest and the rule's sources may knock, where the kernel lets us say so."""
+        if rule.sources:
+            attach(sock, self._base, map(ip_network, rule.sources))
+
+    def rule_of(self, sock: socket.socket) -> Publish | None:
+        """Of a listener to be that is bound where a rule says."""
+        rule = self._bound.get(cookie_of(sock))
+        return rule if rule is not None and _own_end(sock) == rule.listening else None
+
+    def targets(self, name: Name, sock: socket.socket, diag: Diag) -> Iterator[Name]:
+        """Where the guest itself finds its listener at one of its own ports."""
+        for rule in self._rules if sock.type == socket.SOCK_STREAM else ():
+            address, port = rule.listening
+            at = Name(_LOOPBACK[address.version] if address.is_unspecified else address, port)
+            if rule.guest != name.port or (sock.family == socket.AF_INET and at.address.version == 6):
+                continue
+            found = diag.find(at, Name(_ANY[at.address.version], 0), socket.IPPROTO_TCP)
+            if found is not None and found.cookie in self._bound:
+                yield at
+
+    def is_at(self, name: Name) -> bool:
+        """Is an IPv4 name one that `targets` gives? Then the guest comes from its own loopback, and is known by it."""
+        return name.address.version == 4 and any(_meets(rule, name.address, name.port) for rule in self._rules)
+
+    def admit(self, sock: socket.socket) -> str | None:
+        """The rule by which a connection that was accepted may stand, or None."""
+        source, (address, port) = read_plain(sock.getpeername()[0]), _own_end(sock)
+        for rule in self._rules:
+            if _meets(rule, address, port) and rule.admits(source):
+                return str(rule)
+        return None
+
+
+def _meets(rule: Publish, address: Address, port: int) -> bool:
+    at, at_port = rule.listening
+    return at_port == port and (at == address or (at.is_unspecified and at.version == address.version))
+
+
+def _own_end(sock: socket.socket) -> tuple[Address, int]:
+    address, port = sock.getsockname()[:2]
+    return read_plain(address), port
+
+
+def _packed(address: Address) -> bytes:
+    return address.packed if isinstance(address, IPv6Address) else bytes(10) + b"\xff\xff" + address.packed
+
+
+def _hold(rule: Publish) -> list[socket.socket]:
+    """What keeps the port for one guest: a socket that is bound there and does not listen, and, since another such could
+    stand beside it, a name that only one can have."""
+    address, port = rule.listening
+    name = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    holder = socket.socket(socket.AF_INET if address.version == 4 else socket.AF_INET6, socket.SOCK_STREAM)
+    try:
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if address.version == 6:
+            holder.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        holder.bind((str(address), port))
+        name.bind(f"\0sandbox/publish/{rule.host}")
+    except OSError as error:
+        holder.close()
+        name.close()
+        why = "another program has it" if error.errno == errno.EADDRINUSE else os.strerror(error.errno or 0)
+        raise SandboxError(f"{rule}: {rule.host}: {why}") from error
+    return [holder, name]

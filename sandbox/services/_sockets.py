@@ -1,0 +1,101 @@
+"""What is done to a guest's socket with one call or a few, without waiting."""
+
+from __future__ import annotations
+
+import errno
+import os
+import select
+import socket
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from ipaddress import IPv4Address
+
+from ._names_of_sockets import Name
+
+_COOKIE = 57  # SO_COOKIE
+_AT_ONCE = struct.pack("ll", 0, 1)
+
+
+def cookie_of(sock: socket.socket) -> int:
+    """The kernel's number of a socket, which no other ever has."""
+    return int.from_bytes(sock.getsockopt(socket.SOL_SOCKET, _COOKIE, 8), "little")
+
+
+def borrowed(fd: int) -> socket.socket:
+    """A socket object on a copy of a guest's descriptor. OSError: it is no socket."""
+    copy = os.dup(fd)
+    try:
+        blocking = os.get_blocking(copy)
+        sock = socket.socket(fileno=copy)
+    except OSError:
+        os.close(copy)
+        raise
+    if os.get_blocking(copy) != blocking:  # the caller's default timeout has made it the guest's
+        os.set_blocking(copy, blocking)
+    return sock
+
+
+def is_free(name: Name, sock: socket.socket) -> bool:
+    """But for connections of TCP that are over, where the guest said SO_REUSEADDR."""
+    with socket.socket(socket.AF_INET, sock.type) as probe:
+        if sock.type == socket.SOCK_STREAM and sock.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR):
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((str(name.address), name.port))
+        except OSError as error:
+            return error.errno != errno.EADDRINUSE  # EACCES: the guest's own bind will say so
+    return True
+
+
+@contextmanager
+def alone(sock: socket.socket) -> Iterator[None]:
+    """A port that the kernel chooses is shared with nobody of the host's."""
+    shares = [
+        (option, sock.getsockopt(socket.SOL_SOCKET, option)) for option in (socket.SO_REUSEADDR, socket.SO_REUSEPORT)
+    ]
+    for option, _ in shares:
+        sock.setsockopt(socket.SOL_SOCKET, option, 0)
+    try:
+        yield
+    finally:
+        for option, value in shares:
+            sock.setsockopt(socket.SOL_SOCKET, option, value)
+
+
+def bind_anywhere(sock: socket.socket) -> None:
+    with alone(sock):
+        sock.bind(("", 0))
+
+
+def take_mapped(sock: socket.socket) -> None:
+    if sock.family == socket.AF_INET6:
+        with suppress(OSError):  # it is bound already
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+
+
+def sockaddr_of(sock: socket.socket, name: Name) -> tuple[str, int]:
+    mapped = sock.family == socket.AF_INET6 and isinstance(name.address, IPv4Address)
+    return f"::ffff:{name.address}" if mapped else str(name.address), name.port
+
+
+def begin_connect(sock: socket.socket, address: tuple[str, int]) -> int:
+    """Begin to connect, without waiting: 0 or the errno."""
+    blocking, patience = os.get_blocking(sock.fileno()), sock.getsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, 16)
+    # The guest may clear O_NONBLOCK meanwhile, but not change the time-out: then it is one tick of the kernel's.
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _AT_ONCE)
+    sock.setblocking(False)
+    try:
+        error = sock.connect_ex(address)
+        if error == errno.EINPROGRESS and _is_settled(sock):
+            error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        return error
+    finally:
+        os.set_blocking(sock.fileno(), blocking)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, patience)
+
+
+def _is_settled(sock: socket.socket) -> bool:
+    poll = select.poll()
+    poll.register(sock, select.POLLOUT)
+    return bool(poll.poll(0))
