@@ -1,4 +1,4 @@
-"""Names of the guest's own: what /etc/hosts would hold."""
+"""Where names come from: the guest's own, which /etc/hosts would hold, and the servers that others are asked of."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from ._addresses import parse_address
 from ._domains import parse_name
 from ._errors import PolicyError
 from ._grants import set_fields
-from ._targets import clean_text
+from ._targets import clean_text, end_text, parse_end
+
+DNS_PORT = 53
 
 
 @dataclass(frozen=True, init=False)
@@ -46,6 +48,37 @@ class Hosts:
 
     def __reduce__(self) -> tuple[type[Hosts], tuple[Any, ...]]:
         return Hosts, (dict(self.mapping),)
+
+
+@dataclass(frozen=True, init=False)
+class Resolvers:
+    """The servers that the names which rules allow are asked of, in their order: ADDRESS or ADDRESS:PORT. Without it
+    they are the host's own.
+
+    PolicyError: there is none, or one is no address.
+
+    >>> Resolvers("1.1.1.1", "[2606:4700:4700::1111]:53").servers
+    ('1.1.1.1:53', '[2606:4700:4700::1111]:53')
+    """
+
+    servers: tuple[str, ...]
+
+    def __init__(self, *servers: str) -> None:
+        try:
+            found = dict.fromkeys(end_text(*parse_end(clean_text(server), DNS_PORT)) for server in servers)
+        except ValueError as error:
+            raise PolicyError(f"resolvers {', '.join(map(str, servers))}: {error}") from None
+        if not found:
+            raise PolicyError("resolvers: there is none")
+        set_fields(self, servers=tuple(found))
+
+    def __str__(self) -> str:
+        return "resolvers " + " ".join(self.servers)
+
+    @property
+    def ends(self) -> list[tuple[str, int]]:
+        """Address and port of each."""
+        return [(str(address), port) for address, port in map(parse_end, self.servers)]
 
 
 def _host(name: Any, addresses: Any) -> tuple[str, tuple[str, ...]]:

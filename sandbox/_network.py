@@ -18,11 +18,11 @@ from typing import Union
 
 from ._errors import PolicyError
 from ._grants import set_fields
-from ._hosts import Hosts
+from ._hosts import Hosts, Resolvers
 from ._publish import Publish
 from ._targets import parse_target
 
-__all__ = ["Allow", "Deny", "Hosts", "Network", "Publish", "Rule", "clean_network"]
+__all__ = ["Allow", "Deny", "Hosts", "Network", "Publish", "Resolvers", "Rule", "clean_network"]
 
 _WORDS = ("none", "loopback", "host")
 _PUBLISH_MAX = 64  # SBX_PUBLISH_MAX
@@ -73,7 +73,7 @@ class Deny:
         return f"deny {self.target}"
 
 
-Rule = Union[Allow, Deny, Publish, Hosts]
+Rule = Union[Allow, Deny, Publish, Hosts, Resolvers]
 Network = Union[str, Sequence[Union[str, Rule]]]
 """`"none"`: no network. `"loopback"`: the guest's own loopback. `"host"`: that, every outward address, every name and
 the host's loopback, but for link-local and metadata addresses. Or rules, with `"host"` among them where they take from
@@ -103,9 +103,9 @@ def _listed(network: object) -> Iterable[object]:
 
 
 def _checked(item: object) -> str | Rule:
-    if isinstance(item, (Allow, Deny, Publish, Hosts)) or (isinstance(item, str) and item in _WORDS):
+    if isinstance(item, (Allow, Deny, Publish, Hosts, Resolvers)) or (isinstance(item, str) and item in _WORDS):
         return item
-    raise PolicyError(f"network: {item!r} is none of {', '.join(_WORDS)}, Allow, Deny, Publish, Hosts")
+    raise PolicyError(f"network: {item!r} is none of {', '.join(_WORDS)}, Allow, Deny, Publish, Hosts, Resolvers")
 
 
 def _refuse_twice(rules: Iterable[Rule]) -> None:
@@ -113,7 +113,7 @@ def _refuse_twice(rules: Iterable[Rule]) -> None:
     published = [rule.host for rule in rules if isinstance(rule, Publish)]
     if len(published) > _PUBLISH_MAX:
         raise PolicyError(f"network: {len(published)} ports are published, {_PUBLISH_MAX} at most can be")
-    names.update(published)
+    names.update([*published, *("resolvers" for rule in rules if isinstance(rule, Resolvers))])
     for name, times in names.items():
         if times > 1:
             raise PolicyError(f"network: {name} is given twice")

@@ -17,6 +17,9 @@
     [[network]]
     hosts = {"db.internal" = "10.0.0.5"}
 
+    [[network]]
+    resolvers = ["1.1.1.1", "[::1]:5353"]
+
 With "host" among the rules the list is written in one: `network = ["host", {deny = "10.0.0.0/8"}]`.
 """
 
@@ -26,7 +29,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ._errors import PolicyError
-from ._network import Allow, Deny, Hosts, Network, Publish, Rule
+from ._network import Allow, Deny, Hosts, Network, Publish, Resolvers, Rule
 from ._toml import known, typed
 
 _KEYS: dict[str, dict[str, Any]] = {
@@ -34,6 +37,7 @@ _KEYS: dict[str, dict[str, Any]] = {
     "deny": {"deny": str},
     "publish": {"publish": int, "host": (str, int), "sources": list},
     "hosts": {"hosts": dict},
+    "resolvers": {"resolvers": list},
 }
 """A table is what its key says; the first is the key, the others are the arguments that may stand beside it."""
 
@@ -42,6 +46,7 @@ _MADE: dict[str, Callable[..., Rule]] = {
     "deny": lambda deny: Deny(deny),
     "publish": lambda publish, host, sources=(): Publish(publish, host, sources),
     "hosts": lambda hosts: Hosts(hosts),
+    "resolvers": lambda resolvers: Resolvers(*resolvers),
 }
 
 
@@ -86,4 +91,6 @@ def _table(item: str | Rule) -> str | Mapping[str, Any]:
         return {"publish": item.guest, "host": item.host, **sources}
     if isinstance(item, Hosts):
         return {"hosts": {name: list(found) for name, found in item.mapping.items()}}
+    if isinstance(item, Resolvers):
+        return {"resolvers": list(item.servers)}
     return {"deny": item.target} if isinstance(item, Deny) else item

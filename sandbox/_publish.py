@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from ipaddress import IPv6Address
 
-from ._addresses import Address, block_text, parse_address, parse_block, plain
+from ._addresses import Address, block_text, parse_block, plain
 from ._errors import PolicyError
 from ._grants import set_fields
-from ._targets import check_port, clean_text, split_ports
+from ._targets import check_port, clean_text, end_text, parse_end
 
 
 @dataclass(frozen=True, init=False)
@@ -31,7 +30,7 @@ class Publish:
 
     def __init__(self, guest: int, host: str | int, sources: Iterable[str] = ()) -> None:
         try:
-            set_fields(self, guest=check_port(guest), host=_shown(*_listening(host)), sources=_sources(sources))
+            set_fields(self, guest=check_port(guest), host=end_text(*_listening(host)), sources=_sources(sources))
         except ValueError as error:
             raise PolicyError(f"publish {host!r}: {error}") from None
 
@@ -64,11 +63,4 @@ def _source(text: object) -> str:
 
 def _listening(host: object) -> tuple[Address, int]:
     text = str(check_port(host)) if isinstance(host, int) else clean_text(host)
-    address, port = ("127.0.0.1", text) if text.isdecimal() else split_ports(text)
-    if not port.isdecimal() or not port.isascii():
-        raise ValueError("is neither ADDRESS:PORT nor a port; IPv6 is [::1]:PORT")
-    return parse_address(address), check_port(int(port[:9]))
-
-
-def _shown(address: Address, port: int) -> str:
-    return f"[{address}]:{port}" if isinstance(address, IPv6Address) else f"{address}:{port}"
+    return parse_end("127.0.0.1:" + text if text.isdecimal() else text)

@@ -21,7 +21,7 @@ from types import MappingProxyType
 from ._addresses import Address, carried, parse_address, plain
 from ._domains import guest_name
 from ._errors import PolicyError
-from ._network import Allow, Deny, Hosts, Network, Publish, Rule, clean_network
+from ._network import Allow, Deny, Hosts, Network, Publish, Resolvers, Rule, clean_network
 from ._verdicts import DEFAULT, Judge, Verdict
 
 __all__ = ["Rules", "Verdict"]
@@ -78,6 +78,11 @@ class Rules:
         """Names that are answered without asking a resolver or `judge_name`."""
         entries = (item for rule in self.rules if isinstance(rule, Hosts) for item in rule.mapping.items())
         return MappingProxyType({name: tuple(map(parse_address, found)) for name, found in entries})
+
+    @cached_property
+    def resolvers(self) -> list[tuple[str, int]] | None:
+        """Servers that names are asked of; None: the host's."""
+        return next((rule.ends for rule in self.rules if isinstance(rule, Resolvers)), None)
 
     def judge_address(self, protocol: str, address: Address | bytes, port: int, names: Iterable[str] = ()) -> Verdict:
         """May the guest reach this address, an object or 4 or 16 bytes, at a port by "tcp" or "udp"?

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from ._addresses import Block, block_text, parse_block
+from ._addresses import Address, Block, block_text, parse_address, parse_block
 from ._domains import ends_in_number, parse_name
 from ._errors import PolicyError
 
@@ -104,6 +104,24 @@ def _split_brackets(text: str) -> tuple[str, str]:
     if tail and (tail[0] != ":" or tail == ":"):
         raise ValueError(f"{tail} after the brackets is not :PORTS")
     return what, tail[1:] or "*"
+
+
+def parse_end(text: str, port: int | None = None) -> tuple[Address, int]:
+    """ADDRESS:PORT, or ADDRESS alone where `port` is what it then has.
+
+    >>> parse_end("[::1]:53"), parse_end("10.0.0.2", 53)
+    ((IPv6Address('::1'), 53), (IPv4Address('10.0.0.2'), 53))
+    """
+    address, ports = split_ports(text)
+    if ports == "*" and port is not None:
+        return parse_address(address), port
+    if not ports.isdecimal() or not ports.isascii():
+        raise ValueError("is not ADDRESS:PORT; IPv6 is [::1]:PORT")
+    return parse_address(address), check_port(int(ports[:9]))
+
+
+def end_text(address: Address, port: int) -> str:
+    return f"[{address}]:{port}" if address.version == 6 else f"{address}:{port}"
 
 
 # ---- ports --------------------------------------------------------------------------------------------------------

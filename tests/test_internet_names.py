@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 import sandbox
-from sandbox import Allow, Hosts
+from sandbox import Allow, Hosts, Resolvers
 from tests.helpers import program
 from tests.test_names_upstream import NameServer, server
 
@@ -78,6 +78,15 @@ def test_no_other_name_exists(web: int, upstream: NameServer) -> None:
     script = "import socket\nfor name in ('other.test', 'secret.web.test', 'x' * 60 + '.test'):\n try: print(socket.getaddrinfo(name, 80))\n except socket.gaierror as error: print(error.errno)"
     assert run([sys.executable, "-c", script], web).stdout.split() == ["-2"] * 3
     assert upstream.names == []
+
+
+def test_resolvers_of_the_policy(web: int, server: NameServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are asked, and the host's are not."""
+    monkeypatch.setattr("sandbox.services.names.host_servers", lambda: [])
+    address, port = server.address
+    script = "import socket; print(socket.gethostbyname('web.test'))"
+    assert run([sys.executable, "-c", script], web, Resolvers(f"{address}:{port}")).stdout == "127.0.0.1\n"
+    assert run([sys.executable, "-c", script], web).returncode != 0
 
 
 def test_hosts(web: int, upstream: NameServer) -> None:

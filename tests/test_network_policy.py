@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import sandbox
-from sandbox import Allow, Deny, Hosts, Policy, PolicyError, Publish
+from sandbox import Allow, Deny, Hosts, Policy, PolicyError, Publish, Resolvers
 from sandbox import __main__ as cli
 from sandbox._rules import Rules
 
@@ -60,6 +60,7 @@ def test_default_is_none() -> None:
         (["none", "host"], "none leaves no room"),
         ([Publish(80, 8080), Publish(81, 8080)], r"127\.0\.0\.1:8080 is given twice"),
         ([Hosts({"a": "::1"}), Hosts({"A": "::2"})], "a is given twice"),
+        ([Resolvers("1.1.1.1"), Resolvers("::1")], "resolvers is given twice"),
     ],
 )
 def test_networks_that_cannot_be(network: Any, what: str) -> None:
@@ -107,6 +108,7 @@ RULES = [
     Deny("10.0.0.0/8"),
     Publish(80, 8080, ["::1"]),
     Hosts({"b": ["::1", "1.2.3.4"]}),
+    Resolvers("1.1.1.1", "[::1]:5353"),
 ]
 
 
@@ -161,6 +163,8 @@ host = 8080
 sources = ["::1"]
 [[network]]
 hosts = {b = ["::1", "1.2.3.4"]}
+[[network]]
+resolvers = ["1.1.1.1:53", "[::1]:5353"]
 """
 
 
@@ -170,7 +174,7 @@ def test_toml() -> None:
     assert Policy.loads("network = []").network == "loopback"
     assert Policy.loads("network = ['host', {deny = 'a.com'}]").network == ("host", Deny("a.com"))
     assert 'network = ["host", {deny = "a.com"}]' in Policy(network=["host", Deny("a.com")]).to_toml()
-    assert Policy(network=RULES).to_toml().count("[[network]]") == 4
+    assert Policy(network=RULES).to_toml().count("[[network]]") == 5
     assert Policy().to_toml() == ""
 
 
@@ -183,7 +187,7 @@ def test_toml() -> None:
         ("network = [5]", "network: 5 is not text or a table"),
         ("network = ['none', {allow = 'a'}]", "none leaves no room"),
         ("[network]\nallow = 'a'", "network: .* is not text or a list"),
-        ("[[network]]", "an entry has one of allow, deny, publish, hosts; this has none"),
+        ("[[network]]", "an entry has one of allow, deny, publish, hosts, resolvers; this has none"),
         ("[[network]]\nprivate = true", "this has private"),
         ("[[network]]\nallow = 'a'\ndeny = 'b'", "this has allow, deny"),
         ("[[network]]\ndeny = 'a'\nprivate = true", r"unknown key network\.private"),
@@ -193,6 +197,9 @@ def test_toml() -> None:
         ("[[network]]\npublish = 80", "network: publish 80 has no host"),
         ("[[network]]\npublish = true\nhost = 80", r"network\.publish: True is not a whole number"),
         ("[[network]]\npublish = 80\nhost = 0", "publish 0: port 0"),
+        ("[[network]]\nresolvers = []", "resolvers: there is none"),
+        ("[[network]]\nresolvers = ['a.com']", "network: resolvers a.com: "),
+        ("[[network]]\nresolvers = ['1.1.1.1:0']", "network: resolvers 1.1.1.1:0: port 0"),
         ("[[network]]\nhosts = {a = 5}", "network: hosts 'a'"),
         ("[[network]]\nhosts = 'a'", r"network\.hosts: 'a' is not a table"),
     ],

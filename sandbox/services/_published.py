@@ -130,8 +130,8 @@ def _packed(address: Address) -> bytes:
 
 
 def _hold(rule: Publish) -> list[socket.socket]:
-    """What keeps the port for one guest: a socket that is bound there and does not listen, and, since another such could
-    stand beside it, a name that only one can have."""
+    """What keeps the port for one guest: a socket that is bound there and does not listen, and, since another such
+    could stand beside it, a name that only one can have."""
     address, port = rule.listening
     name = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     holder = socket.socket(socket.AF_INET if address.version == 4 else socket.AF_INET6, socket.SOCK_STREAM)

@@ -12,7 +12,7 @@ import os
 import secrets
 import socket
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext, suppress
 from ipaddress import IPv4Address, IPv6Address
 
@@ -67,9 +67,9 @@ class Refused(OSError):
 class Internet:
     """One guest's. Its rules may be replaced while it runs."""
 
-    def __init__(self, rules: Rules, loop: Loop, upstream: Sequence[tuple[str, int]] | None = None) -> None:
+    def __init__(self, rules: Rules, loop: Loop) -> None:
         self.rules = rules
-        self._names = Resolver(loop, lambda: self.rules, upstream=upstream)
+        self._names = Resolver(loop, lambda: self.rules, upstream=rules.resolvers)
         self.base, self._holder = _free_slice()
         self._resolving = Resolving(loop, self._host(RESOLVER), self.base, self._names.ask)
         self._diag = Diag()
