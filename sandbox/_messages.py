@@ -6,6 +6,8 @@ import errno
 from dataclasses import dataclass
 from typing import Protocol, Union
 
+from ._rules import Rules
+
 WALLS = ("landlock", "landlock-scope", "userns", "pidns", "netns", "ipcns", "utsns", "mountns", "cgroup")
 """Names of the walls in the order of enum sbx_wall, which starts at 1."""
 
@@ -134,6 +136,13 @@ class NetService(Protocol):
     """Answers at once: it runs in the Supervisor's own thread. The descriptor of `ask` stays the caller's."""
 
     def handle(self, ask: NetAsk) -> NetAnswer: ...
+
+    @property
+    def rules(self) -> Rules: ...
+
+    def replace(self, rules: Rules) -> None: ...
+
+    def cut(self, root: int) -> bool: ...
 
     def close(self, *, forked: bool = False) -> None: ...
 

@@ -13,6 +13,7 @@ from . import _core, _view
 from ._async import AsyncForms
 from ._audit import AuditSummary, AuditTarget
 from ._export import check_name, export, regular
+from ._live_network import LiveNetwork
 from ._network import Network
 from ._open import PolicyLike, open_guest, warn_if_bare
 from ._paths import PATH_MAX, AnyPath
@@ -138,6 +139,11 @@ class Sandbox(AsyncForms):
     def walls(self) -> tuple[str, ...]:
         """The walls that stand around the guest."""
         return self._guest.walls
+
+    @property
+    def network(self) -> LiveNetwork:
+        """Its rules, which can be changed while it runs: `box.network.allow("api.example.com:443")`."""
+        return LiveNetwork(self._guest)
 
     @property
     def audit(self) -> AuditSummary:

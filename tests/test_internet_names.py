@@ -82,7 +82,7 @@ def test_no_other_name_exists(web: int, upstream: NameServer) -> None:
 
 def test_resolvers_of_the_policy(web: int, server: NameServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """They are asked, and the host's are not."""
-    monkeypatch.setattr("sandbox.services.names.host_servers", lambda: [])
+    monkeypatch.setattr("sandbox.services.names.host_servers", list)
     address, port = server.address
     script = "import socket; print(socket.gethostbyname('web.test'))"
     assert run([sys.executable, "-c", script], web, Resolvers(f"{address}:{port}")).stdout == "127.0.0.1\n"

@@ -7,7 +7,7 @@ import json
 import socket
 import sys
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from ipaddress import ip_network
 from pathlib import Path
 
@@ -253,6 +253,6 @@ def test_too_many() -> None:
 
 def test_many() -> None:
     """As many as can be; each is held and given back."""
-    with closing(Sandbox(network=[Publish(80 + n, f"127.0.0.{n + 1}:47080") for n in range(64)])) as box:
-        with serving(box, port=143):
-            assert isinstance(ask("127.0.0.64", 47080), list)
+    rules = [Publish(80 + n, f"127.0.0.{n + 1}:47080") for n in range(64)]
+    with Sandbox(network=rules) as box, serving(box, port=143):
+        assert isinstance(ask("127.0.0.64", 47080), list)

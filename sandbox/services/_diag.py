@@ -1,20 +1,25 @@
-"""Who is bound at an address: one question to the kernel's sock_diag(7)."""
+"""Who is bound at an address, and which sockets there are: questions to the kernel's sock_diag(7)."""
 
 from __future__ import annotations
 
+import errno
 import socket
 import struct
+from collections.abc import Iterator
 from contextlib import suppress
 from ipaddress import IPv4Address
+from itertools import product
 from typing import NamedTuple
 
 from .._addresses import Address
 
-_SOCK_DIAG, _BY_FAMILY, _REQUEST = 4, 20, 1
+_SOCK_DIAG, _BY_FAMILY, _REQUEST, _DUMP, _DONE = 4, 20, 1, 0x300, 3
+_FAMILIES = (socket.AF_INET, socket.AF_INET6)
 _EVERY_STATE, _NO_COOKIE = 0xFFFFFFFF, b"\xff" * 8
 _HEAD = struct.Struct("=IHHII")  # struct nlmsghdr
 _ID = struct.Struct("=4x16s16x4xQ")  # of struct inet_diag_sockid: the address that a socket is bound to, and its cookie
 _ID_AT = _HEAD.size + 4
+_INODE_AT = _ID_AT + 48 + 16
 
 
 def _end(address: Address, port: int) -> tuple[bytes, bytes]:
@@ -55,8 +60,30 @@ class Diag:
             return _read(answer)
         return None
 
+    def alive(self) -> set[int]:
+        """The cookies of all TCP and UDP sockets that have a port and that somebody holds."""
+        with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _SOCK_DIAG) as netlink:
+            kinds = product(_FAMILIES, (socket.IPPROTO_TCP, socket.IPPROTO_UDP))
+            return {cookie for kind in kinds for cookie in _dumped(netlink, *kind)}
+
     def close(self) -> None:
         self._netlink.close()
+
+
+def _dumped(netlink: socket.socket, family: int, protocol: int) -> Iterator[int]:
+    body = struct.pack("=BBBxI", family, protocol, 0, _EVERY_STATE) + bytes(48)
+    netlink.send(_HEAD.pack(_HEAD.size + len(body), _BY_FAMILY, _REQUEST | _DUMP, 1, 0) + body)
+    while True:
+        data = netlink.recv(1 << 17)
+        while data:
+            size, kind, *_ = _HEAD.unpack_from(data)
+            if kind == _DONE:
+                return
+            if kind != _BY_FAMILY:
+                raise OSError(errno.EIO, "sock_diag does not list sockets")
+            if data[_INODE_AT : _INODE_AT + 4] != bytes(4):  # else closed by all, and TCP has not ended yet
+                yield _ID.unpack_from(data, _ID_AT)[1]
+            data = data[size + 3 & ~3 :]
 
 
 def _read(answer: bytes) -> Found | None:

@@ -103,8 +103,8 @@ class Published:
                 yield at
 
     def is_at(self, name: Name) -> bool:
-        """Is an IPv4 name one that `targets` gives? Then the guest comes from its own loopback, and is known by it."""
-        return name.address.version == 4 and any(_meets(rule, name.address, name.port) for rule in self._rules)
+        """Is a name one that `targets` gives?"""
+        return any(_meets(rule, name.address, name.port) for rule in self._rules)
 
     def admit(self, sock: socket.socket) -> str | None:
         """The rule by which a connection that was accepted may stand, or None."""

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from ipaddress import IPv4Address
 
-from ._names_of_sockets import Name
+from ._names_of_sockets import Name, read_plain
 
 _COOKIE = 57  # SO_COOKIE
 _AT_ONCE = struct.pack("ll", 0, 1)
@@ -20,6 +20,11 @@ _AT_ONCE = struct.pack("ll", 0, 1)
 def cookie_of(sock: socket.socket) -> int:
     """The kernel's number of a socket, which no other ever has."""
     return int.from_bytes(sock.getsockopt(socket.SOL_SOCKET, _COOKIE, 8), "little")
+
+
+def peer_of(sock: socket.socket) -> Name:
+    address, port = sock.getpeername()[:2]
+    return Name(read_plain(address), port)
 
 
 def borrowed(fd: int) -> socket.socket:
@@ -88,7 +93,7 @@ def begin_connect(sock: socket.socket, address: tuple[str, int]) -> int:
     try:
         error = sock.connect_ex(address)
         if error == errno.EINPROGRESS and _is_settled(sock):
-            error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            error = sock.connect_ex(address)  # the kernel calls it connected when it has been asked again
         return error
     finally:
         os.set_blocking(sock.fileno(), blocking)

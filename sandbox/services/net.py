@@ -11,8 +11,8 @@ import errno
 import os
 import secrets
 import socket
-from collections import OrderedDict
-from collections.abc import Callable, Mapping
+import threading
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from ipaddress import IPv4Address, IPv6Address
 
@@ -23,15 +23,27 @@ from .._rules import Rules
 from ._diag import Diag
 from ._ingress import attach, in_slice
 from ._names_of_sockets import Name, read_name, read_plain, write_name
+from ._outward import Outwards, part, sockets_of
 from ._published import Published
 from ._resolving import Resolving
-from ._sockets import alone, begin_connect, bind_anywhere, borrowed, cookie_of, is_free, sockaddr_of, take_mapped
+from ._sockets import (
+    alone,
+    begin_connect,
+    bind_anywhere,
+    borrowed,
+    cookie_of,
+    is_free,
+    peer_of,
+    sockaddr_of,
+    take_mapped,
+)
 from .names import Resolver
 
 _BIND_LATE = 24  # IP_BIND_ADDRESS_NO_PORT
 _ONE, _SIX, RESOLVER, _LAST = 1, 2, 53, 254
 _HELD_AT = 1024  # port of the last address, by which a slice is held
-_PEERS_MAX, _SOCKETS_MAX = 64, 4096
+_PEERS_MAX = 64  # of a UDP socket
+_LOOKS = 3  # at the descriptors of a guest, which may move them meanwhile
 _IDLE = (7, 10)  # TCP_CLOSE, TCP_LISTEN
 _OPTIONS = (socket.SO_LINGER, socket.SO_SNDTIMEO, socket.SO_REUSEADDR, socket.SO_REUSEPORT)
 _KINDS = {
@@ -65,7 +77,7 @@ class Refused(OSError):
 
 
 class Internet:
-    """One guest's. Its rules may be replaced while it runs."""
+    """One guest's. `replace` and `cut` may be called from any thread, the rest in the Supervisor's."""
 
     def __init__(self, rules: Rules, loop: Loop) -> None:
         self.rules = rules
@@ -74,7 +86,8 @@ class Internet:
         self._resolving = Resolving(loop, self._host(RESOLVER), self.base, self._names.ask)
         self._diag = Diag()
         self._published = Published(rules.publishes, self.base)
-        self._peers: OrderedDict[int, list[Address]] = OrderedDict()
+        self._outward = Outwards(self._diag)
+        self._lock = threading.Lock()
         self._operations: dict[str, Operation] = {
             "bind": self._bind,
             "connect": self._connect,
@@ -89,7 +102,7 @@ class Internet:
             if ask.kind == "socket":
                 return self._make(ask)
             assert ask.fd is not None
-            with borrowed(ask.fd) as sock:
+            with borrowed(ask.fd) as sock, self._lock:
                 operation = self._operations_of(sock).get(ask.kind)
                 return operation(sock, ask) if operation else NetAnswer(-errno.EOPNOTSUPP)
         except Refused as refused:
@@ -131,6 +144,9 @@ class Internet:
     def _is_ours(self, address: Address) -> bool:
         return in_slice(address, self.base)
 
+    def _is_inside(self, target: Name) -> bool:
+        return self._is_ours(target.address) or self._published.is_at(target)
+
     def _own(self, name: Name) -> Name | None:
         """Where a name of the guest's loopback is on the host; None: it is none."""
         if isinstance(name.address, IPv6Address):
@@ -167,7 +183,7 @@ class Internet:
         asker = IPv4Address(0) if stream else self._host(_ONE), 0 if stream else sock.getsockname()[1]
         at = IPv4Address(name.address), name.port
         found = self._diag.find(at, asker, socket.IPPROTO_TCP if stream else socket.IPPROTO_UDP)
-        return found is not None and (found.address == at[0] or found.cookie in self._peers)
+        return found is not None and (found.address == at[0] or found.cookie in self._outward)
 
     def _dual(self, own: Name) -> Name:
         """Who listens at `::` is at number 1, and reached as ::1, too."""
@@ -183,7 +199,7 @@ class Internet:
         os.set_blocking(made.fileno(), not ask.type & socket.SOCK_NONBLOCK)  # whatever the caller's default timeout is
         if kind == socket.SOCK_DGRAM:
             attach(made, self.base, ())
-            self._peers_of(made)
+            self._outward.of(made, "udp")
         return NetAnswer(fd=made.detach())
 
     def _bind(self, sock: socket.socket, ask: NetAsk) -> NetAnswer:
@@ -213,7 +229,12 @@ class Internet:
 
     def _connect(self, sock: socket.socket, ask: NetAsk) -> NetAnswer:
         target = self._reach(sock, ask)
-        return NetAnswer(-begin_connect(sock, sockaddr_of(sock, target)))
+        outward = None if self._is_inside(target) else self._outward.of(sock, _KINDS[sock.type, 0])
+        error = begin_connect(sock, sockaddr_of(sock, target))
+        # 0 is also said of a connection that was begun before, wherever it goes.
+        if outward is not None and (error == errno.EINPROGRESS or (error == 0 and peer_of(sock) == target)):
+            outward.connected = {target: self._names_by((), target)}
+        return NetAnswer(-error)
 
     def _listen(self, sock: socket.socket, ask: NetAsk) -> NetAnswer:
         """A socket that was connected once keeps the number of its port and not the port: what it says is no proof that
@@ -257,12 +278,14 @@ class Internet:
         target = self._target(name, sock, ask)
         if isinstance(target.address, IPv4Address):
             take_mapped(sock)
-        if self._is_ours(target.address) or self._published.is_at(target):
-            self._stand(sock, _SIX if isinstance(name.address, IPv6Address) else _ONE)
+        if self._is_inside(target):
+            # At a published port of IPv4, too: there the guest is known by its slice.
+            if target.address.version == 4:
+                self._stand(sock, _SIX if isinstance(name.address, IPv6Address) else _ONE)
         elif sock.type == socket.SOCK_DGRAM:
             if sock.getsockname()[1] == 0:
                 bind_anywhere(sock)
-            self._let_in(sock, target.address)
+            self._let_in(sock, target)
         return target
 
     def _stand(self, sock: socket.socket, number: int) -> None:
@@ -274,21 +297,47 @@ class Internet:
         with alone(sock):
             sock.bind(sockaddr_of(sock, Name(self._host(number), 0)))
 
-    def _let_in(self, sock: socket.socket, peer: Address) -> None:
+    def _let_in(self, sock: socket.socket, peer: Name) -> None:
         """Answers of whom it sends to; of the last few, where these are many."""
-        peers = self._peers_of(sock)
-        if peer in peers:
-            return
-        peers.append(peer)
-        del peers[:-_PEERS_MAX]
-        attach(sock, self.base, peers)
+        outward = self._outward.of(sock, "udp")
+        known = any(peer.address == other.address for other in outward.every())
+        outward.peers[peer] = self._names_by(outward.peers.get(peer, ()), peer)
+        for oldest in list(outward.peers)[:-_PEERS_MAX]:
+            del outward.peers[oldest]
+        if not known:
+            attach(sock, self.base, {other.address for other in outward.every()})
 
-    def _peers_of(self, sock: socket.socket) -> list[Address]:
-        """Whom a UDP socket of the guest's has sent to outside; of many sockets the oldest are forgotten."""
-        peers = self._peers.setdefault(cookie_of(sock), [])
-        if len(self._peers) > _SOCKETS_MAX:
-            self._peers.popitem(last=False)
-        return peers
+    def _names_by(self, before: Sequence[str], peer: Name) -> tuple[str, ...]:
+        return (*dict.fromkeys((*before, *self._names.names_of(peer.address))),)
+
+    # ---- rules that change ----------------------------------------------------------------------------------------
+
+    def replace(self, rules: Rules) -> None:
+        with self._lock:  # no call is half judged
+            self.rules = rules
+
+    def cut(self, root: int) -> bool:
+        """Part every socket of the guest, whose first process is `root`, from whom the rules do not allow now. False:
+        one that stands is held where it cannot be reached."""
+        with self._lock:
+            standing = self._outward.which(self._is_refused)
+            inodes = self._outward.inodes(standing)
+        for _ in range(_LOOKS if standing else 0):
+            for sock in sockets_of(root, inodes):
+                with sock, self._lock:
+                    self._part(sock, standing.pop(cookie_of(sock), ()))
+        return not standing or not standing.keys() & self._diag.alive()
+
+    def _is_refused(self, protocol: str, peer: Name, names: Sequence[str]) -> bool:
+        return not self.rules.judge_address(protocol, peer.address, peer.port, names=names).allowed
+
+    def _part(self, sock: socket.socket, refused: Sequence[Name]) -> None:
+        if not refused:
+            return  # another number of one that is done
+        left = self._outward.forget(cookie_of(sock), refused)
+        if sock.type == socket.SOCK_DGRAM:
+            attach(sock, self.base, set(left))
+        part(sock)
 
 
 def _set_option(sock: socket.socket, ask: NetAsk) -> NetAnswer:

@@ -1,0 +1,272 @@
+"""Rules that change while a guest runs: what is allowed then is reached, what is taken back is cut."""
+
+from __future__ import annotations
+
+import socket
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+import pytest
+
+import sandbox
+from sandbox import Allow, Deny, GuestFault, Hosts, PolicyError, Publish, Sandbox, SandboxError
+from tests.escape.attack import WALLS, ordinary, standing
+from tests.test_internet import tcp, udp
+
+__all__ = ["tcp", "udp"]
+TCP = "import socket, sys\ntry:\n with socket.create_connection((sys.argv[1], int(sys.argv[2])), timeout=10) as s: print(s.recv(99).decode())\nexcept OSError as e: print(e.strerror or e)"
+
+
+def reach(box: Sandbox, host: str, port: int) -> str:
+    return str(box.run([sys.executable, "-c", TCP, host, str(port)], text=True).stdout).strip()
+
+
+@pytest.fixture
+def echo() -> Iterator[int]:
+    """A service that sends back what it gets, to many at once."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def talk(peer: socket.socket) -> None:
+            with peer:
+                try:
+                    while data := peer.recv(99):
+                        peer.sendall(data)
+                except OSError:
+                    pass
+
+        def serve() -> None:
+            while True:
+                try:
+                    peer = server.accept()[0]
+                except OSError:
+                    return
+                threads.append(threading.Thread(target=talk, args=(peer,)))
+                threads[-1].start()
+
+        threads = [threading.Thread(target=serve)]
+        threads[0].start()
+        yield server.getsockname()[1]
+        server.shutdown(socket.SHUT_RDWR)
+        for thread in threads:
+            thread.join()
+
+
+def test_allow_and_revoke(tcp: int) -> None:
+    target = f"127.0.0.1:{tcp}"
+    with Sandbox(network=[Hosts({"x": "192.0.2.1"})]) as box:
+        assert reach(box, "127.0.0.1", tcp) == "Connection refused"
+        box.network.allow(target)
+        assert reach(box, "127.0.0.1", tcp) == "hello"
+        assert box.network.rules[-1] == Allow(target)
+        box.network.revoke(target)
+        assert reach(box, "127.0.0.1", tcp) == "Connection refused"
+        box.network.allow(Allow(target))
+        box.network.deny(target, "192.0.2.0/24")
+        assert reach(box, "127.0.0.1", tcp) == "Connection refused"
+        box.network.revoke(Deny(target))
+        assert reach(box, "127.0.0.1", tcp) == "hello"
+
+
+LINES = """
+import os, socket, sys
+sock = socket.create_connection(("127.0.0.1", int(sys.argv[1])))
+exec(sys.argv[2])
+for line in sys.stdin:
+    try:
+        sock.sendall(line.encode())
+        print(repr(sock.recv(99)), flush=True)
+    except OSError as e:
+        print(e.strerror, flush=True)
+"""
+
+
+class Talk:
+    """A program in a guest that holds a connection to the service."""
+
+    def __init__(self, box: Sandbox, port: int, first: str = "pass") -> None:
+        self.process = box.popen([sys.executable, "-c", LINES, str(port), first], stdin=-1, stdout=-1, text=True)
+
+    def say(self, text: str) -> str:
+        into, out = self.process.stdin, self.process.stdout
+        assert isinstance(into, IO) or into is not None
+        assert out is not None
+        into.write(text + "\n")
+        into.flush()
+        return out.readline().strip()
+
+
+@ordinary
+@pytest.mark.parametrize("walls", WALLS)
+@pytest.mark.parametrize("first", ["pass", "os.fork() and os._exit(0)", "sock = sock.dup()"], ids=["", "forked", "dup"])
+def test_revoke_cuts(echo: int, walls: str, first: str) -> None:
+    """A connection that stands is reset, whichever process of the guest holds it; others are not touched."""
+    target = f"127.0.0.1:{echo}"
+    with standing(walls), Sandbox(network=[Allow(target)]) as box, Sandbox(network=[Allow(target)]) as other:
+        talk, neighbour = Talk(box, echo, first), Talk(other, echo)
+        assert talk.say("a") == r"b'a\n'" == neighbour.say("a")
+        box.network.allow("192.0.2.1")
+        box.network.revoke("192.0.2.1")
+        assert talk.say("b") == r"b'b\n'"
+        box.network.revoke(target)
+        assert talk.say("c") != r"b'c\n'"
+        assert neighbour.say("c") == r"b'c\n'"
+
+
+WAITS = """
+import socket, sys
+sock = socket.create_connection(("127.0.0.1", int(sys.argv[1])))
+print("waits", flush=True)
+try: print(sock.recv(1))
+except OSError as e: print(e.strerror)
+"""
+
+
+def test_who_waits_wakes(echo: int) -> None:
+    target = f"127.0.0.1:{echo}"
+    with Sandbox(network=[Allow(target)]) as box:
+        process = box.popen([sys.executable, "-c", WAITS, str(echo)], stdout=-1, text=True)
+        assert process.stdout and process.stdout.readline() == "waits\n"
+        box.network.revoke(target)
+        assert process.communicate(timeout=60)[0] in ("b''\n", "Connection reset by peer\n", "Broken pipe\n")
+
+
+UDP = """
+import socket, sys
+sock = socket.socket(type=socket.SOCK_DGRAM)
+to = ("127.0.0.1", int(sys.argv[1]))
+if sys.argv[2] == "connected": sock.connect(to)
+sock.settimeout(float(0.5))
+for line in sys.stdin:
+    try:
+        sock.send(line.encode()) if sys.argv[2] == "connected" else sock.sendto(line.encode(), to)
+        print(sock.recv(99), flush=True)
+    except OSError as e:
+        print(e.strerror or e, flush=True)
+"""
+
+
+@pytest.mark.parametrize("how", ["connected", "addressed"])
+def test_datagrams(udp: int, how: str) -> None:
+    """Neither sent nor heard any more."""
+    target = f"udp://127.0.0.1:{udp}"
+    with Sandbox(network=[Allow(target)]) as box:
+        process = box.popen([sys.executable, "-c", UDP, str(udp), how], stdin=-1, stdout=-1, text=True)
+        assert process.stdin and process.stdout
+        for text, wanted in (("a", True), ("b", False)):
+            process.stdin.write(text + "\n")
+            process.stdin.flush()
+            assert process.stdout.readline().startswith("b'") == wanted
+            box.network.revoke(target) if wanted else None
+
+
+HIDDEN = {
+    "in flight": "a, b = socket.socketpair(); socket.send_fds(a, [b'x'], [sock.fileno()]); sock.close()",
+    "undumpable": "import ctypes; ctypes.CDLL(None).prctl(4, 0)",
+}
+
+
+@pytest.mark.parametrize("where", HIDDEN)
+def test_hidden_connection(echo: int, where: str) -> None:
+    """A descriptor that nobody can reach keeps no connection: the guest is ended where it cannot be cut."""
+    if where == "in flight" and sys.version_info < (3, 9):
+        pytest.skip("socket.send_fds is of Python 3.9")
+    target = f"127.0.0.1:{echo}"
+    with Sandbox(network=[Allow(target)]) as box:
+        process = box.popen([sys.executable, "-c", LINES, str(echo), HIDDEN[where] + "; print('held', flush=True)"], stdin=-1, stdout=-1, text=True)
+        assert process.stdout and process.stdout.readline() == "held\n"
+        try:
+            box.network.revoke(target)
+        except GuestFault as error:
+            assert "cannot be cut" in str(error)
+            with pytest.raises(GuestFault):
+                process.wait()
+        else:
+            assert where == "undumpable"  # root reads it all the same
+            process.kill()
+
+
+PUSHED_OUT = """
+import socket, sys
+sock = socket.socket(type=socket.SOCK_DGRAM)
+sock.connect(("127.0.0.1", int(sys.argv[1])))
+for n in range(200):
+    sock.sendto(b"x", ("127.1.0.%d" % (n + 1), 9))
+print("pushed", flush=True)
+sys.stdin.readline()
+try: print(sock.send(b"leak"))
+except OSError as e: print(e.strerror)
+"""
+
+
+def test_many_peers_hide_none(udp: int) -> None:
+    """Whom a socket is connected to is not forgotten for the many that it sends to."""
+    target = f"udp://127.0.0.1:{udp}"
+    with Sandbox(network=[Allow(target), Allow("127.1.0.0/16")]) as box:
+        process = box.popen([sys.executable, "-c", PUSHED_OUT, str(udp)], stdin=-1, stdout=-1, text=True)
+        assert process.stdout and process.stdout.readline() == "pushed\n"
+        box.network.revoke(target)
+        assert process.communicate("\n")[0] == "Destination address required\n"
+
+
+RETRIED = """
+import socket, sys
+sock = socket.create_connection(("127.0.0.1", int(sys.argv[1])))
+for n in range(200):
+    assert sock.connect_ex(("127.1.0.%d" % (n + 1), 9)) in (0, 106) # 0 once, where it was begun without waiting
+print("tried", flush=True)
+sys.stdin.readline()
+try: sock.sendall(b"leak"); print(sock.recv(9))
+except OSError as e: print("cut")
+"""
+
+
+def test_further_connects_hide_none(echo: int) -> None:
+    target = f"127.0.0.1:{echo}"
+    with Sandbox(network=[Allow(target), Allow("127.1.0.0/16")]) as box:
+        process = box.popen([sys.executable, "-c", RETRIED, str(echo)], stdin=-1, stdout=-1, text=True)
+        assert process.stdout and process.stdout.readline() == "tried\n"
+        box.network.revoke(target)
+        assert process.communicate("\n")[0] == "cut\n"
+
+
+MANY = """
+import socket, sys
+for n in range(3000):
+    socket.create_connection(("127.0.0.1", int(sys.argv[1]))).close()
+print("made", flush=True)
+"""
+
+
+def test_what_has_ended_is_forgotten(tcp: int) -> None:
+    target = f"127.0.0.1:{tcp}"
+    with Sandbox(network=[Allow(target)]) as box:
+        assert box.run([sys.executable, "-c", MANY, str(tcp)], text=True).stdout == "made\n"
+        assert len(box._guest.parts.net._outward._sockets) < 2000  # type: ignore[union-attr]
+        box.network.revoke(target)
+
+
+def test_what_cannot_change() -> None:
+    with Sandbox(network=[Publish(80, 47081)]) as box:
+        for rule in (Publish(81, 47082), "x"):
+            with pytest.raises(PolicyError):
+                box.network.revoke(rule)
+        with pytest.raises(PolicyError, match="publish 127.0.0.1:47081 as 80: is for the guest's whole life"):
+            box.network.revoke(box.network.rules[0])
+        with pytest.raises(PolicyError, match="allow"):
+            box.network.allow("a b")
+    for network in ("none", "loopback"):
+        with Sandbox(network=network) as box, pytest.raises(SandboxError, match="give it rules when it is made"):
+            box.network.allow("192.0.2.1")
+
+
+def test_published_port_stays(tmp_path: Path) -> None:
+    """The guest's own connection to its own listener is nobody's rule."""
+    script = "import socket, sys\nl = socket.create_server(('127.0.0.1', 8080))\nc = socket.create_connection(('127.0.0.1', 8080))\na, _ = l.accept()\nprint('stands', flush=True)\nsys.stdin.readline()\na.send(b'x'); print(c.recv(1))"
+    with sandbox.Sandbox(network=[Publish(8080, 47083), Allow("192.0.2.1")]) as box:
+        process = box.popen([sys.executable, "-c", script], stdin=-1, stdout=-1, text=True)
+        assert process.stdout and process.stdout.readline() == "stands\n"
+        box.network.revoke("192.0.2.1")
+        assert process.communicate("\n")[0] == "b'x'\n"
