@@ -25,8 +25,8 @@ static struct point source_of(uint32_t i) {
     return point;
 }
 
-static int copy(int from, int directory, const char *name) {
-    int to = openat(directory, name, O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC | O_NOFOLLOW, 0444);
+static int copy(int from, int directory, const char *name, mode_t mode) {
+    int to = openat(directory, name, O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC | O_NOFOLLOW, mode);
     if (to < 0) return -errno;
     char buffer[BUFFER];
     off_t at = 0;
@@ -43,7 +43,7 @@ int points_source(uint32_t i, const int *files, struct point *source) {
     if (!bytes && mount->kind != SBX_MOUNT_SKELETON && mount->kind != SBX_MOUNT_SCRATCH) return 0;
     *source = source_of(i);
     if (bytes) {
-        int error = copy(files[mount->handle], source->directory, source->name);
+        int error = copy(files[mount->handle], source->directory, source->name, mount->flags & SBX_MOUNT_EXEC ? 0555 : 0444);
         return error < 0 ? error : 1;
     }
     if (i == 0 && mount->kind == SBX_MOUNT_SKELETON) return 1;
@@ -66,7 +66,7 @@ static int make_parents(int directory, char *path) {
 static int make(uint32_t i, const int *files, int directory, const char *path) {
     const struct sbx_mount *mount = plan_mount(mount_table.plan, i);
     const struct mounted *row = &mount_table.rows[i];
-    if (row->in_skeleton) return copy(row->copied >= 0 ? row->copied : files[mount->handle], directory, path);
+    if (row->in_skeleton) return copy(row->copied >= 0 ? row->copied : files[mount->handle], directory, path, 0444);
     int made;
     if (mount->kind == SBX_MOUNT_LINK) made = symlinkat(plan_text(mount_table.plan, mount->source), directory, path);
     else made = row->single ? mknodat(directory, path, S_IFREG | 0644, 0) : mkdirat(directory, path, 0755);

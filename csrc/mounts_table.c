@@ -38,7 +38,7 @@ int mount_table_setup(const struct sbx_plan *plan) {
         struct mounted *row = &mount_table.rows[i];
         row->fd = row->copied = -1;
         row->holder = i == 0 ? -1 : holder_of(plan_text(plan, mount->guest));
-        row->in_skeleton = mount->kind == SBX_MOUNT_BYTES && mount_table_kind(row->holder) == SBX_MOUNT_SKELETON;
+        row->in_skeleton = mount->kind == SBX_MOUNT_BYTES && !(mount->flags & SBX_MOUNT_EXEC) && mount_table_kind(row->holder) == SBX_MOUNT_SKELETON;
         row->single = mount->kind == SBX_MOUNT_BYTES || mount->kind == SBX_MOUNT_SERVICE || mount->kind == SBX_MOUNT_TTY;
     }
     return 0;

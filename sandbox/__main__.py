@@ -1,5 +1,6 @@
-"""python -m sandbox: run, doctor, surface, audit. Exit status of run: the command's, 128+n for signal n, 124 timeout,
-125 an error of sandbox itself, 126 a program that cannot be executed, 127 one that is not found."""
+"""python -m sandbox: run, explain, learn, doctor, surface, audit, report. Exit status of run: the command's, 128+n for
+signal n, 124 timeout, 125 an error of sandbox itself, 126 a program that cannot be executed, 127 one that is not
+found."""
 
 from __future__ import annotations
 
@@ -12,8 +13,9 @@ from collections.abc import Sequence
 from dataclasses import fields, replace
 from typing import Any, NoReturn
 
-from . import _cli_audit, _terminal, doctor, surface
+from . import _cli_audit, _cli_explain, _cli_hints, _cli_html, _cli_learn, _terminal, doctor, surface
 from ._errors import CommandTimeout, PolicyError, SandboxError
+from ._grants import FRACTIONS
 from ._network import Allow, Deny, Network, Publish, Rule
 from ._open import bare
 from ._paths import printable
@@ -77,28 +79,37 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="sandbox", description="Run Linux programs behind a served filesystem.")
     commands = parser.add_subparsers(dest="action", required=True, parser_class=_Parser)
     run = commands.add_parser("run", help="run a command", usage="sandbox run [options] -- command [argument ...]")
+    _grants(run)
+    run.add_argument("--audit", metavar="FILE", help="append the audit records to FILE")
+    run.add_argument("--timeout", type=float, metavar="S", help="kill everything after S seconds, exit with 124")
+    run.add_argument("--cwd", metavar="DIR", help="guest path of the working directory, /work by default")
+    run.add_argument("--hints", action=argparse.BooleanOptionalAction, help="say what was refused and would allow it")
+    run.add_argument("command", nargs=argparse.REMAINDER)
+    look = commands.add_parser("doctor", help="what stands here and what does not")
+    look.add_argument("--json", action="store_true")
+    commands.add_parser("surface", help="the table of system calls")
+    _cli_explain.add(commands, _grants)
+    _cli_audit.add(commands)
+    _cli_html.add(commands)
+    _cli_learn.add(commands, assignment)
+    return parser
+
+
+def _grants(run: argparse.ArgumentParser) -> None:
+    """The options that make a policy, for `_policy`."""
     run.add_argument("--ro", action="append", type=mount, default=[], metavar="HOST[:GUEST]", help="mount read-only")
     run.add_argument("--rw", action="append", type=mount, default=[], metavar="HOST[:GUEST]", help="mount writable")
     run.add_argument("--root", metavar="DIR", help="another root instead of the default view")
     run.add_argument("--policy", metavar="FILE", help="a policy in TOML")
-    run.add_argument("--audit", metavar="FILE", help="append the audit records to FILE")
-    run.add_argument("--timeout", type=float, metavar="S", help="kill everything after S seconds, exit with 124")
     run.add_argument("--env", action="append", type=assignment, default=[], metavar="NAME=VALUE")
-    run.add_argument("--cwd", metavar="DIR", help="guest path of the working directory, /work by default")
     run.add_argument("--network", choices=("none", "loopback", "host"), help="none by default, loopback with rules")
     run.add_argument("--allow", action="append", default=[], metavar="TARGET", help="[tcp://|udp://]WHAT[:PORTS]")
     run.add_argument("--deny", action="append", default=[], metavar="TARGET")
     run.add_argument("--publish", action="append", default=[], metavar="HOST:GUEST", help="[ADDRESS:]PORT:PORT")
     run.add_argument("--require", action="append", default=[], metavar="WALL", help="refuse to run without this wall")
     for entry in fields(Limits):
-        kind: Any = size if entry.name in _BYTES else float if entry.name == "wall_seconds" else int
+        kind: Any = size if entry.name in _BYTES else float if entry.name in FRACTIONS else int
         run.add_argument("--" + entry.name.replace("_", "-"), type=kind, metavar="N", help=f"limit: {entry.name}")
-    run.add_argument("command", nargs=argparse.REMAINDER)
-    look = commands.add_parser("doctor", help="what stands here and what does not")
-    look.add_argument("--json", action="store_true")
-    commands.add_parser("surface", help="the table of system calls")
-    _cli_audit.add(commands)
-    return parser
 
 
 def _policy(options: argparse.Namespace) -> Policy:
@@ -130,13 +141,17 @@ def _run(options: argparse.Namespace) -> int:
     if _terminal.on_terminal() and "TERM" in os.environ and "TERM" not in policy.env:
         policy = replace(policy, env={**policy.env, "TERM": os.environ["TERM"]})
 
+    wanted = os.isatty(2) if options.hints is None else options.hints
+    hints = _cli_hints.Hints(policy, options.audit, wanted=wanted)
+
     def start(**streams: Any) -> Popen:
-        return Popen(command, policy=policy, audit=options.audit, cwd=options.cwd, **streams)
+        return Popen(command, policy=policy, audit=hints.target, cwd=options.cwd, **streams)
 
     try:
         process = _terminal.run_here(start, options.timeout)
     except CommandTimeout:
         _say(f"{command[0]}: killed after {options.timeout:g} seconds")
+        hints.say(_say, failed=True)
         return TIMEOUT
     except OSError as error:
         _say(f"{error.filename or command[0]}: {error.strerror}")
@@ -146,8 +161,13 @@ def _run(options: argparse.Namespace) -> int:
         _say(f"warning: {warning}")
     if process.exceeded:
         _say(f"limit {process.exceeded} exceeded")
+    hints.say(_say, failed=process.returncode != 0)
     code = process.returncode or 0
     return code if code >= 0 else 128 - code
+
+
+def _explain(options: argparse.Namespace) -> int:
+    return _cli_explain.run(options, _policy(options))
 
 
 def _doctor(options: argparse.Namespace) -> int:
@@ -167,7 +187,9 @@ def _say(text: str) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
-    action = {"run": _run, "doctor": _doctor, "surface": _surface, "audit": _cli_audit.run}[options.action]
+    actions = {"run": _run, "doctor": _doctor, "surface": _surface, "audit": _cli_audit.run, "report": _cli_html.run}
+    actions.update(explain=_explain, learn=_cli_learn.run)
+    action = actions[options.action]
     try:
         status = action(options)
         sys.stdout.flush()

@@ -99,10 +99,15 @@ class File:
         set_fields(self, target=target, content=content, executable=bool(executable))
 
 
+FRACTIONS = ("wall_seconds", "connections_per_second")
+"""Limits that need not be whole numbers."""
+
+
 @dataclass(frozen=True)
 class Limits:
     """What the whole guest may use; None is no limit. Bytes and seconds; `open_files` and `file_size` count for each
-    process and file. Without a word `scratch_bytes` is 1 GiB and `scratch_files` 262144.
+    process and file. Without a word `scratch_bytes` is 1 GiB and `scratch_files` 262144. `connections` are those to the
+    outside, in total and by the second, where the network has rules; of UDP each peer is one.
 
     >>> Limits(memory=64 << 20, wall_seconds=2.5).wall_seconds
     2.5
@@ -116,6 +121,8 @@ class Limits:
     wall_seconds: float | None = None
     scratch_bytes: int | None = None
     scratch_files: int | None = None
+    connections: int | None = None
+    connections_per_second: float | None = None
 
     def __post_init__(self) -> None:
         for entry in fields(self):
@@ -130,9 +137,9 @@ class Limits:
 
 
 def _limit(name: str, value: Any) -> int | float:
-    kinds = (int, float) if name == "wall_seconds" else (int,)
+    kinds = (int, float) if name in FRACTIONS else (int,)
     if isinstance(value, bool) or not isinstance(value, kinds):
-        raise PolicyError(f"limit {name}: {value!r} is no {'number' if name == 'wall_seconds' else 'whole number'}")
+        raise PolicyError(f"limit {name}: {value!r} is no {'number' if name in FRACTIONS else 'whole number'}")
     if not (value > 0 and math.isfinite(value) and value < 1 << 63):
         raise PolicyError(f"limit {name}: {value!r} is not more than 0 and less than 2**63")
     return value

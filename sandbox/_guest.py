@@ -18,7 +18,21 @@ from ._errors import GuestFault, SandboxError, WallMissing
 from ._fetches import Fetches, grants
 from ._loop import WRITABLE, Loop, Timer
 from ._memfd import sealed
-from ._messages import Drain, Event, Exited, Failed, Fault, Fetched, NetAsk, Ready, ServeFile, ServeProc, Started, Usage
+from ._messages import (
+    Drain,
+    Event,
+    Exited,
+    Failed,
+    Fault,
+    Fetched,
+    NetAsk,
+    NetworkUsage,
+    Ready,
+    ServeFile,
+    ServeProc,
+    Started,
+    Usage,
+)
 from ._outbox import Outbox
 from ._parts import Command, Parts
 from ._records import Records
@@ -139,6 +153,9 @@ class Guest:
             self.fail(GuestFault("sentry closed: it sent a descriptor that grants nothing"))
             self._check()
         return fd
+
+    def network_usage(self) -> NetworkUsage | None:
+        return None if self.parts.net is None else self.parts.net.usage
 
     def summary(self) -> AuditSummary:
         if self._foreign:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from ._errors import GuestFault, PolicyError, SandboxError
 from ._guest import Guest
-from ._messages import NetService
+from ._messages import NetService, NetworkUsage
 from ._network import Allow, Deny, Hosts, Rule
 from ._rules import Rules
 
@@ -30,6 +30,11 @@ class LiveNetwork:
     def rules(self) -> tuple[Rule, ...]:
         """The rules as they are now."""
         return self._served().rules.rules
+
+    @property
+    def usage(self) -> NetworkUsage:
+        """What the guest has used of it so far."""
+        return self._served().usage
 
     def allow(self, *rules: str | Allow | Hosts) -> None:
         """Add rules."""

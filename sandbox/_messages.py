@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import errno
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Protocol, Union
 
 from ._rules import Rules
@@ -48,13 +49,26 @@ class Service(Protocol):
 
 
 @dataclass(frozen=True)
+class NetworkUsage:
+    """What a guest used of a network with rules: sockets made, connections begun to the outside (of UDP: peers sent
+    to), connections taken at published ports, calls refused, and how many calls each rule decided."""
+
+    sockets: int = 0
+    connections: int = 0
+    accepted: int = 0
+    refused: int = 0
+    rules: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Usage:
     """What a command used, with everything that it waited for: processor seconds, and the peak of memory in bytes,
-    0 where it is not known."""
+    0 where it is not known. `network` is the whole guest's, None where it has no network with rules."""
 
     user: float = 0.0
     system: float = 0.0
     peak_memory: int = 0
+    network: NetworkUsage | None = None
 
 
 @dataclass(frozen=True)
@@ -139,6 +153,9 @@ class NetService(Protocol):
 
     @property
     def rules(self) -> Rules: ...
+
+    @property
+    def usage(self) -> NetworkUsage: ...
 
     def replace(self, rules: Rules) -> None: ...
 

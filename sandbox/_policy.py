@@ -12,11 +12,13 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
+from importlib import import_module
 from types import MappingProxyType
 from typing import Any
 
 from . import _policy_file
 from ._errors import PolicyError
+from ._explanation import Explanation
 from ._grants import Content, File, Limits, Mount, Scratch, set_fields
 from ._messages import WALLS
 from ._network import Network, clean_network
@@ -95,6 +97,25 @@ class Policy:
             limits=limits.over(self.limits) if limits else self.limits,
             network=self.network if network is None else network,
         )
+
+    def explain(self, call: str, subject: AnyPath, *, mode: str = "r", cwd: AnyPath = "/work") -> Explanation:
+        """What happens if a guest of this policy makes a call, what decides it and why. Nothing is run or opened.
+
+        `call` and `subject`: open (with a `mode` as Python's), create, stat and exec a guest path, where a relative one
+        starts at `cwd` and exec searches PATH for a name; connect HOST:PORT or udp://HOST:PORT, listen [ADDRESS:]PORT,
+        resolve a name. It tells of a guest that has made no file yet, and of the host as it is now.
+
+        PolicyError: there is no such call, the subject is none of its kind, or a mount's source is missing.
+
+        >>> said = Policy(mounts=[Mount("/data", "/usr/share")]).explain("open", "/data/x", mode="w")
+        >>> said.decision, said.error, said.rule
+        ('refused', 'EROFS', 'mount /data: /usr/share, read-only')
+        >>> Policy().explain("connect", "api.example.com:443").remedy
+        '--allow api.example.com:443'
+        """
+        explain = import_module("sandbox._explain").explain  # what explains stands on the plan, which stands on this
+        explanation: Explanation = explain(self, call, subject, mode=mode, cwd=cwd)
+        return explanation
 
     @classmethod
     def load(cls, path: AnyPath) -> Policy:

@@ -10,6 +10,7 @@ import time
 import weakref
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from typing import IO, Any
 
 from . import _streams
@@ -268,7 +269,7 @@ class Popen:
             stdout=stdout,
             stderr=stderr,
             duration=self.duration,
-            usage=self.usage,
+            usage=replace(self.usage, network=self._guest.network_usage()),
             audit=self.audit,
             walls=self.walls,
             exceeded=self.exceeded,

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from . import _core, _filter
-from ._audit import AuditTarget, Sink
+from ._audit import AuditTarget
 from ._cgroup import Cgroup
 from ._cgroup import create as create_cgroup
 from ._core import Message, MessageType, Option
@@ -26,6 +26,7 @@ from ._inbox import wall_bits, wall_names
 from ._loop import Loop
 from ._memfd import memfd, sealed
 from ._messages import Request, Service
+from ._metrics import Meter, MeteredSink, Metrics, added
 from ._parts import Parts
 from ._plan import Plan, compile_policy
 from ._policy import Policy
@@ -78,6 +79,7 @@ class Supervisor:
         self._loop = Loop("sandbox-supervisor")
         self._workers = Workers(_WORKERS)
         self._guests: set[Guest] = set()
+        self._meter = Meter()
         self._lock = threading.Lock()
         self._first = threading.Lock()
         self._options: Option | None = None  # that the walls here allow; None before the first guest
@@ -118,6 +120,7 @@ class Supervisor:
             undo.pop_all()
         with self._lock:
             self._guests.add(guest)
+            self._meter.begins()
         try:
             guest.begin(setup)
         finally:
@@ -146,7 +149,7 @@ class Supervisor:
         names = tuple(place.guest for place in plan.places)
         sink = None
         if order.audit is not None:
-            sink = Sink(order.audit, tag, {"pid": os.getpid(), "mounts": names})
+            sink = MeteredSink(self._meter, order.audit, tag, {"pid": os.getpid(), "mounts": names})
             undo.callback(sink.close)
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
         undo.callback(ours.close)
@@ -197,8 +200,17 @@ class Supervisor:
         return create_cgroup(tag, limits) if wanted and "cgroup" in order.walls else None
 
     def _gone(self, guest: Guest) -> None:
+        counted = guest.summary()
         with self._lock:
             self._guests.discard(guest)
+            self._meter.ends(guest, counted)
+
+    def metrics(self) -> Metrics:
+        """Summaries are asked for without our lock: they may wait for records that are being written."""
+        with self._lock:
+            guests = list(self._guests)
+            found = self._meter.metrics(len(guests))
+        return replace(found, served=added([found.served, *(guest.summary() for guest in guests)]))
 
     def end_all(self) -> None:
         """End every guest and wait until nothing of any is left."""
@@ -226,7 +238,7 @@ class Supervisor:
 def _internet(policy: Policy, loop: Loop) -> Internet:
     from .services.net import Internet  # dnspython takes longer to import than everything else
 
-    return Internet(Rules.compile(policy.network), loop)
+    return Internet(Rules.compile(policy.network), loop, policy.limits)
 
 
 def _spawn(sock: int, walls: int) -> tuple[int, int, int]:
@@ -288,6 +300,15 @@ def supervisor() -> Supervisor:
         if _current is None:
             _current = Supervisor()
         return _current
+
+
+def metrics() -> Metrics:
+    """Numbers of all guests of this process, those that are gone included; a forked child begins anew.
+
+    >>> metrics().guests >= 0
+    True
+    """
+    return Metrics() if _current is None else _current.metrics()
 
 
 def start_guest(policy: Policy, audit: AuditTarget | None = None, walls: Sequence[str] | None = None) -> Guest:

@@ -180,7 +180,10 @@ def _tree(top: bytes) -> dict[bytes, Any]:
 
 
 def _entry(path: bytes) -> bytes:
-    status = os.lstat(path)
+    try:
+        status = os.lstat(path)
+    except OSError as error:  # a directory that can be read and not searched
+        return errno.errorcode[error.errno or 0].encode()
     text = repr(_status(status)).encode()
     with suppress(OSError):
         if stat.S_ISLNK(status.st_mode):

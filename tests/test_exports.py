@@ -12,8 +12,8 @@ import pytest
 import sandbox
 
 PUBLIC = [
-    *("Allow", "AuditFile", "CommandFailed", "CommandTimeout", "Deny", "Event", "File", "GuestFault", "Hosts", "Limits", "Mount", "Policy"),
-    *("PolicyError", "Popen", "Publish", "Result", "Sandbox", "SandboxError", "Scratch", "WallMissing", "arun", "run"),
+    *("Allow", "AuditFile", "CommandFailed", "CommandTimeout", "Deny", "Event", "Explanation", "File", "GuestFault", "Hosts", "Learned", "Limits", "Metrics", "Mount", "Policy"),
+    *("PolicyError", "Popen", "Publish", "Resolvers", "Result", "Sandbox", "SandboxError", "Scratch", "WallMissing", "arun", "learn", "metrics", "run"),
 ]
 PACKAGE = Path(sandbox.__file__).parent
 MODULES = [
@@ -27,7 +27,7 @@ def test_all_is_the_public_names() -> None:
     """__all__ is flat, sorted and complete, and nothing else is public but modules of the command line."""
     assert sandbox.__all__ == PUBLIC == sorted(PUBLIC)
     others = {name for name in vars(sandbox) if not name.startswith("_")} - set(PUBLIC)
-    assert others <= {"annotations", "services", "doctor", "surface"}
+    assert others <= {"annotations", "services", "doctor", "surface", "prometheus"}
 
 
 @pytest.mark.parametrize("name", PUBLIC)

@@ -20,19 +20,25 @@ _AUDIT = (
 _COMMANDS = (
     *("_audit_schema", "_audit_times", "_audit_summary", "_audit_verify", "_audit_show"),
     *("_cli_audit_modes", "_cli_audit", "_cli_advice", "_cli_report"),
-    *("_report_kinds", "_report_groups", "_report_timeline", "_report_tree", "_report"),
-    *("_report_text", "_report_style", "_report_bars", "_report_tables", "_report_processes", "_report_files"),
-    *("_report_page", "_cli_html"),
+    *("_report", "_report.kinds", "_report.groups", "_report.timeline", "_report.tree", "_report.report"),
+    *("_report.text", "_report.style", "_report.bars", "_report.tables", "_report.processes", "_report.files"),
+    *("_report.page", "_cli_html", "_cli_explain", "_cli_hints"),
+)
+_EXPLAIN = ("_remedies", "_programs", "_explain_walk", "_explain_files", "_explain_network", "_explain")
+_LEARN = (
+    *("_seen", "_walk", "_task", "_files", "_dns", "_sockets", "_peaks", "_refusals", "_tracer", "_helper"),
+    *("_broad", "_fold", "_standing", "_places", "_peers", "_variables", "_lines", "_text", "_learned", "_run"),
 )
 LAYERS = (
-    *("_errors", "_messages", "_paths", "_toml", "_grants", *_NETWORK, "_network_file", "_policy_file", "_policy"),
+    *("_errors", "_paths", "_toml", "_grants", *_NETWORK, "_messages", "_network_file", "_policy_file", "_explanation", "_policy"),
     *("_ffi", "_core.binding"),
     *("_core.enums", "_core.messages", "_core.plans", "_core.processes", "_core.table", "_core.trail", "_core", "_filter"),
     *("_loop", "services", "services.names_messages", "services.names_upstream", "services.names"),
-    *("services.files", "services.proc", "services._ingress", "services._diag", "services._names_of_sockets", "services._sockets", "services._published", "services._resolving", "services.net", "_view", "_plan", "_cgroup", "_remove", *_AUDIT, "_inbox"),
-    *("_workers", "_outbox", "_memfd", "_parts", "_records", "_serving", "_fetches", "_ending", "_guest"),
-    *("_supervisor", "_result", "_command", "_streams", "_pty"),
-    *("_communicate", "_open", "_popen", "_run", "_export", "_async", "_sandbox", "_terminal", "surface", *_COMMANDS, "doctor"),
+    *("services.files", "services.proc", "services._ingress", "services._diag", "services._names_of_sockets", "services._sockets", "services._refused", "services._meter", "services._outward", "services._published", "services._resolving", "services.net", "_view", "_plan", *_EXPLAIN, "_cgroup", "_remove", *_AUDIT, "_inbox"),
+    *("_workers", "_outbox", "_memfd", "_parts", "_records", "_serving", "_fetches", "_ending", "_guest", "_metrics"),
+    *("_supervisor", "prometheus", "_result", "_command", "_streams", "_pty"),
+    *("_communicate", "_open", "_popen", "_run", "_export", "_async", "_live_network", "_sandbox", "_terminal", "surface"),
+    *(*(f"_learn.{name}" for name in _LEARN), "_learn", "_cli_learn", *_COMMANDS, "doctor"),
     *("__init__", "__main__"),
 )
 """A module imports only what stands before it."""
@@ -72,7 +78,7 @@ def imports(name: str, path: Path) -> set[str]:
 
 
 def _from(name: str, node: ast.ImportFrom) -> Iterator[str]:
-    package = name.split(".") if name in ("_core", "services") else name.split(".")[:-1]
+    package = name.split(".") if name in ("_core", "services", "_learn") else name.split(".")[:-1]
     if node.level:
         package = package[: len(package) - node.level + 1] if node.level > 1 else package
         base = ".".join([*package, *filter(None, [node.module])])
@@ -100,7 +106,7 @@ def test_one_importer_of_the_extension() -> None:
 
 def test_services_know_neither_c_nor_supervisor() -> None:
     """services/ speak the values of _messages and of a network's rules; what waits, on the loop."""
-    known = {"_errors", "_messages", "_loop", *_NETWORK}
+    known = {"_errors", "_messages", "_grants", "_loop", *_NETWORK}
     for name, path in modules():
         if name.startswith("services."):
             assert {other for other in imports(name, path) if not other.startswith("services")} <= known

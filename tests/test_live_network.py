@@ -270,3 +270,59 @@ def test_published_port_stays(tmp_path: Path) -> None:
         assert process.stdout and process.stdout.readline() == "stands\n"
         box.network.revoke("192.0.2.1")
         assert process.communicate("\n")[0] == "b'x'\n"
+
+
+# ---- counts and limits --------------------------------------------------------------------------------------------
+
+EIGHT = """
+import socket, sys
+for n in range(8):
+    try:
+        socket.create_connection(("127.0.0.1", int(sys.argv[1]))).close()
+        print("made")
+    except OSError as e:
+        print(e.strerror)
+"""
+
+
+def test_usage(tcp: int, udp: int) -> None:
+    """What each rule decided, in the result and live."""
+    rules = [Allow(f"tcp://127.0.0.1:{tcp}"), Allow(f"udp://127.0.0.1:{udp}"), Deny("192.0.2.0/24")]
+    script = EIGHT + f"\nsocket.socket(type=socket.SOCK_DGRAM).sendto(b'x', ('127.0.0.1', {udp}))\ntry: socket.create_connection(('192.0.2.1', 1))\nexcept OSError: pass"
+    done = sandbox.run([sys.executable, "-c", script, str(tcp)], network=rules, text=True)
+    used = done.usage.network
+    assert used is not None and (used.sockets, used.connections, used.refused, used.accepted) == (10, 9, 1, 0)
+    assert used.rules == {str(rules[0]): 8, str(rules[1]): 1, str(rules[2]): 1}
+    with Sandbox(network=[*rules, Publish(8080, 47084)]) as box:
+        box.run([sys.executable, "-c", script, str(tcp)])
+        assert box.network.usage.rules == used.rules
+    assert sandbox.run(["true"]).usage.network is None
+
+
+def test_connections_in_total(tcp: int) -> None:
+    limits = sandbox.Limits(connections=3)
+    done = sandbox.run([sys.executable, "-c", EIGHT, str(tcp)], network=[Allow(f"127.0.0.1:{tcp}")], limits=limits, text=True)
+    assert done.stdout.split("\n") == [*["made"] * 3, *["Permission denied"] * 5, ""]
+    assert done.usage.network is not None and done.usage.network.rules["limit: connections"] == 5
+    assert done.exceeded is None
+
+
+def test_connections_by_the_second(tcp: int) -> None:
+    """One at once, and no other before its time."""
+    limits = sandbox.Limits(connections_per_second=0.001)
+    done = sandbox.run([sys.executable, "-c", EIGHT, str(tcp)], network=[Allow(f"127.0.0.1:{tcp}")], limits=limits, text=True)
+    assert done.stdout.split("\n") == ["made", *["Resource temporarily unavailable"] * 7, ""]
+
+
+PEERS = """
+import socket, sys
+s = socket.socket(type=socket.SOCK_DGRAM)
+for n in range(6):
+    try: print(s.sendto(b"x", ("127.1.0.%d" % (n % 3 + 1), 9)))
+    except OSError as e: print(e.strerror)
+"""
+
+
+def test_peers_are_connections() -> None:
+    done = sandbox.run([sys.executable, "-c", PEERS], network=[Allow("127.1.0.0/16")], limits=sandbox.Limits(connections=2), text=True)
+    assert done.stdout.split("\n") == ["1", "1", "Permission denied"] * 2 + [""]

@@ -15,6 +15,7 @@ import pytest
 
 import sandbox
 from sandbox import CommandFailed, CommandTimeout, File, GuestFault, Limits, Mount, Policy, PolicyError, WallMissing
+from tests.escape.attack import WALLS, standing
 
 PYTHON = sys.executable
 
@@ -287,6 +288,21 @@ def test_policy_from_a_file(tmp_path: Path) -> None:
 
 
 # ---- functions --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("walls", WALLS)
+@pytest.mark.parametrize("place", ["/opt", "/work"])
+def test_files_that_are_programs(walls: str, place: str) -> None:
+    """Bytes that may be executed run, as a script and as an ELF file; others do not, and none can be changed."""
+    files = [
+        File(f"{place}/script", b"#!/bin/sh\nexec \"${0%/*}/elf\"\n", executable=True),
+        File(f"{place}/elf", Path("/bin/pwd").read_bytes(), executable=True),
+        File(f"{place}/plain", b"#!/bin/sh\necho no\n"),
+    ]
+    script = f"cd {place}; ./script; ./plain; echo $?; echo x > script; stat -c %a script elf plain"
+    with standing(walls):
+        done = sandbox.run(["sh", "-c", script], policy=Policy(files=files), text=True)
+    assert done.stdout == f"{place}\n126\n555\n555\n444\n", done
 
 
 def test_function_is_called_at_each_open_in_another_thread() -> None:

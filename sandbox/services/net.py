@@ -15,16 +15,20 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from ipaddress import IPv4Address, IPv6Address
+from typing import NamedTuple
 
 from .._addresses import Address
+from .._grants import Limits
 from .._loop import Loop
-from .._messages import NetAnswer, NetAsk
+from .._messages import NetAnswer, NetAsk, NetworkUsage
 from .._rules import Rules
 from ._diag import Diag
 from ._ingress import attach, in_slice
+from ._meter import Meter
 from ._names_of_sockets import Name, read_name, read_plain, write_name
 from ._outward import Outwards, part, sockets_of
 from ._published import Published
+from ._refused import Refused
 from ._resolving import Resolving
 from ._sockets import (
     alone,
@@ -68,19 +72,19 @@ def _free_slice() -> tuple[int, socket.socket]:
     raise OSError(errno.EADDRINUSE, "no free slice of the loopback")
 
 
-class Refused(OSError):
-    """A rule's decision."""
+class Goal(NamedTuple):
+    """Where a connect or a datagram goes, and the rule that lets it."""
 
-    def __init__(self, rule: str) -> None:
-        super().__init__(errno.EACCES, rule)
-        self.rule = rule
+    name: Name
+    rule: str
 
 
 class Internet:
     """One guest's. `replace` and `cut` may be called from any thread, the rest in the Supervisor's."""
 
-    def __init__(self, rules: Rules, loop: Loop) -> None:
+    def __init__(self, rules: Rules, loop: Loop, limits: Limits) -> None:
         self.rules = rules
+        self._meter = Meter(limits)
         self._names = Resolver(loop, lambda: self.rules, upstream=rules.resolvers)
         self.base, self._holder = _free_slice()
         self._resolving = Resolving(loop, self._host(RESOLVER), self.base, self._names.ask)
@@ -97,7 +101,16 @@ class Internet:
             "admit": self._admit,
         }
 
+    @property
+    def usage(self) -> NetworkUsage:
+        return self._meter.usage()
+
     def handle(self, ask: NetAsk) -> NetAnswer:
+        answer = self._answer(ask)
+        self._meter.decided(ask.kind, answer.rule, -answer.value)
+        return answer
+
+    def _answer(self, ask: NetAsk) -> NetAnswer:
         try:
             if ask.kind == "socket":
                 return self._make(ask)
@@ -158,22 +171,22 @@ class Internet:
             return Name(self._host(RESOLVER), self.resolver)
         return Name(self._host(number), name.port) if number < _LAST else None
 
-    def _target(self, name: Name, sock: socket.socket, ask: NetAsk) -> Name:
-        """Where a connect or a datagram goes: whoever listens in the guest, else what a rule allows."""
+    def _goal(self, name: Name, sock: socket.socket, ask: NetAsk) -> Goal:
+        """Whoever listens in the guest, else what a rule allows."""
         own = self._own(name)
         if own is not None:
             found = next((at for at in (own, self._dual(own)) if self._stands(at, sock)), None)
             found = found or next(self._published.targets(name, sock, self._diag), None)
             if found is not None:
-                return found
+                return Goal(found, "loopback")
         verdict = self.rules.judge_address(
             _KINDS[sock.type, 0], name.address, name.port, names=self._names.names_of(name.address)
         )
         if verdict.allowed:
-            return name
+            return Goal(name, verdict.rule)
         if own is not None:  # INVARIANT own-slice: whoever of the host is bound to every address would be reached there
             if ask.kind == "send":
-                return Name(self._host(_LAST), _HELD_AT)  # which takes it, as nobody would
+                return Goal(Name(self._host(_LAST), _HELD_AT), "loopback")  # which takes it, as nobody would
             raise OSError(errno.ECONNREFUSED, "")
         raise Refused(verdict.rule)
 
@@ -208,6 +221,7 @@ class Internet:
         if own is None:
             return NetAnswer(-errno.EADDRNOTAVAIL)
         if name.address.is_unspecified and name.port == 0 and sock.type == socket.SOCK_DGRAM:
+            self._outward.of(sock, "udp")
             bind_anywhere(sock)  # a client's: it may send anywhere, and hears the guest and whom it has sent to
             return NetAnswer()
         if int(own.address) & 0xFF in (_ONE, _SIX) and self._published.bind(sock, name):
@@ -228,13 +242,15 @@ class Internet:
             sock.bind(sockaddr_of(sock, name))
 
     def _connect(self, sock: socket.socket, ask: NetAsk) -> NetAnswer:
-        target = self._reach(sock, ask)
+        target, rule = self._reach(sock, ask)
         outward = None if self._is_inside(target) else self._outward.of(sock, _KINDS[sock.type, 0])
+        if outward is not None and sock.type == socket.SOCK_STREAM:
+            self._meter.connecting()
         error = begin_connect(sock, sockaddr_of(sock, target))
         # 0 is also said of a connection that was begun before, wherever it goes.
         if outward is not None and (error == errno.EINPROGRESS or (error == 0 and peer_of(sock) == target)):
             outward.connected = {target: self._names_by((), target)}
-        return NetAnswer(-error)
+        return NetAnswer(-error, rule=rule)
 
     def _listen(self, sock: socket.socket, ask: NetAsk) -> NetAnswer:
         """A socket that was connected once keeps the number of its port and not the port: what it says is no proof that
@@ -263,8 +279,8 @@ class Internet:
     def _send(self, sock: socket.socket, ask: NetAsk) -> NetAnswer:
         if sock.type != socket.SOCK_DGRAM:
             return NetAnswer(address=ask.address)  # the kernel passes it over, or says that it is not connected
-        target = self._reach(sock, ask)
-        return NetAnswer(address=write_name(target, sock.family) + self._source(sock, target))
+        target, rule = self._reach(sock, ask)
+        return NetAnswer(address=write_name(target, sock.family) + self._source(sock, target), rule=rule)
 
     def _source(self, sock: socket.socket, target: Name) -> bytes:
         """What a datagram comes from where its socket is bound to every address: the slice lets in no other."""
@@ -272,10 +288,10 @@ class Internet:
             return b""
         return self._host(_SIX if int(target.address) & 0xFF == _SIX else _ONE).packed
 
-    def _reach(self, sock: socket.socket, ask: NetAsk) -> Name:
+    def _reach(self, sock: socket.socket, ask: NetAsk) -> Goal:
         """The target, and a socket that may speak and listen to it."""
         name = read_name(ask.address, sock.family)
-        target = self._target(name, sock, ask)
+        target, rule = self._goal(name, sock, ask)
         if isinstance(target.address, IPv4Address):
             take_mapped(sock)
         if self._is_inside(target):
@@ -286,7 +302,7 @@ class Internet:
             if sock.getsockname()[1] == 0:
                 bind_anywhere(sock)
             self._let_in(sock, target)
-        return target
+        return Goal(target, rule)
 
     def _stand(self, sock: socket.socket, number: int) -> None:
         """Give a socket that has no address yet one in the slice: nobody there lets in any other."""
@@ -300,6 +316,8 @@ class Internet:
     def _let_in(self, sock: socket.socket, peer: Name) -> None:
         """Answers of whom it sends to; of the last few, where these are many."""
         outward = self._outward.of(sock, "udp")
+        if peer not in outward.peers:
+            self._meter.connecting()
         known = any(peer.address == other.address for other in outward.every())
         outward.peers[peer] = self._names_by(outward.peers.get(peer, ()), peer)
         for oldest in list(outward.peers)[:-_PEERS_MAX]:

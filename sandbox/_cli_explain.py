@@ -1,0 +1,47 @@
+"""sandbox explain: its options. Exit status: 0 allowed; 1 refused, fails or depends; 125 where it cannot be said."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+from ._errors import SandboxError
+from ._explain import CALLS
+from ._policy import Policy
+from ._supervisor import start_guest
+
+_USAGE = "sandbox explain [options] CALL WHAT [MODE]"
+
+
+def add(commands: Any, grants: Callable[[argparse.ArgumentParser], None]) -> None:
+    """`grants` adds the options of a policy."""
+    parser = commands.add_parser("explain", help="what a policy says of one call, and why", usage=_USAGE)
+    grants(parser)
+    parser.add_argument("--cwd", metavar="DIR", default="/work", help="where a relative path starts")
+    parser.add_argument("--json", action="store_true", help="one line of JSON")
+    parser.add_argument("call", metavar="CALL", choices=CALLS, help=", ".join(CALLS))
+    parser.add_argument("subject", metavar="WHAT", help="a guest path, HOST:PORT, or a name")
+    parser.add_argument("mode", metavar="MODE", nargs="?", help="of open, as Python's: r, w, a, x, +")
+
+
+def run(options: argparse.Namespace, policy: Policy) -> int:
+    if options.mode is not None and options.call != "open":
+        raise ValueError(f"explain {options.call}: only open has a mode")
+    said = policy.explain(options.call, options.subject, mode=options.mode or "r", cwd=options.cwd)
+    print(said.to_json() if options.json else said.text(standing() if said.decision == "refused" else ()))
+    return 0 if said.allowed else 1
+
+
+def standing() -> tuple[str, ...] | None:
+    """The walls that stand on this machine, as a guest shows; None where none can be made."""
+    with suppress(SandboxError, OSError):
+        guest = start_guest(Policy())
+        try:
+            guest.wait_ready()
+            return guest.walls
+        finally:
+            guest.end()
+            guest.wait_ended()
+    return None

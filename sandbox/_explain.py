@@ -1,0 +1,54 @@
+"""Policy.explain: what a policy says of one call, by the code that decides it for a guest: the compiled plan and the
+sentry's lookup in it, and the judge of the network's rules. Nothing is run, opened for the guest, or changed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+from . import _explain_files, _explain_network, _view
+from ._errors import PolicyError
+from ._explain_walk import Ends, Walk
+from ._explanation import BEHIND, Explanation, Said
+from ._network import Network
+from ._paths import AnyPath
+from ._paths import _text as path_text
+from ._plan import compile_policy
+from ._policy import Policy
+
+_FILES: dict[str, Callable[[Walk, str, str], Said]] = {
+    "open": _explain_files.open_,
+    "create": _explain_files.create,
+    "stat": _explain_files.stat,
+    "exec": _explain_files.exec_,
+}
+_NETWORK: dict[str, Callable[[Network, str], Said]] = {
+    "connect": _explain_network.connect,
+    "listen": _explain_network.listen,
+    "resolve": _explain_network.resolve,
+}
+CALLS = (*_FILES, *_NETWORK)
+
+
+def explain(policy: Policy, call: str, subject: AnyPath, *, mode: str = "r", cwd: AnyPath = _view.WORK) -> Explanation:
+    """See Policy.explain."""
+    text = path_text(subject, f"explain {call}")
+    if call in _FILES:
+        said = _of_file(policy, call, text, mode, path_text(cwd, "cwd"))
+    elif call in _NETWORK:
+        said = _NETWORK[call](policy.network, text)
+    else:
+        raise PolicyError(f"explain: {call!r} is none of {', '.join(CALLS)}")
+    decision, error, rule, reason, behind, remedy = said
+    how = mode if call == "open" else ""
+    return Explanation(call, text, decision, error, rule, reason, BEHIND[behind], remedy, how)
+
+
+def _of_file(policy: Policy, call: str, path: str, mode: str, cwd: str) -> Said:
+    walk = Walk(compile_policy(policy))
+    detail = {**_view.environment(), **policy.env}.get("PATH", "") if call == "exec" else mode
+    searched = call == "exec" and "/" not in path
+    try:
+        return _FILES[call](walk, path if searched else os.path.join(cwd, path), detail)
+    except Ends as ends:
+        return ends.said

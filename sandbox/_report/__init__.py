@@ -1,0 +1,1 @@
+"""A page made of an audit trail."""

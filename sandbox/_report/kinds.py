@@ -1,0 +1,54 @@
+"""What a call did to what it names. A record has no flags: that a file was opened is known, not what for."""
+
+from __future__ import annotations
+
+import os
+from functools import cache
+
+from .. import _core
+from .._audit_events import Event
+
+LOOKED, OPENED, CHANGED, RUN, REFUSED, FAILED = MARKS = ("looked at", "opened", "changed", "run", "refused", "failed")
+NETWORK = "network"
+_OPS = {
+    RUN: ("exec",),
+    OPENED: ("open",),
+    CHANGED: (
+        *("truncate", "rename", "mkdir", "unlink", "link", "symlink", "mknod"),
+        *("chmod", "chown", "utimes", "setxattr", "removexattr"),
+    ),
+    NETWORK: ("socket", "connect", "accept", "sendmsg", "recvmsg", "bind", "listen", "sockname", "sockopt"),
+}
+_QUIET = frozenset({"sendmsg", "recvmsg", "sockname", "sockopt"})  # a busy server makes many
+
+
+@cache
+def _kinds() -> dict[str, str]:
+    by_op = {op: kind for kind, ops in _OPS.items() for op in ops}
+    kinds = {row.name: by_op.get(row.op, LOOKED) for row in _core.syscalls()}
+    creating = {row.name: CHANGED for row in _core.syscalls() if row.op == "open" and row.preset & os.O_CREAT}
+    return {**kinds, **creating}
+
+
+@cache
+def _quiet() -> frozenset[str]:
+    return frozenset(row.name for row in _core.syscalls() if row.op in _QUIET)
+
+
+def kind(call: str) -> str:
+    """LOOKED, OPENED, CHANGED, RUN or NETWORK."""
+    return _kinds().get(call, LOOKED)
+
+
+def mark(event: Event) -> str:
+    """One of MARKS, for each path of a call that is not of the network."""
+    if event.verdict == "done":
+        return kind(event.call)
+    return FAILED if event.verdict == "failed" else REFUSED
+
+
+def is_notable(event: Event) -> bool:
+    """Is it shown by itself among the calls of its process?"""
+    if event.verdict not in ("done", "failed") or not event.trusted:
+        return True
+    return event.verdict == "done" and kind(event.call) in (RUN, CHANGED, NETWORK) and event.call not in _quiet()
