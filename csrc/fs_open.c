@@ -121,6 +121,7 @@ struct answer fs_open(struct request *request) {
     if (error < 0) return answer_error(-error);
     if (creates && place.directory) return place_answer(place.mount, -EISDIR); /* by a link whose text ends in a slash */
     if (place.directory) flags &= ~O_NOFOLLOW; /* a slash after a link follows it */
+    if (place.special && creates && (flags & O_EXCL)) return place_answer(place.mount, -EEXIST);
     int fd = place.special ? procfs_open(request, &place, flags) : open_place(request, &place, last, flags);
     if (fd < 0) return place_answer(place.mount, fd);
     struct answer answer = answer_fd(fd, (uint32_t)flags & O_CLOEXEC);

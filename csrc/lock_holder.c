@@ -182,18 +182,27 @@ bool holder_prune(const struct held *file, const struct holder *but) {
     return any;
 }
 
-/* Does a descriptor of ours bear a lock with these ends? Its fdinfo tells. */
-static bool bears(int bearer, off_t start, off_t length) {
-    char path[40], text[4096], end[32], wanted[32] = "EOF";
-    snprintf(path, sizeof path, "self/fdinfo/%d", bearer);
+static bool is_lock(const char *line, off_t start, off_t length) {
+    char end[32], wanted[32] = "EOF";
+    long long first;
     if (length) snprintf(wanted, sizeof wanted, "%lld", (long long)(start + length - 1));
+    return sscanf(line, "lock: %*d: %*s %*s %*s %*d %*s %lld %31s", &first, end) == 2 && first == start && strcmp(end, wanted) == 0;
+}
+
+/* Does a descriptor of ours bear a lock with these ends? Its fdinfo tells, with a line for each of any number. */
+static bool bears(int bearer, off_t start, off_t length) {
+    char path[40], text[4096];
+    size_t kept = 0;
+    snprintf(path, sizeof path, "self/fdinfo/%d", bearer);
     cleanup_close int fd = openat(mounts_proc(), path, O_RDONLY | O_CLOEXEC);
-    ssize_t got = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
-    if (got <= 0) return false;
-    text[got] = 0;
-    for (const char *at = text; (at = strstr(at, "lock:")); at += 5) {
-        long long first;
-        if (sscanf(at, "lock: %*d: %*s %*s %*s %*d %*s %lld %31s", &first, end) == 2 && first == start && strcmp(end, wanted) == 0) return true;
+    ssize_t got;
+    while (fd >= 0 && (got = read(fd, text + kept, sizeof text - 1 - kept)) > 0) {
+        char *line = text, *end;
+        text[kept + (size_t)got] = 0;
+        for (; (end = strchr(line, '\n')); line = end + 1)
+            if (is_lock(line, start, length)) return true;
+        kept = strlen(line);
+        memmove(text, line, kept);
     }
     return false;
 }

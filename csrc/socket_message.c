@@ -137,12 +137,21 @@ static int move_payload(const struct request *request, const struct passage *pas
 
 /* ---- sending ----------------------------------------------------------------------------------------------------------------- */
 
+static bool is_local(int socket) {
+    int family = AF_UNIX;
+    socklen_t size = sizeof family;
+    return getsockopt(socket, SOL_SOCKET, SO_DOMAIN, &family, &size) < 0 || family == AF_UNIX;
+}
+
 /* On the host's network others would choose where a packet comes from, or goes through. */
 static bool is_harmless(const struct cmsghdr *at) {
     if (at->cmsg_level == IPPROTO_IP) return at->cmsg_type == IP_TTL || at->cmsg_type == IP_TOS;
     if (at->cmsg_level == IPPROTO_IPV6) return at->cmsg_type == IPV6_HOPLIMIT || at->cmsg_type == IPV6_TCLASS;
     return at->cmsg_level == IPPROTO_UDP;
 }
+
+/* INVARIANT own-network: one that was handed in, too, whatever network the guest has. */
+static bool is_of_the_host(int socket) { return !is_local(socket) && !socket_name_is_private(socket); }
 
 /* Descriptors of the guest become ours; who it says it is becomes who we are, once it is true. */
 static int translate_control(const struct request *request, struct passage *passage) {
@@ -151,7 +160,7 @@ static int translate_control(const struct request *request, struct passage *pass
         size_t room = passage->control_length - (size_t)((uint8_t *)at - passage->control);
         if (at->cmsg_len < sizeof *at || at->cmsg_len > room) return -EINVAL;
         size_t size = at->cmsg_len - CMSG_LEN(0);
-        if (at->cmsg_level != SOL_SOCKET && internet_is(passage->socket) && !is_harmless(at)) return -EINVAL;
+        if (at->cmsg_level != SOL_SOCKET && is_of_the_host(passage->socket) && !is_harmless(at)) return -EINVAL;
         if (at->cmsg_level != SOL_SOCKET) continue; /* AF_UNIX passes these over */
         if (at->cmsg_type == SCM_CREDENTIALS) {
             struct ucred who;
@@ -231,12 +240,6 @@ static int64_t send_out(struct request *request, struct passage *passage) {
         if (why == EPIPE && !(passage->flags & MSG_NOSIGNAL)) broken_pipe(request);
         return why == EINTR ? -ERESTARTSYS : -why;
     }
-}
-
-static bool is_local(int socket) {
-    int family = AF_UNIX;
-    socklen_t size = sizeof family;
-    return getsockopt(socket, SOL_SOCKET, SO_DOMAIN, &family, &size) < 0 || family == AF_UNIX;
 }
 
 static int64_t send_one(struct request *request, struct passage *passage, bool *denied) {

@@ -45,7 +45,7 @@ void socket_name_setup(bool own) {
 }
 
 /* INVARIANT own-network: a socket that the caller handed in belongs to the host's network, whatever namespace uses it. */
-static bool is_private(int socket) { return own_network && network_of(socket) == own_network; }
+bool socket_name_is_private(int socket) { return own_network && network_of(socket) == own_network; }
 
 void socket_name_done(struct socket_name *name) { guest_close(&name->held); }
 
@@ -53,7 +53,7 @@ bool socket_name_may_part(int socket) {
     int family = AF_UNSPEC;
     socklen_t size = sizeof family;
     if (getsockopt(socket, SOL_SOCKET, SO_DOMAIN, &family, &size) < 0) return false;
-    return family == AF_UNIX || is_private(socket) || internet_is(socket);
+    return family == AF_UNIX || socket_name_is_private(socket) || internet_is(socket);
 }
 
 static struct bound *find_bound(const char *kernel) {
@@ -123,13 +123,13 @@ int socket_name_read(struct request *request, uint64_t address, uint64_t length,
 static int take_path(struct request *request, int socket, const struct socket_name *name, bool *denied) {
     if (name->length < sizeof(sa_family_t)) return -EINVAL;
     if (name->address.any.sa_family != AF_UNIX) {
-        *denied = !is_private(socket);
+        *denied = !socket_name_is_private(socket);
         return *denied ? -EINVAL : 0;
     }
     if (name->length > sizeof name->address.path) return -EINVAL;
     if (name->length == PATH_AT) return 0;
     if (name->address.path.sun_path[0] == 0) {
-        *denied = !is_private(socket);
+        *denied = !socket_name_is_private(socket);
         return *denied ? -EPERM : 0;
     }
     size_t length = strnlen(name->address.path.sun_path, name->length - PATH_AT);

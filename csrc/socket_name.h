@@ -20,6 +20,9 @@ void socket_name_done(struct socket_name *name);
 void socket_name_setup(bool own_network); /* before the sentry's own filter stands */
 /* May an association be dissolved? A connection that the caller handed in would become a socket that can listen. */
 bool socket_name_may_part(int socket);
+
+/* Is it of a network namespace that is the guest's alone? */
+bool socket_name_is_private(int socket);
 /* Copy an address of the guest's; one of the network is noted for the record. 0 or -errno. */
 int socket_name_read(struct request *request, uint64_t address, uint64_t length, struct socket_name *name);
 /* Make it one that the kernel may be given, to reach from `socket` one that is there. 0 or -errno; *denied where we refuse. */

@@ -1,6 +1,6 @@
-"""python -m sandbox: run, explain, learn, doctor, surface, audit, report. Exit status of run: the command's, 128+n for
-signal n, 124 timeout, 125 an error of sandbox itself, 126 a program that cannot be executed, 127 one that is not
-found."""
+"""python -m sandbox: run, explain, learn, doctor, surface, audit, report, completion. Exit status of run: the
+command's, 128+n for signal n, 124 timeout, 125 an error of sandbox itself, 126 a program that cannot be executed, 127
+one that is not found."""
 
 from __future__ import annotations
 
@@ -13,7 +13,18 @@ from collections.abc import Sequence
 from dataclasses import fields, replace
 from typing import Any, NoReturn
 
-from . import _cli_audit, _cli_explain, _cli_hints, _cli_html, _cli_learn, _terminal, doctor, surface
+from . import (
+    _cli_audit,
+    _cli_completion,
+    _cli_explain,
+    _cli_hints,
+    _cli_html,
+    _cli_learn,
+    _cli_trace,
+    _terminal,
+    doctor,
+    surface,
+)
 from ._errors import CommandTimeout, PolicyError, SandboxError
 from ._grants import FRACTIONS
 from ._network import Allow, Deny, Network, Publish, Rule
@@ -81,6 +92,7 @@ def _parser() -> argparse.ArgumentParser:
     run = commands.add_parser("run", help="run a command", usage="sandbox run [options] -- command [argument ...]")
     _grants(run)
     run.add_argument("--audit", metavar="FILE", help="append the audit records to FILE")
+    _cli_trace.add(run)
     run.add_argument("--timeout", type=float, metavar="S", help="kill everything after S seconds, exit with 124")
     run.add_argument("--cwd", metavar="DIR", help="guest path of the working directory, /work by default")
     run.add_argument("--hints", action=argparse.BooleanOptionalAction, help="say what was refused and would allow it")
@@ -92,6 +104,7 @@ def _parser() -> argparse.ArgumentParser:
     _cli_audit.add(commands)
     _cli_html.add(commands)
     _cli_learn.add(commands, assignment)
+    _cli_completion.add(commands)
     return parser
 
 
@@ -134,6 +147,7 @@ def _network(options: argparse.Namespace) -> Network | None:
 
 
 def _run(options: argparse.Namespace) -> int:
+    _cli_trace.check(options)
     command = options.command[1:] if options.command[:1] == ["--"] else options.command
     if not command:
         raise PolicyError("run: there is no command")
@@ -145,10 +159,12 @@ def _run(options: argparse.Namespace) -> int:
     hints = _cli_hints.Hints(policy, options.audit, wanted=wanted)
 
     def start(**streams: Any) -> Popen:
-        return Popen(command, policy=policy, audit=hints.target, cwd=options.cwd, **streams)
+        traced = _cli_trace.wanted(options)
+        return follow(Popen(command, policy=policy, audit=hints.target, cwd=options.cwd, trace=traced, **streams))
 
     try:
-        process = _terminal.run_here(start, options.timeout)
+        with _cli_trace.tracing(options, _say) as follow:
+            process = _terminal.run_here(start, options.timeout)
     except CommandTimeout:
         _say(f"{command[0]}: killed after {options.timeout:g} seconds")
         hints.say(_say, failed=True)
@@ -176,6 +192,10 @@ def _doctor(options: argparse.Namespace) -> int:
     return 1 if report.error else 0
 
 
+def _completion(options: argparse.Namespace) -> int:
+    return _cli_completion.run(options, _parser())
+
+
 def _surface(_: argparse.Namespace) -> int:
     print(surface.table())
     return 0
@@ -188,7 +208,7 @@ def _say(text: str) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     actions = {"run": _run, "doctor": _doctor, "surface": _surface, "audit": _cli_audit.run, "report": _cli_html.run}
-    actions.update(explain=_explain, learn=_cli_learn.run)
+    actions.update(explain=_explain, learn=_cli_learn.run, completion=_completion)
     action = actions[options.action]
     try:
         status = action(options)

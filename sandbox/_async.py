@@ -10,6 +10,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from ._events import Decided, Events, Stream
 from ._paths import AnyPath
 from ._popen import Popen
 from ._result import Result
@@ -17,8 +18,12 @@ from ._run import run_with
 
 if TYPE_CHECKING:
     import asyncio
+    from collections.abc import Iterator
+
+    from ._audit_events import Event
 
 T = TypeVar("T")
+_AT_ONCE = 64  # events between two turns of the event loop's other tasks
 
 
 async def in_thread(work: Callable[[], T], on_cancel: Callable[[], None] | None = None) -> T:
@@ -96,6 +101,59 @@ async def arun(args: Any, **options: Any) -> Result:
     return await _arun(Popen, args, options)
 
 
+class AsyncEvents:
+    """Events for `async for`; `close`, `lost` and the rest as Events. A cancelled wait loses none."""
+
+    def __init__(self, events: Events) -> None:
+        self._events = events
+        self._ready: Iterator[Decided] = iter(())
+        self._seen = 0
+
+    @property
+    def lost(self) -> int:
+        return self._events.lost
+
+    def close(self) -> None:
+        """Take no more events."""
+        self._events.close()
+
+    def __aiter__(self) -> AsyncEvents:
+        return self
+
+    async def __anext__(self) -> Event:
+        stream = self._events.stream
+        while True:
+            await self._let_others()
+            found = next(self._ready, None)
+            if found is None:
+                await self._more(stream)
+            elif self._events.wanted(found.event):
+                return found.event
+
+    async def _more(self, stream: Stream) -> None:
+        off = threading.Event()
+        if await in_thread(lambda: stream.wait(off), off.set):
+            self._ready = stream.ready()
+            return
+        if not stream.left:
+            self._events.check()
+        raise StopAsyncIteration
+
+    async def _let_others(self) -> None:
+        """A guest that never pauses does not keep the event loop."""
+        import asyncio
+
+        self._seen += 1
+        if self._seen % _AT_ONCE == 0:
+            await asyncio.sleep(0)
+
+    async def __aenter__(self) -> AsyncEvents:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.close()
+
+
 class AsyncPopen:
     """A Popen whose waiting forms are awaited. `stdout` and `stderr` are asyncio.StreamReader, `stdin` an
     asyncio.StreamWriter, where they were PIPE."""
@@ -138,6 +196,10 @@ class AsyncPopen:
             self.stdin.write(data or b"")
             await self.stdin.drain()
         self.stdin.close()
+
+    def events(self, **wanted: Any) -> AsyncEvents:
+        """Popen.events for `async for`."""
+        return AsyncEvents(self.process.events(**wanted))
 
     def send_signal(self, sig: int) -> None:
         self.process.send_signal(sig)
@@ -198,6 +260,10 @@ class AsyncForms:
                 raise ValueError(f"{name}: the streams are of bytes")
         process: Popen = await in_thread(lambda: self.popen(args, bufsize=0, **options))
         return await AsyncPopen(process).connect()
+
+    def aevents(self: Any, **wanted: Any) -> AsyncEvents:
+        """`events` for `async for`."""
+        return AsyncEvents(self.events(**wanted))
 
     async def aread(self: Any, path: AnyPath, **options: Any) -> bytes:
         return await in_thread(lambda: self.read(path, **options))

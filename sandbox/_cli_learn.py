@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import signal
+import sys
 import tempfile
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ._errors import PolicyError
+from ._paths import printable
 
 if TYPE_CHECKING:
     from ._learn import Learned
+
+CANNOT_RUN, NOT_FOUND = 126, 127
 
 
 def add(commands: Any, assignment: Callable[[str], tuple[str, str]]) -> None:
@@ -42,6 +47,9 @@ def run(options: argparse.Namespace) -> int:
     try:
         env = {**os.environ, **dict(options.env)}
         learned = learn(command, cwd=options.cwd, env=env, stop_after=options.stop_after, _chosen=dict(options.env))
+    except OSError as error:
+        print(f"sandbox: {printable(os.fsdecode(error.filename or command[0]))}: {error.strerror}", file=sys.stderr)
+        return NOT_FOUND if error.errno == errno.ENOENT else CANNOT_RUN
     finally:
         signal.signal(signal.SIGINT, before)
     for path in (*options.merge, *([options.into] if options.into and os.path.exists(options.into) else [])):

@@ -7,7 +7,7 @@ import signal
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -15,6 +15,7 @@ from . import _core, _ending, _inbox
 from ._audit import AuditSummary
 from ._core import Message, MessageType
 from ._errors import GuestFault, SandboxError, WallMissing
+from ._events import Stream
 from ._fetches import Fetches, grants
 from ._loop import WRITABLE, Loop, Timer
 from ._memfd import sealed
@@ -49,8 +50,17 @@ _KILLED = -int(signal.SIGKILL)
 class Guest:
     """Methods may be called from any thread; `_on_*` are called in the Supervisor's."""
 
-    def __init__(self, parts: Parts, loop: Loop, workers: Workers, on_gone: Callable[[Guest], None]) -> None:
+    def __init__(
+        self,
+        parts: Parts,
+        loop: Loop,
+        workers: Workers,
+        on_gone: Callable[[Guest], None],
+        about: Mapping[str, object] | None = None,
+    ) -> None:
+        """`about` is what a reader of its records has to know; None where it keeps none."""
         self.parts = parts
+        self._about = about
         self.ready: Ready | None = None
         self.walls: tuple[str, ...] = ()
         self.failure: Exception | None = None
@@ -161,6 +171,14 @@ class Guest:
         if self._foreign:
             self._check()
         return self._records.summary()
+
+    def listen(self, *, taken: bool) -> Stream:
+        """Its records from now on."""
+        if self._about is None:
+            raise ValueError("events: this guest keeps no records; trace=True or audit= lets it")
+        if self._foreign:
+            self._check()
+        return self._records.listen(self.parts.tag, self._about, taken=taken)
 
     def end(self) -> None:
         """Begin to end the guest. Its commands, if any run, are killed."""

@@ -51,10 +51,11 @@ def open_guest(
     limits: Limits | None = None,
     audit: AuditTarget | None = None,
     network: Network | None = None,
+    trace: bool = False,
 ) -> Opened:
     """A new guest, on its way."""
     chosen = policy_of(mounts, writable, files, policy, limits, network)
-    return Opened(start_guest(chosen, audit), chosen)
+    return Opened(start_guest(chosen, audit, trace=trace), chosen)
 
 
 _BARE = (

@@ -15,9 +15,11 @@ from typing import IO, Any
 
 from . import _streams
 from ._audit import AuditSummary, AuditTarget
+from ._audit_events import Filter
 from ._command import Spec, make_spec, refuse_senseless
 from ._communicate import Exchange, TimeIsOut, close_quietly
 from ._errors import CommandTimeout, GuestFault
+from ._events import Events, Stream
 from ._guest import GRACE, Guest
 from ._memfd import sealed
 from ._messages import Usage
@@ -39,7 +41,7 @@ class Popen:
     stdin=None is no input; `cwd` is a guest path, /work by default; `env=None` is a clean environment; `pty=True` gives
     a terminal, `terminal`, with read, write and resize(rows, columns). `mounts`, `writable`, `files` (guest path
     first), `policy`, `limits`, `audit` and `network` make the sandbox that the command has for itself; it ends with the
-    command.
+    command. `trace=True` keeps its calls for `events`.
 
     >>> with Popen(["echo", "hello"], stdout=_streams.PIPE, text=True) as process:
     ...     process.stdout.read()
@@ -75,6 +77,7 @@ class Popen:
         limits: Limits | None = None,
         audit: AuditTarget | None = None,
         network: Network | None = None,
+        trace: bool = False,
         _guest: Guest | None = None,
         _policy_env: Mapping[str, str] | None = None,
         _start_timeout: float | None = None,
@@ -96,7 +99,7 @@ class Popen:
         self._began = time.monotonic()
         if pty and stdin is not None:
             raise ValueError("pty=True gives the command its stdin")
-        given = [mounts, writable, files, policy, limits, audit, network]
+        given = [mounts, writable, files, policy, limits, audit, network, trace]
         self._own = _guest is None
         pass_fds = list(pass_fds)
         _streams.check((stdin, stdout, stderr), pass_fds)
@@ -105,6 +108,7 @@ class Popen:
         else:
             wiring = _streams.wire(stdin, stdout, stderr, pass_fds, pipesize)
         opened = None
+        self._stream: Stream | None = None
         try:
             opened = None if _guest is not None else open_guest(*given)  # type: ignore[arg-type]
             spec = make_spec(
@@ -120,9 +124,14 @@ class Popen:
             self._guest: Guest = _guest or opened.guest  # type: ignore[union-attr]
             self._finalizer = weakref.finalize(self, self._guest.end) if self._own else None
             self._before = AuditSummary({}) if self._own else self._guest.summary()
+            self._stream = self._guest.listen(taken=False) if trace else None
             self._command = self._start(spec, wiring, _start_timeout)
+            if self._stream is not None:
+                self._stream.command = self._command
         except BaseException:
             wiring.close_all()
+            if self._stream is not None:
+                self._stream.leave()
             if self.terminal is not None:
                 self.terminal.close()
             if opened:
@@ -259,6 +268,27 @@ class Popen:
     def audit(self) -> AuditSummary:
         """Served calls of the guest since the command began."""
         return self._guest.summary().since(self._before)
+
+    def events(
+        self, *, call: str | None = None, path: str | None = None, verdict: str | None = None, pid: int | None = None
+    ) -> Events:
+        """The command's served calls as they come, an Event each; ends when the command has ended and all have come.
+        None is any `call`, `verdict` and `pid`; `path` is a part of a path.
+
+        Needs `trace=True`, and then the first `events` has all from the command's beginning on, but for those beyond
+        the first MiB of records that come before it: `lost` counts them. With `audit=` alone, and at a second time, it
+        has those from now on. In a Sandbox the calls of other commands of that time are among them. What runs natively
+        is not served, so not there: see `python -m sandbox surface`. ValueError: the guest keeps no records.
+
+        >>> with Popen(["cat", "/etc/hostname"], stdout=_streams.DEVNULL, trace=True) as process:
+        ...     [event.verdict for event in process.events(path="/etc/hostname", call="openat")]
+        ['done']
+        """
+        stream, self._stream = self._stream, None
+        if stream is None:
+            stream = self._guest.listen(taken=True)
+            stream.command = self._command
+        return Events(stream, Filter(pid, call, path, verdict), self._guest.raise_failure, self)
 
     def result(self, stdout: Any = None, stderr: Any = None) -> Result:
         """What `run` returns, once the command has ended."""

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 from . import _core
 from ._audit import AuditSummary, Sink
+from ._audit_guest import Guest
 from ._errors import GuestFault
+from ._events import Stream
 from ._workers import Workers
+
+_RECENT = 256  # requests that a new listener is told of: their calls may come yet
 
 
 class Records:
@@ -24,6 +29,9 @@ class Records:
         self._asked = False
         self._closed = False
         self._counts: dict[int, tuple[int, int, int]] = {}
+        self._streams: list[Stream] = []
+        self._recent: deque[tuple[int, bytes]] = deque(maxlen=_RECENT)
+        self._begun = False
         if sink is not None:
             sink.begin(self.ask_drain)
 
@@ -33,10 +41,33 @@ class Records:
             self._asked = True
             self._workers.submit(self._drain)
 
+    def pull(self) -> None:
+        """Move records now, unless one who gets them does not keep up."""
+        with self._failures(), self._lock:
+            if not self._closed and not self._full():
+                self._move()
+
+    def listen(self, guest: int, about: Mapping[str, object], *, taken: bool) -> Stream:
+        """What is recorded from now on."""
+        stream = Stream(Guest(guest, about), self.pull, taken=taken)
+        self.pull()
+        with self._lock:
+            stream.begin(self._recent, whole=not self._begun)
+            if self._closed:
+                stream.close()
+            else:
+                self._streams.append(stream)
+        return stream
+
     def served(self, request: int, name: bytes) -> None:
         """The Supervisor's own record of a request, which the sentry's record of the call is joined with."""
         with self._failures(), self._lock:
-            if not self._closed and self._sink is not None:
+            if self._closed:
+                return
+            self._recent.append((request, name))
+            for stream in self._streams:
+                stream.served(request, name)
+            if self._sink is not None:
                 self._sink.served(request, name)
 
     def summary(self) -> AuditSummary:
@@ -55,6 +86,8 @@ class Records:
                 self._counts = self._trail.counts()
                 self._closed = True
                 self._trail.close()
+                for stream in self._streams:
+                    stream.close()
         with self._failures():
             if self._sink is not None:
                 self._sink.close()
@@ -64,17 +97,27 @@ class Records:
         self._lock = threading.Lock()
         self._closed = True
         self._trail.close()
+        for stream in self._streams:
+            stream.forget_after_fork()
 
     def _drain(self) -> None:
         self._asked = False
-        with self._failures(), self._lock:
-            if not self._closed and not (self._sink and self._sink.full()):
-                self._move()
+        self.pull()
+
+    def _full(self) -> bool:
+        return bool(self._sink and self._sink.full()) or any(stream.full() for stream in self._streams)
 
     def _move(self) -> None:
+        last = [stream for stream in self._streams if stream.ended()]
         data = self._trail.drain()
+        self._begun = self._begun or bool(data)
         if self._sink is not None:
             self._sink.records(data)
+        for stream in self._streams:
+            stream.put(data)
+        for stream in last:
+            stream.close()
+        self._streams = [stream for stream in self._streams if not stream.over]
 
     @contextmanager
     def _failures(self) -> Iterator[None]:

@@ -12,6 +12,8 @@ from typing import Any
 from . import _core, _view
 from ._async import AsyncForms
 from ._audit import AuditSummary, AuditTarget
+from ._audit_events import Filter
+from ._events import Events
 from ._export import check_name, export, regular
 from ._live_network import LiveNetwork
 from ._network import Network
@@ -30,7 +32,7 @@ class Sandbox(AsyncForms):
 
     `mounts` (read-only), `writable` and `files` have the guest path first; `policy` is a Policy or the path of a TOML
     file; `limits` count for the whole guest; `audit` is a file, or the path of one, that records are appended to;
-    `network` is that of Policy.
+    `network` is that of Policy. `trace=True` keeps calls for `events`, its own and those of its commands.
     WallMissing, PolicyError: it cannot be made.
 
     >>> with Sandbox(files={"/work/in.txt": b"one\\ntwo\\n"}) as box:
@@ -49,8 +51,10 @@ class Sandbox(AsyncForms):
         limits: Limits | None = None,
         audit: AuditTarget | None = None,
         network: Network | None = None,
+        trace: bool = False,
     ) -> None:
-        opened = open_guest(mounts, writable, files, policy, limits, audit, network)
+        opened = open_guest(mounts, writable, files, policy, limits, audit, network, trace)
+        self._trace = trace
         self.policy = opened.policy
         self._guest = opened.guest
         self._finalizer = weakref.finalize(self, self._guest.end)
@@ -66,7 +70,8 @@ class Sandbox(AsyncForms):
 
     def popen(self, args: Any, **options: Any) -> Popen:
         """Start a command: a Popen with the parameters of Popen, but for those that make a sandbox."""
-        return Popen(args, **_own(options), _guest=self._guest, _policy_env=self.policy.env)
+        of_box: dict[str, Any] = {"trace": self._trace, "_guest": self._guest, "_policy_env": self.policy.env}
+        return Popen(args, **_own(options), **of_box)
 
     def run(
         self,
@@ -150,6 +155,20 @@ class Sandbox(AsyncForms):
         """Served calls of the guest so far."""
         return self._guest.summary()
 
+    def events(
+        self, *, call: str | None = None, path: str | None = None, verdict: str | None = None, pid: int | None = None
+    ) -> Events:
+        """The guest's served calls from now on, as they come; ends with the guest. Needs `trace=True` or `audit=`; as
+        Popen.events otherwise.
+
+        >>> with Sandbox(trace=True) as box:
+        ...     denied = box.events(verdict="denied")
+        ...     _ = box.run("> /usr/new", shell=True)
+        ...     next(denied).paths
+        ('/usr/new',)
+        """
+        return Events(self._guest.listen(taken=True), Filter(pid, call, path, verdict), self._guest.raise_failure, self)
+
     @property
     def exceeded(self) -> str | None:
         """The limit that ended the guest, or None."""
@@ -170,7 +189,7 @@ class Sandbox(AsyncForms):
         return f"<Sandbox: {'ended' if self._guest.ended else 'runs'}>"
 
 
-_OF_SANDBOX = ("mounts", "writable", "files", "policy", "limits", "audit", "network")
+_OF_SANDBOX = ("mounts", "writable", "files", "policy", "limits", "audit", "network", "trace")
 
 
 def _own(options: dict[str, Any]) -> dict[str, Any]:

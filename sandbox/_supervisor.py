@@ -60,6 +60,7 @@ class Order:
     policy: Policy
     audit: AuditTarget | None = None
     walls: tuple[str, ...] = wall_names(wall_bits())
+    trace: bool = False  # records are kept, also without `audit`, for who asks for events
 
 
 class _Lazily:
@@ -146,10 +147,10 @@ class Supervisor:
         cgroup = self._cgroup(order, tag)
         if cgroup is not None:
             undo.callback(cgroup.remove)
-        names = tuple(place.guest for place in plan.places)
+        about = {"pid": os.getpid(), "mounts": tuple(place.guest for place in plan.places)}
         sink = None
         if order.audit is not None:
-            sink = MeteredSink(self._meter, order.audit, tag, {"pid": os.getpid(), "mounts": names})
+            sink = MeteredSink(self._meter, order.audit, tag, about)
             undo.callback(sink.close)
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
         undo.callback(ours.close)
@@ -180,19 +181,21 @@ class Supervisor:
             watch_memory=cgroup is not None and plan.limits.memory > 0,
             net=net,
         )
+        recorded = order.trace or sink is not None
         packed = plan.pack(
             filters=(*_filter.guest_programs(int(options)), _filter.sentry_program()),
             tag=tag,
             walls=wall_bits(order.walls),
             scratch=scratch,
             cgroup=cgroup.path if cgroup else "",
-            audit=sink is not None,
+            audit=recorded,
             slice_=net.base if net else 0,
             resolver=net.resolver if net else 0,
             publishes=net.publishes if net else (),
         )
         messages, fds = _setup(packed, plan.contents, trail.fd)
-        return Guest(parts, self._loop, self._workers, self._gone), messages, fds
+        guest = Guest(parts, self._loop, self._workers, self._gone, about if recorded else None)
+        return guest, messages, fds
 
     def _cgroup(self, order: Order, tag: int) -> Cgroup | None:
         limits = order.plan.limits
@@ -311,9 +314,11 @@ def metrics() -> Metrics:
     return Metrics() if _current is None else _current.metrics()
 
 
-def start_guest(policy: Policy, audit: AuditTarget | None = None, walls: Sequence[str] | None = None) -> Guest:
+def start_guest(
+    policy: Policy, audit: AuditTarget | None = None, walls: Sequence[str] | None = None, *, trace: bool = False
+) -> Guest:
     """Compile a policy and start a guest of it, with the Supervisor of this process."""
-    order = Order(compile_policy(policy), policy, audit)
+    order = Order(compile_policy(policy), policy, audit, trace=trace)
     return supervisor().start(order if walls is None else replace(order, walls=tuple(walls)))
 
 

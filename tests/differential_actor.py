@@ -157,7 +157,8 @@ class Actor:
         for up in range(DEPTH, -1, -1):  # the calls may have closed a directory above
             with suppress(OSError):
                 os.chmod(_above(self.top, up), 0o755)
-        os.chdir(self.top)
+        with suppress(OSError):  # the calls may have removed it, too
+            os.chdir(self.top)
         return _tree(self.top)
 
 

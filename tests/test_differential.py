@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, assume, given, settings
 from hypothesis import strategies as st
 
 from tests import differential_actor
@@ -145,6 +145,9 @@ def _same(sequence: list[Any]) -> None:
     for call, there, here in zip(sequence, native[0], guest[0]):
         if (there, here) == ("EINVAL", "ENAMETOOLONG"):
             continue  # both are wrong: a path is copied before other arguments are looked at
+        if here != there:
+            # Linux counts the links of a walk twice where it has to begin it anew, which depends on its caches.
+            assume(native == _sides[0].ask(next(_numbers), sequence))
         assert here == there, f"{call}: natively {there!r}, inside {here!r}, in {sequence}"
     assert guest[1] == native[1], f"trees differ after {sequence}"
 

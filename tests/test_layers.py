@@ -22,12 +22,12 @@ _COMMANDS = (
     *("_cli_audit_modes", "_cli_audit", "_cli_advice", "_cli_report"),
     *("_report", "_report.kinds", "_report.groups", "_report.timeline", "_report.tree", "_report.report"),
     *("_report.text", "_report.style", "_report.bars", "_report.tables", "_report.processes", "_report.files"),
-    *("_report.page", "_cli_html", "_cli_explain", "_cli_hints"),
+    *("_report.page", "_cli_html", "_cli_explain", "_cli_hints", "_cli_trace", "_cli_completion"),
 )
 _EXPLAIN = ("_remedies", "_programs", "_explain_walk", "_explain_files", "_explain_network", "_explain")
 _LEARN = (
-    *("_seen", "_walk", "_task", "_files", "_dns", "_sockets", "_peaks", "_refusals", "_tracer", "_helper"),
-    *("_broad", "_fold", "_standing", "_places", "_peers", "_variables", "_lines", "_text", "_learned", "_run"),
+    *("_seen", "_walk", "_task", "_executed", "_files", "_dns", "_sockaddr", "_sockets", "_peaks", "_refusals", "_tracer", "_helper"),
+    *("_broad", "_fold", "_standing", "_places", "_peers", "_variables", "_lines", "_merge", "_text", "_learned", "_run"),
 )
 LAYERS = (
     *("_errors", "_paths", "_toml", "_grants", *_NETWORK, "_messages", "_network_file", "_policy_file", "_explanation", "_policy"),
@@ -35,9 +35,9 @@ LAYERS = (
     *("_core.enums", "_core.messages", "_core.plans", "_core.processes", "_core.table", "_core.trail", "_core", "_filter"),
     *("_loop", "services", "services.names_messages", "services.names_upstream", "services.names"),
     *("services.files", "services.proc", "services._ingress", "services._diag", "services._names_of_sockets", "services._sockets", "services._refused", "services._meter", "services._outward", "services._published", "services._resolving", "services.net", "_view", "_plan", *_EXPLAIN, "_cgroup", "_remove", *_AUDIT, "_inbox"),
-    *("_workers", "_outbox", "_memfd", "_parts", "_records", "_serving", "_fetches", "_ending", "_guest", "_metrics"),
+    *("_workers", "_outbox", "_memfd", "_parts", "_events", "_records", "_serving", "_fetches", "_ending", "_guest", "_metrics"),
     *("_supervisor", "prometheus", "_result", "_command", "_streams", "_pty"),
-    *("_communicate", "_open", "_popen", "_run", "_export", "_async", "_live_network", "_sandbox", "_terminal", "surface"),
+    *("_communicate", "_open", "_popen", "_run", "_export", "_async", "_live_network", "_sandbox", "_trace", "_terminal", "surface"),
     *(*(f"_learn.{name}" for name in _LEARN), "_learn", "_cli_learn", *_COMMANDS, "doctor"),
     *("__init__", "__main__"),
 )

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from sandbox._core import Syscall, syscalls
 
+from ._executed import interpreters, mapped_files
 from ._seen import Need, Seen
 from ._task import Enter, Leave, Task
 from ._walk import forms
@@ -16,6 +16,7 @@ from ._walk import forms
 AT_FDCWD = 0xFFFFFF9C
 _NOFOLLOW, _EMPTY_PATH = 0x100, 0x1000
 _OPENAT2 = "openat2"
+_UNNAMED = "(a file without a name)"
 
 _NEEDS = {
     **dict.fromkeys(("stat", "statx", "access", "readlink", "statfs", "chdir"), Need.LOOK),
@@ -89,19 +90,21 @@ class Files:
             text = task.text(arguments[index])
             if text:
                 base = "" if text.startswith("/") or dirfd & 0xFFFFFFFF != AT_FDCWD else task.open_path(dirfd)
-                yield self._path(row, flags, task.absolute(dirfd, text), base)
+                yield self._path(task, row, flags, task.absolute(dirfd, text), base)
             elif row.op in ("utimes", "chown", "chmod", "exec") and (arguments[index] == 0 or flags & _EMPTY_PATH):
-                yield self._path(row, flags, task.open_path(dirfd), "")  # of the descriptor itself
+                yield self._path(task, row, flags, task.open_path(dirfd), "")  # of the descriptor itself
 
-    def _path(self, row: Syscall, flags: int, absolute: str, base: str) -> _Path:
+    def _path(self, task: Task, row: Syscall, flags: int, absolute: str, base: str) -> _Path:
         opens = row.op == "open" or row.name == _OPENAT2
+        if opens and flags & os.O_TMPFILE == os.O_TMPFILE and absolute:
+            absolute, flags = os.path.join(absolute, _UNNAMED), os.O_CREAT | os.O_EXCL | os.O_WRONLY
         need = _opening(flags) if opens else _NEEDS[row.op]
         if opens:
             follow = not flags & os.O_NOFOLLOW and flags & (os.O_CREAT | os.O_EXCL) != os.O_CREAT | os.O_EXCL
         else:
             follow = need is not Need.CHANGE and row.op != "readlink" and not flags & _NOFOLLOW
         early = need is Need.CHANGE or bool(opens and flags & os.O_CREAT)
-        found = forms(absolute, follow) if early and absolute else []
+        found = self.walk(task, absolute, follow, row.name) if early and absolute else []
         return _Path(need, absolute, base, follow, found, not early or not found or os.path.lexists(found[-1]))
 
     def _done(self, task: Task, row: Syscall, paths: list[_Path], result: int) -> None:
@@ -116,18 +119,25 @@ class Files:
             if path.need is Need.CHANGE or not path.existed:
                 self.change(path.forms, by, path.existed)
             else:
-                self._record(path.forms or forms(path.absolute, path.follow), path.need, by)
+                self._record(path.forms or self.walk(task, path.absolute, path.follow, row.name), path.need, by)
         if row.op in ("rename", "link") and len(paths) == 2:
             self._hold(paths[0].forms[-1], paths[1].forms[-1], by)
         if row.op == "exec":
-            for interpreter in _interpreters(paths[0].absolute):
-                self._record(forms(task.absolute(AT_FDCWD, interpreter), True), Need.READ, by)
+            for interpreter in interpreters(paths[0].absolute):
+                self._record(self.walk(task, task.absolute(AT_FDCWD, interpreter), True, row.name), Need.READ, by)
 
     # ---- what is known --------------------------------------------------------------------------------------------
 
+    def walk(self, task: Task, path: str, follow: bool, call: str) -> list[str]:
+        """The forms of an absolute path."""
+        found, left = forms(path, follow, task.tid)
+        for folder in left:
+            self._record([folder], Need.LOOK, f"{task.program} {call}")
+        return found
+
     def executed(self, task: Task) -> None:
         """What the kernel itself has opened for a program: that, and the interpreter of its ELF file."""
-        for mapped in _mapped(task.tid):
+        for mapped in mapped_files(task.tid):
             self._record([mapped], Need.READ, f"{task.program} execve")
 
     def change(self, found: list[str], by: str, existed: bool) -> None:
@@ -176,34 +186,3 @@ def _opening(flags: int) -> Need:
     if flags & os.O_PATH:
         return Need.LOOK
     return Need.WRITE if flags & os.O_ACCMODE or flags & os.O_TRUNC else Need.READ
-
-
-def _interpreters(path: str) -> Iterator[str]:
-    """The interpreter that a script names, and that one's where it is a script."""
-    for _ in range(5):
-        try:
-            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-        except OSError:
-            return
-        try:
-            line = os.read(fd, 256).partition(b"\n")[0] if stat.S_ISREG(os.fstat(fd).st_mode) else b""
-        finally:
-            os.close(fd)
-        words = line[2:].split() if line.startswith(b"#!") else []
-        if not words:
-            return
-        path = os.fsdecode(words[0])
-        yield path
-
-
-def _mapped(tid: int) -> Iterator[str]:
-    """The files that a process has in its memory."""
-    try:
-        with open(f"/proc/{tid}/maps", "rb") as file:
-            lines = file.read().splitlines()
-    except OSError:
-        return
-    for line in lines:
-        words = line.split(maxsplit=5)
-        if len(words) == 6 and words[5].startswith(b"/") and b"\\" not in words[5]:
-            yield os.fsdecode(words[5])

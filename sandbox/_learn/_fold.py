@@ -19,7 +19,7 @@ ENOUGH = 3
 
 def parents(path: str) -> Iterator[str]:
     """The directories above a path, the nearest first."""
-    while path != "/":
+    while path not in ("/", ""):
         path = os.path.dirname(path)
         yield path
 

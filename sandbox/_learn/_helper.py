@@ -1,6 +1,7 @@
 """The process that traces: its children are the program's and nobody else's, and what it waits for is not the caller's.
 
-Told on its first descriptor what to run, it tells on its second what it has seen: JSON, both."""
+Told on its first descriptor what to run, it tells on its second what it has seen: JSON, both. The latter begins with
+an empty line when the program does."""
 
 from __future__ import annotations
 
@@ -9,6 +10,7 @@ import json
 import os
 import signal
 import sys
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 try:
@@ -35,12 +37,11 @@ def main(spec_fd: int, report_fd: int) -> None:
     report: dict[str, Any] = {}
     tracer = Tracer(seen)
     try:
-        _run(tracer, spec)
+        _run(tracer, spec, lambda: os.write(report_fd, b"\n"))
         if seen.paths.get(spec["cwd"]):
             seen.path(spec["cwd"], Need.HERE)
         report = {"status": os.waitstatus_to_exitcode(tracer.status), "seen": seen.to_json()}
     except SandboxError as error:
-        tracer.kill()
         report = {"error": str(error)}
     except OSError as error:
         report = {"errno": error.errno, "name": error.filename or spec["args"][0]}
@@ -48,12 +49,13 @@ def main(spec_fd: int, report_fd: int) -> None:
         json.dump(report, out)
 
 
-def _run(tracer: Tracer, spec: dict[str, Any]) -> None:
+def _run(tracer: Tracer, spec: dict[str, Any], began: Callable[[], Any]) -> None:
     gate, opened = os.pipe()
     failed, failure = os.pipe()
     program = _filter(tracer)
     pid = os.fork()
     if not pid:
+        os.close(opened)
         _execute(spec, program, gate, failure)
     os.close(failure)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's go to the program, and it decides
@@ -62,6 +64,7 @@ def _run(tracer: Tracer, spec: dict[str, Any]) -> None:
     signal.signal(signal.SIGTERM, lambda *_: _end(pid))
     tracer.seize(pid, os.path.basename(spec["args"][0]))
     os.write(opened, b"\0")
+    began()
     tracer.follow()
     with open(failed, "rb") as file:
         told = file.read().split(b"\0")
@@ -87,17 +90,18 @@ def _filter(tracer: Tracer) -> Any:
 
 
 def _execute(spec: dict[str, Any], program: Any, gate: int, failure: int) -> NoReturn:
-    """In the child: wait until it is traced, then become the program."""
+    """In the child: wait until it is traced, then become the program. Nothing comes where the tracer gave up."""
+    what = spec["cwd"]
     try:
-        os.read(gate, 1)
-        for name in _RESET:
-            signal.signal(getattr(signal, name), signal.SIG_DFL)
-        os.chdir(spec["cwd"])
-        program.load()
-        os.execvpe(spec["args"][0], spec["args"], spec["env"])
+        if os.read(gate, 1):
+            for name in _RESET:
+                signal.signal(getattr(signal, name), signal.SIG_DFL)
+            os.chdir(what)
+            what = spec["args"][0]
+            program.load()
+            os.execvpe(what, spec["args"], spec["env"])
     except OSError as error:
-        name = error.filename or spec["args"][0]
-        os.write(failure, b"%d\0%s" % (error.errno or errno.EIO, os.fsencode(name)))
+        os.write(failure, b"%d\0%s" % (error.errno or errno.EIO, os.fsencode(what)))
     finally:
         os._exit(127)
 

@@ -8,27 +8,35 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import NamedTuple
 
 from sandbox._errors import PolicyError
 from sandbox._paths import AnyPath
 from sandbox._policy import Policy
 
-from ._lines import Line, lines, lines_of, merged, policy_of
-from ._seen import Need, Seen
+from ._lines import Line, lines
+from ._merge import lines_of, merged, policy_of
+from ._seen import Seen
 from ._text import reasons, text
 
 _LONGEST = 200
 
 
+class Run(NamedTuple):
+    """One program that was run: `returncode` is negative for a signal, `cwd` None where it does not matter."""
+
+    command: tuple[str, ...]
+    cwd: str | None
+    returncode: int
+
+
 @dataclass(frozen=True)
 class Learned:
-    """A policy learned from runs of programs.
+    """A policy learned from `runs` of programs. `cwd` and `returncode` are those of the last.
 
-    `commands` are the runs; `returncode` is how the last ended, negative for a signal; `cwd` is the working directory
-    that it needs, or None; `notes` say what was seen and is in no line. `policy` is what they need, `to_toml()` writes
-    it down with the programs and calls that needed each line. `learned | other` is what both need, where the other is
-    a Learned, or a Policy of which everything is kept.
+    `policy` is what they need, `to_toml()` writes it down with the programs and calls that needed each line; `notes`
+    say what was seen and is in no line. `learned | other` is what both need, where the other is a Learned, or a Policy
+    of which everything is kept.
 
     >>> from sandbox import learn
     >>> learned = learn(["true"]) | Policy(env={"A": "b"})
@@ -36,23 +44,27 @@ class Learned:
     ('b', None, True)
     """
 
-    commands: tuple[tuple[str, ...], ...]
-    returncode: int
-    cwd: str | None
+    runs: tuple[Run, ...]
     notes: tuple[str, ...]
     _lines: tuple[Line, ...] = field(repr=False)
     _seen: Seen = field(repr=False, compare=False)
     _base: tuple[Line, ...] = field(repr=False, default=())
 
     @classmethod
-    def of(
-        cls, seen: Seen, args: Sequence[str], returncode: int, *, commands: Any = (), base: tuple[Line, ...] = ()
-    ) -> Learned:
-        """What follows from what was seen."""
+    def of(cls, seen: Seen, runs: Sequence[Run], base: Sequence[Line] = ()) -> Learned:
+        """What follows from what was seen, and what a policy grants already."""
         found, notes = lines(seen)
-        here = [path for path, access in seen.paths.items() if access.need & Need.HERE]
-        both = tuple(merged(list(base), found)) if base else tuple(found)
-        return cls((*commands, tuple(args)), returncode, here[-1] if here else None, tuple(notes), both, seen, base)
+        return cls(tuple(runs), tuple(notes), tuple(merged(list(base), found)), seen, tuple(base))
+
+    @property
+    def cwd(self) -> str | None:
+        """The working directory that it needs, or None."""
+        return self.runs[-1].cwd
+
+    @property
+    def returncode(self) -> int:
+        """How the program ended: negative for a signal."""
+        return self.runs[-1].returncode
 
     @cached_property
     def policy(self) -> Policy:
@@ -64,9 +76,8 @@ class Learned:
             return self._over(lines_of(other, {}))
         if not isinstance(other, Learned):
             return NotImplemented
-        base = tuple(merged(list(self._base), list(other._base)))
-        commands = (*self.commands, *other.commands[:-1])
-        return Learned.of(self._seen | other._seen, other.commands[-1], other.returncode, commands=commands, base=base)
+        base = merged(list(self._base), list(other._base))
+        return Learned.of(self._seen | other._seen, (*self.runs, *other.runs), base)
 
     def merge(self, *others: Learned | Policy) -> Learned:
         """`self | other | ...` of each in turn."""
@@ -81,17 +92,13 @@ class Learned:
         PolicyError: the file cannot be read, or is no policy."""
         return self._over(lines_of(Policy.load(path), reasons(_source(path), os.fsdecode(path))))
 
-    def _over(self, base: Sequence[Line]) -> Learned:
-        made = tuple(merged(list(self._base), list(base)))
-        last = self.commands[-1]
-        return Learned.of(self._seen, last, self.returncode, commands=self.commands[:-1], base=made)
+    def _over(self, base: list[Line]) -> Learned:
+        return Learned.of(self._seen, self.runs, merged(list(self._base), base))
 
     def to_toml(self) -> str:
         """TOML that `Policy.load` reads as `policy`, with a comment for each line that says who needed it."""
-        where = f"--cwd {shlex.quote(self.cwd)} " if self.cwd else ""
-        runs = [f"Run by: sandbox run --policy FILE {where}-- {_cut(shlex.join(args))}" for args in self.commands]
         head = ["Learned by sandbox learn. Read it before you rely on it: it grants what the program did, no less."]
-        return text(self._lines, [*head, *runs, *self.notes])
+        return text(self._lines, [*head, *dict.fromkeys(map(_again, self.runs)), *self.notes])
 
     def difference(self, path: AnyPath) -> str:
         """What `to_toml` would change in a file, as a unified diff; nothing where it is equal. A file that is not there
@@ -102,8 +109,11 @@ class Learned:
         return "".join(line + "\n" for line in lines)
 
 
-def _cut(words: str) -> str:
-    return words if len(words) <= _LONGEST else words[: _LONGEST - 1] + "…"
+def _again(run: Run) -> str:
+    words = shlex.join(run.command)
+    where = f"--cwd {shlex.quote(run.cwd)} " if run.cwd else ""
+    command = words if len(words) <= _LONGEST else words[: _LONGEST - 1] + "…"
+    return f"Run by: sandbox run --policy FILE {where}-- {command}"
 
 
 def _source(path: AnyPath) -> str:

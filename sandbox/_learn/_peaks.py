@@ -32,7 +32,7 @@ class Peaks:
         """A thread of a process is about to end: its memory is still there."""
         sizes = _sizes(process)
         self._most[process] = max(self._most.get(process, 0), sizes.get("VmHWM", 0))
-        self._seen.peak("memory", sizes.get("VmData", 0))
+        self._seen.peak("data", sizes.get("VmData", 0))
 
     def gone(self, tid: int) -> None:
         self._threads -= 1

@@ -86,6 +86,9 @@ class _Deriving:
             return None
         if need is Need.HOLD:
             return None if is_broad(path) else path
+        if need is Need.WRITE and os.path.isdir(path) and is_broad(path):
+            self._leave("attributes of a directory that many share", path)
+            return None
         if need is Need.WRITE:
             return path if os.path.exists(path) else None
         return self._changed(path, os.path.dirname(path))
@@ -109,11 +112,17 @@ class _Deriving:
     def _reads(self, writable: set[str]) -> Iterator[str]:
         for path, access in self._seen.paths.items():
             need = access.need & _READS
+            if need & Need.LIST and is_broad(path):
+                self._listed(path)
             if not need or under(path, writable) is not None or self._standing.has(path, need):
                 continue
             place = None if self._is_by_the_way(path, need) else self._read(path, need)
             if place and under(place, writable) is None:
                 yield place
+
+    def _listed(self, path: str) -> None:
+        if path != "/" and self._standing.holder(path).kind is Kind.SKELETON:
+            self._leave("a directory that many share was listed", path)
 
     def _read(self, path: str, need: Need) -> str | None:
         if os.path.isdir(path):
@@ -129,8 +138,6 @@ class _Deriving:
     def _directory(self, path: str, need: Need) -> str | None:
         if need & Need.LIST and not is_broad(path) and self._is_plain(path):
             return self._spelled(path)
-        if need & Need.LIST:
-            self._leave("a directory that many share was listed", path)
         if self._spelled(path) == path and self._is_plain(path):
             self._looked.add(path)
         return None

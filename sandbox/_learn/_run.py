@@ -16,8 +16,8 @@ from sandbox._errors import SandboxError
 from sandbox._paths import AnyPath
 from sandbox._policy import clean_env
 
-from ._learned import Learned
-from ._seen import Seen
+from ._learned import Learned, Run
+from ._seen import Need, Seen
 
 Arguments = Union[str, bytes, "os.PathLike[Any]", Sequence[AnyPath]]
 
@@ -57,6 +57,8 @@ def learn(
         raise ValueError("learn: there is no command")
     here = os.path.realpath(os.fsdecode(cwd or os.curdir))
     given = clean_env(os.environ if env is None else env, "env")
+    if os.path.realpath(given.get("PWD", here)) != here:  # of another directory, which a shell would look at
+        del given["PWD"]
     report = _trace({"args": args, "cwd": here, "env": given}, (stdin, stdout, stderr), stop_after)
     if "error" in report:
         raise SandboxError(report["error"])
@@ -64,7 +66,8 @@ def learn(
         raise OSError(report["errno"], os.strerror(report["errno"]), report["name"])
     seen = Seen.from_json(report["seen"])
     seen.given = set(_chosen if _chosen is not None else env or ())
-    return Learned.of(seen, args, report["status"])
+    needs_here = here in seen.paths and seen.paths[here].need & Need.HERE
+    return Learned.of(seen, [Run(tuple(args), here if needs_here else None, report["status"])])
 
 
 def _trace(spec: dict[str, Any], streams: tuple[Any, Any, Any], stop_after: float | None) -> dict[str, Any]:
@@ -80,14 +83,15 @@ def _trace(spec: dict[str, Any], streams: tuple[Any, Any, Any], stop_after: floa
         os.close(telling)
         with suppress(BrokenPipeError), open(ours, "w", encoding="ascii") as out:
             json.dump(spec, out)
-        with open(told, "rb") as file:
-            if stop_after is not None and not select.select([file], [], [], stop_after)[0]:
+        with open(told, "rb", buffering=0) as file:
+            text = file.read(1)
+            if stop_after is not None and text.isspace() and not select.select([file], [], [], stop_after)[0]:
                 helper.terminate()
-            text = file.read()
+            text += file.read()
         helper.wait()
     finally:
         helper.kill()  # and the kernel what it traces
         helper.wait()
-    if not text:
+    if not text.strip():
         raise SandboxError(f"learn: the tracer ended with status {helper.returncode}")
     return dict(json.loads(text))

@@ -46,8 +46,8 @@ Endpoint = tuple[str, str, int]
 @dataclass
 class Seen:
     """`fleeting` are servers at a port that the kernel chose; `names` are the addresses that were told for a name,
-    `askers` who asked; `peaks` are in the units of Limits; `given` are the variables that the caller chose; `notes` is
-    what the reader should know of and no line says."""
+    `askers` who asked; `peaks` are in the units of Limits, `data` the largest private memory of a process; `given` are
+    the variables that the caller chose; `notes` is what the reader should know of and no line says."""
 
     paths: dict[str, Access] = field(default_factory=dict)
     peers: dict[Endpoint, set[str]] = field(default_factory=dict)

@@ -10,7 +10,8 @@ from sandbox._errors import PolicyError
 from sandbox._paths import printable
 from sandbox._policy import Policy
 
-from ._lines import Line, lines_of, policy_of
+from ._lines import Line
+from ._merge import lines_of, policy_of
 
 _TABLES = ("mounts", "scratch", "files")
 _DEFAULTS = ("writable = false", "noexec = false", "hide = []", "executable = false")
@@ -75,7 +76,7 @@ def reasons(source: str, name: str) -> dict[tuple[str, str], str]:
         if rows[0] in ("[limits]", "[env]"):
             _pairs(rows[0], rows[1:], name, found)
         else:
-            why = " ".join(row[2:] for row in rows if row.startswith("# ") )
+            why = " ".join(row[2:] for row in rows if row.startswith("# "))
             for line in _lines("\n".join(rows), name) if why else ():
                 found[line.table, line.key] = why
     return found

@@ -65,7 +65,10 @@ class Tracer:
     def follow(self) -> None:
         """Until nothing of it is left. What the first process leaves behind when it ends is ended, too."""
         while self._tasks:
-            tid, status, usage = os.wait4(-1, _WALL)
+            try:
+                tid, status, usage = os.wait4(-1, _WALL)
+            except ChildProcessError:
+                break
             if os.WIFSTOPPED(status):
                 with suppress(PtraceError):  # killed meanwhile: its end is told by another wait
                     self._stopped(self._task(tid), status)

@@ -31,6 +31,7 @@ class Outward:
     inode: int
     peers: dict[Name, tuple[str, ...]] = field(default_factory=dict)
     connected: dict[Name, tuple[str, ...]] = field(default_factory=dict)
+    shares: dict[int, bytes] = field(default_factory=dict)
 
     def every(self) -> dict[Name, tuple[str, ...]]:
         return {**self.peers, **self.connected}

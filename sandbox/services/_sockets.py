@@ -14,6 +14,7 @@ from ipaddress import IPv4Address
 from ._names_of_sockets import Name, read_plain
 
 _COOKIE = 57  # SO_COOKIE
+SHARES = (socket.SO_REUSEADDR, socket.SO_REUSEPORT)
 _AT_ONCE = struct.pack("ll", 0, 1)
 
 
@@ -56,9 +57,7 @@ def is_free(name: Name, sock: socket.socket) -> bool:
 @contextmanager
 def alone(sock: socket.socket) -> Iterator[None]:
     """A port that the kernel chooses is shared with nobody of the host's."""
-    shares = [
-        (option, sock.getsockopt(socket.SOL_SOCKET, option)) for option in (socket.SO_REUSEADDR, socket.SO_REUSEPORT)
-    ]
+    shares = [(option, sock.getsockopt(socket.SOL_SOCKET, option)) for option in SHARES]
     for option, _ in shares:
         sock.setsockopt(socket.SOL_SOCKET, option, 0)
     try:

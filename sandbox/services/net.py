@@ -12,8 +12,8 @@ import os
 import secrets
 import socket
 import threading
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext, suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from ipaddress import IPv4Address, IPv6Address
 from typing import NamedTuple
 
@@ -31,6 +31,7 @@ from ._published import Published
 from ._refused import Refused
 from ._resolving import Resolving
 from ._sockets import (
+    SHARES,
     alone,
     begin_connect,
     bind_anywhere,
@@ -44,7 +45,7 @@ from ._sockets import (
 from .names import Resolver
 
 _BIND_LATE = 24  # IP_BIND_ADDRESS_NO_PORT
-_ONE, _SIX, RESOLVER, _LAST = 1, 2, 53, 254
+_NOBODY, _ONE, _SIX, RESOLVER, _LAST = 0, 1, 2, 53, 254
 _HELD_AT = 1024  # port of the last address, by which a slice is held
 _PEERS_MAX = 64  # of a UDP socket
 _LOOKS = 3  # at the descriptors of a guest, which may move them meanwhile
@@ -97,7 +98,7 @@ class Internet:
             "connect": self._connect,
             "listen": self._listen,
             "send": self._send,
-            "option": _set_option,
+            "option": self._option,
             "admit": self._admit,
         }
 
@@ -179,11 +180,12 @@ class Internet:
             found = found or next(self._published.targets(name, sock, self._diag), None)
             if found is not None:
                 return Goal(found, "loopback")
+        host = _at_loopback(name)
         verdict = self.rules.judge_address(
-            _KINDS[sock.type, 0], name.address, name.port, names=self._names.names_of(name.address)
+            _KINDS[sock.type, 0], host.address, host.port, names=self._names.names_of(host.address)
         )
         if verdict.allowed:
-            return Goal(name, verdict.rule)
+            return Goal(host, verdict.rule)
         if own is not None:  # INVARIANT own-slice: whoever of the host is bound to every address would be reached there
             if ask.kind == "send":
                 return Goal(Name(self._host(_LAST), _HELD_AT), "loopback")  # which takes it, as nobody would
@@ -194,9 +196,13 @@ class Internet:
         """Is a socket of the guest's there? Others are bound to every address at most."""
         stream = sock.type == socket.SOCK_STREAM
         asker = IPv4Address(0) if stream else self._host(_ONE), 0 if stream else sock.getsockname()[1]
-        at = IPv4Address(name.address), name.port
-        found = self._diag.find(at, asker, socket.IPPROTO_TCP if stream else socket.IPPROTO_UDP)
-        return found is not None and (found.address == at[0] or found.cookie in self._outward)
+        protocol = socket.IPPROTO_TCP if stream else socket.IPPROTO_UDP
+        found = self._diag.find((IPv4Address(name.address), name.port), asker, protocol)
+        if found is None or not (found.address == name.address or found.cookie in self._outward):
+            return False
+        # It may be gone when it is spoken to: then whoever of the host is bound to every address would be met.
+        beside = self._diag.find((self._host(_NOBODY), name.port), asker, protocol)
+        return beside is None or beside.cookie in self._outward
 
     def _dual(self, own: Name) -> Name:
         """Who listens at `::` is at number 1, and reached as ::1, too."""
@@ -238,8 +244,21 @@ class Internet:
             raise OSError(errno.EADDRINUSE, "")  # the host's, at every address: no option shares a port with it
         take_mapped(sock)
         attach(sock, self.base, ())
-        with alone(sock) if name.port == 0 else nullcontext():
+        with alone(sock) if name.port == 0 else self._sharing(sock):
             sock.bind(sockaddr_of(sock, name))
+
+    @contextmanager
+    def _sharing(self, sock: socket.socket) -> Iterator[None]:
+        """What a UDP socket wanted to share, now that it is for a port of the slice."""
+        wanted = self._outward.of(sock, "udp").shares if sock.type == socket.SOCK_DGRAM else {}
+        for option, value in wanted.items():
+            sock.setsockopt(socket.SOL_SOCKET, option, value)
+        try:
+            yield
+        except OSError:
+            for option in wanted:
+                sock.setsockopt(socket.SOL_SOCKET, option, 0)
+            raise
 
     def _connect(self, sock: socket.socket, ask: NetAsk) -> NetAnswer:
         target, rule = self._reach(sock, ask)
@@ -271,6 +290,17 @@ class Internet:
 
     def _is_at_home(self, sock: socket.socket) -> bool:
         return self._is_ours(read_plain(sock.getsockname()[0])) or self._published.rule_of(sock) is not None
+
+    def _option(self, sock: socket.socket, ask: NetAsk) -> NetAnswer:
+        """INVARIANT own-slice: a UDP socket shares a port in the slice only. The kernel would give it one, shared with
+        whoever of the host's says so, too, by a send without an address, which nobody serves. So it is told then."""
+        if sock.type != socket.SOCK_DGRAM or ask.family not in SHARES or self._is_bound_at_home(sock):
+            return _set_option(sock, ask)
+        self._outward.of(sock, "udp").shares[ask.family] = ask.address
+        return NetAnswer()
+
+    def _is_bound_at_home(self, sock: socket.socket) -> bool:
+        return bool(sock.getsockname()[1]) and self._is_at_home(sock)
 
     def _admit(self, sock: socket.socket, _: NetAsk) -> NetAnswer:
         rule = self._published.admit(sock)
@@ -356,6 +386,13 @@ class Internet:
         if sock.type == socket.SOCK_DGRAM:
             attach(sock, self.base, set(left))
         part(sock)
+
+
+def _at_loopback(name: Name) -> Name:
+    """Where the kernel sends what is for the unspecified address."""
+    if not name.address.is_unspecified:
+        return name
+    return name._replace(address=IPv4Address("127.0.0.1") if name.address.version == 4 else IPv6Address("::1"))
 
 
 def _set_option(sock: socket.socket, ask: NetAsk) -> NetAnswer:

@@ -9,12 +9,13 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from ipaddress import IPv4Address, IPv6Address
+from subprocess import PIPE
 
 import pytest
 
 import sandbox
 from sandbox import Allow, Deny
-from tests.escape.attack import build, every_wall, inside, native, ordinary
+from tests.escape.attack import box, build, every_wall, inside, native, ordinary
 
 ATTACK = r"""
 #include <arpa/inet.h>
@@ -69,10 +70,13 @@ class Services:
 
     def __init__(self, stack: ExitStack) -> None:
         four = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=100))
-        stack.enter_context(socket.create_server(("::1", four.getsockname()[1]), family=socket.AF_INET6, backlog=100))
+        there = "::1", four.getsockname()[1]
+        six = stack.enter_context(socket.create_server(there, family=socket.AF_INET6, backlog=100))
+        self._streams = [four, six]
         self._plain = [socket.socket(family, socket.SOCK_DGRAM) for family in (socket.AF_INET, socket.AF_INET6)]
         for each in self._plain:
             stack.enter_context(each)
+        for each in (*self._plain, *self._streams):
             each.setblocking(False)
         self._plain[0].bind(("127.0.0.1", 0))
         self._plain[1].bind(("::1", self._plain[0].getsockname()[1]))
@@ -86,6 +90,18 @@ class Services:
                 while True:
                     found.add(each.recv(99).decode())
         return found
+
+    @property
+    def said(self) -> set[bytes]:
+        """And by TCP, on connections that have ended."""
+        found = set()
+        for each in self._streams:
+            with suppress(BlockingIOError):
+                while True:
+                    with each.accept()[0] as peer, suppress(ConnectionResetError):
+                        peer.settimeout(30)
+                        found.add(peer.recv(99))
+        return found - {b""}
 
 
 @pytest.fixture
@@ -124,6 +140,33 @@ def test_natively_most_reach_it(services: Services) -> None:
     told = native(build(ATTACK), *services.ports, *LOOPBACK).told
     assert [told[f"tcp {address}"] for address in LOOPBACK[:6]] == [0] * 6, told
     assert {f"udp {address}" for address in LOOPBACK[:6]} <= services.heard
+
+
+HOLD = """
+import socket, sys
+held = []
+for host in sys.argv[3:]:
+    for kind, port in ((socket.SOCK_STREAM, sys.argv[1]), (socket.SOCK_DGRAM, sys.argv[2])):
+        held.append(socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, kind))
+        held[-1].connect((host, int(port)))
+print("held", flush=True)
+sys.stdin.readline()
+for sock in held:
+    try: sock.send(b"late")
+    except OSError as error: pass
+"""
+
+
+@ordinary
+def test_what_is_denied_later_is_cut_in_every_writing(services: Services) -> None:
+    """Connections that stand are known by where they go, not by what was asked for."""
+    with box(network="host") as guest:
+        command = [sys.executable, "-c", HOLD, *map(str, services.ports), *LOOPBACK[:6]]
+        process = guest.popen(command, stdin=PIPE, stdout=PIPE)
+        assert process.stdout is not None and process.stdout.readline() == b"held\n"
+        guest.network.deny("127.0.0.0/8", "::1")
+        process.communicate(b"\n")
+    assert services.heard == set() and services.said == set()
 
 
 METADATA = ["169.254.169.254", "::ffff:169.254.169.254", *carrying("169.254.169.254")]

@@ -46,7 +46,7 @@ int main(int argc, char **argv) {
     return LOST;
 }
 """
-SOCKET, IP, TCP, UDP, SIX = socket.SOL_SOCKET, socket.IPPROTO_IP, socket.IPPROTO_TCP, socket.IPPROTO_UDP, socket.IPPROTO_IPV6
+SOCKET, IP, TCP, SIX = socket.SOL_SOCKET, socket.IPPROTO_IP, socket.IPPROTO_TCP, socket.IPPROTO_IPV6
 HARMLESS = {
     # reuse, broadcast, buffers, keepalive, urgent data, linger, port, credentials, low-water, time-outs, stamps, peek
     SOCKET: {2, 6, 7, 8, 9, 10, 13, 15, 16, 18, 20, 21, 29, 42, 66},

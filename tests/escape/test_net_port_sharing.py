@@ -107,7 +107,7 @@ def received(server: socket.socket) -> int:
         count += 1
 
 
-def talk(process: Popen[bytes], server: Any, address: str, peer: int) -> tuple[int, int]:
+def talk(process: Popen[bytes], server: Any, address: str) -> tuple[int, int]:
     """What comes to the service, and how the attack ends. Without a service its port could not be had."""
     assert process.stdout is not None
     with ExitStack() as stack:
@@ -138,7 +138,7 @@ def test_what_is_sent_to_a_service_comes_to_it(walls: str, address: str, what: s
         made = stack.enter_context(box(walls, build(ATTACK), network="host"))
         port = server.getsockname()[1] if server else 0
         process = made.popen(["/attack/attack", str(port), what, str(peer)], stdin=PIPE, stdout=PIPE)
-        assert talk(process, server, address, peer) == (CLIENTS, LOST)  # type: ignore[arg-type]
+        assert talk(process, server, address) == (CLIENTS, LOST)  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -167,5 +167,5 @@ def test_natively_a_part_is_stolen(before: bool) -> None:
         peer = stack.enter_context(service("127.0.0.1", 0)).getsockname()[1]
         command = [str(program), str(server.getsockname()[1] if server else 0), "any", str(peer)]
         process = stack.enter_context(Popen(command, stdin=PIPE, stdout=PIPE, preexec_fn=give_up_privileges))
-        came, status = talk(process, server, "0.0.0.0", peer)
+        came, status = talk(process, server, "0.0.0.0")
         assert came < CLIENTS and status == WON

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -70,28 +71,33 @@ def _numpy(twin: Twin) -> str:
     return f"{sys.executable} main.py"
 
 
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
+
+
 def _redis(twin: Twin) -> str:
-    redis, tool = program("redis-server"), program("redis-cli")
-    return f"""{redis} --port 7790 --bind 127.0.0.1 -::1 --dir $PWD --daemonize yes --pidfile $PWD/pid --logfile $PWD/log >/dev/null
-until {tool} -p 7790 ping >/dev/null 2>&1; do sleep 0.05; done
-{tool} -p 7790 set key value; {tool} -p 7790 get key; {tool} -p 7790 shutdown save; while [ -e pid ]; do sleep 0.05; done"""
+    redis, tool, port = program("redis-server"), program("redis-cli"), free_port()
+    return f"""{redis} --port {port} --bind 127.0.0.1 -::1 --dir $PWD --daemonize yes --pidfile $PWD/pid --logfile $PWD/log >/dev/null
+until {tool} -p {port} ping >/dev/null 2>&1; do sleep 0.05; done
+{tool} -p {port} set key value; {tool} -p {port} get key; {tool} -p {port} shutdown save; while [ -e pid ]; do sleep 0.05; done"""
 
 
 NGINX = """
 {user} worker_processes 2; pid {here}/pid; error_log {here}/error.log;
 events {{}}
 http {{ access_log off; client_body_temp_path {here}/1; proxy_temp_path {here}/2; fastcgi_temp_path {here}/3; uwsgi_temp_path {here}/4; scgi_temp_path {here}/5;
-  server {{ listen 127.0.0.1:7791; location / {{ root {here}/www; }} }} }}
+  server {{ listen 127.0.0.1:{port}; location / {{ root {here}/www; }} }} }}
 """
 
 
 def _nginx(twin: Twin) -> str:
-    nginx, curl = program("nginx"), program("curl")
+    nginx, curl, port = program("nginx"), program("curl"), free_port()
     twin.write("www/page", "x" * 1000)
-    twin.write("conf", NGINX.format(here=twin.here, user="user root root;" if os.getuid() == 0 else ""))
+    twin.write("conf", NGINX.format(here=twin.here, port=port, user="user root root;" if os.getuid() == 0 else ""))
     return f"""{nginx} -c $PWD/conf -e $PWD/error.log || exit 9
-until {curl} -s -o /dev/null http://127.0.0.1:7791/page; do sleep 0.05; done
-for i in 1 2 3; do {curl} -s http://127.0.0.1:7791/page | wc -c; done; kill $(cat pid); while [ -e pid ]; do sleep 0.05; done"""
+until {curl} -s -o /dev/null http://127.0.0.1:{port}/page; do sleep 0.05; done
+for i in 1 2 3; do {curl} -s http://127.0.0.1:{port}/page | wc -c; done; kill $(cat pid); while [ -e pid ]; do sleep 0.05; done"""
 
 
 def _node(twin: Twin) -> str:
