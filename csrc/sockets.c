@@ -17,6 +17,7 @@ struct answer sockets_socket(struct request *request) {
     if (!internet || !mounts_plan()->network) return answer_denied(EAFNOSUPPORT);
     int protocol = (int)request->value[2];
     bool known = (type == SOCK_STREAM && (protocol == 0 || protocol == IPPROTO_TCP)) || (type == SOCK_DGRAM && (protocol == 0 || protocol == IPPROTO_UDP));
+    if (known && request->nr == SYS_socketpair) return answer_error(EOPNOTSUPP);
     if (known && internet_served()) return internet_socket(request);
     if (type == SOCK_RAW) return answer_denied(EPERM);
     return answer_denied(type == SOCK_STREAM || type == SOCK_DGRAM ? EPROTONOSUPPORT : ESOCKTNOSUPPORT);

@@ -62,13 +62,12 @@ class LiveNetwork:
         for rule in made:
             if not isinstance(rule, _CHANGEABLE):
                 raise PolicyError(f"network: {rule}: is for the guest's whole life")
-        net = self._served()
-        net.replace(change(net.rules, *made))
+        self._served().change(lambda rules: change(rules, *made))
 
     def _cut(self) -> None:
         try:
             cut = self._served().cut(self._guest.parts.pid)
-        except OSError:  # the kernel does not tell what stands
+        except Exception:  # whatever it was, what stands is not known
             cut = False
         if not cut and not self._guest.ended:
             self._guest.fail(GuestFault("the guest keeps a connection that was revoked where it cannot be cut"))

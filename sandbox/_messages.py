@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol, Union
 
@@ -157,7 +157,7 @@ class NetService(Protocol):
     @property
     def usage(self) -> NetworkUsage: ...
 
-    def replace(self, rules: Rules) -> None: ...
+    def change(self, change: Callable[[Rules], Rules]) -> None: ...
 
     def cut(self, root: int) -> bool: ...
 

@@ -10,6 +10,8 @@ from ._errors import PolicyError
 from ._grants import set_fields
 from ._targets import check_port, clean_text, end_text, parse_end
 
+_SOURCES_MAX = 256  # what a filter of the kernel has room for
+
 
 @dataclass(frozen=True, init=False)
 class Publish:
@@ -51,7 +53,10 @@ class Publish:
 def _sources(values: object) -> tuple[str, ...]:
     if isinstance(values, (str, bytes)) or not isinstance(values, Iterable):
         raise ValueError(f"sources: {values!r} is no list")
-    return tuple(dict.fromkeys(map(_source, values)))
+    found = tuple(dict.fromkeys(map(_source, values)))
+    if len(found) > _SOURCES_MAX:
+        raise ValueError(f"{len(found)} sources: {_SOURCES_MAX} at most can be")
+    return found
 
 
 def _source(text: object) -> str:

@@ -272,6 +272,84 @@ def test_published_port_stays(tmp_path: Path) -> None:
         assert process.communicate("\n")[0] == "b'x'\n"
 
 
+UNSPECIFIED = LINES.replace('("127.0.0.1", int', '("0.0.0.0", int')
+
+
+def test_unspecified_address_is_cut(echo: int) -> None:
+    """What the kernel takes for its loopback is a connection there."""
+    with Sandbox(network=["host"]) as box:
+        process = box.popen([sys.executable, "-c", UNSPECIFIED, str(echo), "pass"], stdin=-1, stdout=-1, text=True)
+        assert process.stdin and process.stdout
+        process.stdin.write("a\n")
+        process.stdin.flush()
+        assert process.stdout.readline() == r"b'a\n'" + "\n"
+        box.network.deny(f"127.0.0.1:{echo}")
+        assert process.communicate("b\n")[0] != r"b'b\n'" + "\n"
+
+
+CHURN = """
+import socket, sys
+print("churns", flush=True)
+while True:
+    for s in [socket.socket(type=socket.SOCK_DGRAM) for _ in range(200)]:
+        s.close()
+"""
+
+
+def test_sockets_that_come_and_go_meanwhile(echo: int) -> None:
+    """Neither lets a connection live on."""
+    target = f"127.0.0.1:{echo}"
+    with Sandbox(network=[Allow("192.0.2.1")]) as box:
+        churning = box.popen([sys.executable, "-c", CHURN], stdout=-1, text=True)
+        assert churning.stdout and churning.stdout.readline() == "churns\n"
+        for _ in range(10):
+            box.network.allow(target)
+            talk = Talk(box, echo)
+            assert talk.say("a") == r"b'a\n'"
+            box.network.revoke(target)
+            assert talk.say("b") != r"b'b\n'"
+            talk.process.kill()
+
+
+FORGOTTEN = """
+import socket, sys
+sock = socket.socket(type=socket.SOCK_DGRAM)
+sock.sendto(b"x", ("127.0.0.1", int(sys.argv[1])))
+sock.recv(9)
+for n in range(70):
+    sock.sendto(b"x", ("127.1.0.1", n + 1))
+print(*sock.getsockname(), flush=True)
+sock.settimeout(float(sys.stdin.readline()))
+try: print(sock.recvfrom(99))
+except OSError as e: print(e)
+"""
+
+
+def test_forgotten_peer_is_not_heard(udp: int) -> None:
+    """One that was pushed out by many others: the filter goes with what is remembered."""
+    target = f"udp://127.0.0.1:{udp}"
+    with Sandbox(network=[Allow(target), Allow("127.1.0.0/16")]) as box:
+        process = box.popen([sys.executable, "-c", FORGOTTEN, str(udp)], stdin=-1, stdout=-1, text=True)
+        assert process.stdout
+        port = int(process.stdout.readline().split()[1])
+        box.network.revoke(target)
+        with socket.socket(type=socket.SOCK_DGRAM) as sender:
+            sender.bind(("127.0.0.1", 0))
+            sender.sendto(b"late", ("127.0.0.1", port))
+        assert process.communicate("0.3\n")[0] == "timed out\n"
+
+
+def test_changes_at_once() -> None:
+    """None is lost."""
+    with Sandbox(network=[Allow("192.0.2.1")]) as box:
+        threads = [threading.Thread(target=box.network.allow, args=(f"192.0.2.{n}",)) for n in range(2, 42)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len(box.network.rules) == 41
+
+
 # ---- counts and limits --------------------------------------------------------------------------------------------
 
 EIGHT = """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import socket
 import sys
 from collections.abc import Iterator
@@ -157,11 +158,10 @@ def test_port_is_taken() -> None:
         with pytest.raises(SandboxError, match=f"^publish 127.0.0.1:{port} as 80: .*another program has it"):
             sandbox.run(["true"], network=[Publish(80, port)])
     with Sandbox(network=[Publish(80, port)]) as box:
-        with pytest.raises(SandboxError, match="another program has it"):
-            Sandbox(network=[Publish(81, port)])
+        for host in ("127.0.0.1", "0.0.0.0"):
+            with pytest.raises(SandboxError, match="another guest or rule has it"):
+                Sandbox(network=[Publish(81, f"{host}:{port}")])
         with serving(box, port=80):
-            with pytest.raises(SandboxError, match="another program has it"):
-                Sandbox(network=[Publish(81, port)])
             assert isinstance(ask("127.0.0.1", port), list)
     with Sandbox(network=[Publish(80, port)]) as box, serving(box, port=80):
         assert isinstance(ask("127.0.0.1", port), list)
@@ -256,3 +256,70 @@ def test_many() -> None:
     rules = [Publish(80 + n, f"127.0.0.{n + 1}:47080") for n in range(64)]
     with Sandbox(network=rules) as box, serving(box, port=143):
         assert isinstance(ask("127.0.0.64", 47080), list)
+
+
+def test_two_rules_for_one_port() -> None:
+    """Of one guest, too: whoever is refused by one would come in by the other."""
+    with pytest.raises(SandboxError, match="another guest or rule has it"):
+        Sandbox(network=[Publish(80, "0.0.0.0:47085", ["192.0.2.1"]), Publish(81, "127.0.0.1:47085")])
+    with Sandbox(network=[Publish(80, "0.0.0.0:47085"), Publish(81, "[::]:47085")]):
+        pass
+
+
+def test_what_failed_is_given_back() -> None:
+    """A guest that cannot have its port leaves no descriptor, nor does it keep what it had."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        rules = [Publish(80, "127.0.0.1:47086"), Publish(81, server.getsockname()[1])]
+        before = len(os.listdir("/proc/self/fd"))
+        for _ in range(5):
+            with pytest.raises(SandboxError, match="another program has it"):
+                Sandbox(network=rules)
+        assert len(os.listdir("/proc/self/fd")) == before
+    with Sandbox(network=rules[:1]):
+        pass
+
+
+def test_ipv6_takes_no_port_of_ipv4() -> None:
+    """Though the guest's socket is of both families."""
+    port = free("::1")
+    with Sandbox(network=[Publish(80, f"[::]:{port}")]) as box, serving(box, "AF_INET6", "::", 80):
+        assert isinstance(ask("::1", port), list)
+        socket.create_server(("127.0.0.1", port)).close()
+
+
+def test_no_guest_stands_in_anothers_way() -> None:
+    """A port that one has published at every address is taken in no other's loopback."""
+    port = free()
+    script = f"import socket\ns = socket.socket(); s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)\ntry: s.bind(('127.0.0.1', {port})); s.listen(); print('listens', flush=True)\nexcept OSError as e: print(e.strerror)"
+    with Sandbox(network=[Publish(80, f"0.0.0.0:{port}")]) as box, Sandbox(network=[]) as other, Sandbox(network=[sandbox.Allow("192.0.2.1")]) as served:
+        assert served.run([sys.executable, "-c", script], text=True).stdout == "Address already in use\n"
+        assert other.run([sys.executable, "-c", script], text=True).stdout == "listens\n"
+        with serving(box, port=80):
+            assert isinstance(ask("127.0.0.1", port), list)
+
+
+def test_other_loopback_addresses_are_not_published() -> None:
+    port = free()
+    with Sandbox(network=[Publish(8080, port)]) as box:
+        for address in ("127.0.0.2", "127.0.0.3"):
+            with serving(box, address=address):
+                assert ask("127.0.0.1", port) == errno.ECONNREFUSED
+
+
+def test_published_port_of_others_is_outside() -> None:
+    """A connection to the number of a port that the guest has published at every address is one like any other."""
+    port = free()
+    script = f"import socket\nprint(socket.socket().connect_ex(('127.9.9.9', {port})))"
+    rules = [Publish(80, f"0.0.0.0:{port}"), sandbox.Allow("127.9.9.9")]
+    done = sandbox.run([sys.executable, "-c", script], network=rules, text=True)
+    assert done.stdout == f"{errno.ECONNREFUSED}\n"
+    assert done.usage.network is not None and done.usage.network.connections == 1
+
+
+def test_sources_that_no_filter_holds() -> None:
+    with pytest.raises(PolicyError, match="300 sources: 256 at most"):
+        Publish(80, 80, [f"10.0.{n // 256}.{n % 256}" for n in range(300)])
+    port = free()
+    many = [f"2001:db8::{n:x}" for n in range(200)] + ["127.0.0.1"]
+    with Sandbox(network=[Publish(8080, port, many)]) as box, serving(box):
+        assert isinstance(ask("127.0.0.1", port), list)

@@ -6,7 +6,6 @@ import errno
 import socket
 import struct
 from collections.abc import Iterator
-from contextlib import suppress
 from ipaddress import IPv4Address
 from itertools import product
 from typing import NamedTuple
@@ -51,20 +50,19 @@ class Diag:
         self._number = 0
 
     def find(self, there: tuple[Address, int], asker: tuple[Address, int], protocol: int) -> Found | None:
-        """The socket that a packet from `asker` would come to."""
+        """The socket that a packet from `asker` would come to. OSError: the kernel does not tell."""
         self._number = self._number + 1 & 0xFFFFFFFF
-        with suppress(OSError):
-            self._netlink.send(_question(there, asker, protocol, self._number))
-            while _HEAD.unpack_from(answer := self._netlink.recv(4096))[3] != self._number:
-                continue  # of a question whose answer did not come in time
-            return _read(answer)
-        return None
+        self._netlink.send(_question(there, asker, protocol, self._number))
+        while _HEAD.unpack_from(answer := self._netlink.recv(4096))[3] != self._number:
+            continue  # of a question whose answer did not come in time
+        return _read(answer)
 
     def alive(self) -> set[int]:
         """The cookies of all TCP and UDP sockets that have a port and that somebody holds."""
         with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _SOCK_DIAG) as netlink:
-            kinds = product(_FAMILIES, (socket.IPPROTO_TCP, socket.IPPROTO_UDP))
-            return {cookie for kind in kinds for cookie in _dumped(netlink, *kind)}
+            kinds = list(product(_FAMILIES, (socket.IPPROTO_TCP, socket.IPPROTO_UDP)))
+            # Twice: a list goes on by index, and so passes over a socket where one before it is closed meanwhile.
+            return {cookie for kind in [*kinds, *kinds] for cookie in _dumped(netlink, *kind)}
 
     def close(self) -> None:
         self._netlink.close()
@@ -88,7 +86,10 @@ def _dumped(netlink: socket.socket, family: int, protocol: int) -> Iterator[int]
 
 def _read(answer: bytes) -> Found | None:
     if len(answer) < _ID_AT + _ID.size or _HEAD.unpack_from(answer)[1] != _BY_FAMILY:
-        return None  # NLMSG_ERROR: nobody
+        error = -struct.unpack_from("=i", answer, _HEAD.size)[0]  # of NLMSG_ERROR
+        if error == errno.ENOENT:
+            return None
+        raise OSError(error, "sock_diag")
     source, cookie = _ID.unpack_from(answer, _ID_AT)
     six = answer[_HEAD.size] == socket.AF_INET6
     return Found(IPv4Address(source[12:] if six else source[:4]), cookie)

@@ -8,7 +8,8 @@ import errno
 import os
 import re
 import socket
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+import time
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -36,6 +37,10 @@ class Outward:
     def every(self) -> dict[Name, tuple[str, ...]]:
         return {**self.peers, **self.connected}
 
+    def addresses(self) -> set[Address]:
+        """Whom it may hear."""
+        return {peer.address for peer in self.every()}
+
 
 class Outwards:
     """By the kernel's cookie. What has ended is forgotten when many have been made."""
@@ -55,36 +60,39 @@ class Outwards:
     def _sweep(self) -> None:
         alive = self._diag.alive()
         self._sockets = {cookie: outward for cookie, outward in self._sockets.items() if cookie in alive}
-        self._sweep_at = max(_SWEEP, 2 * len(self._sockets))
+        self._sweep_at = min(max(_SWEEP, 2 * len(self._sockets)), _MOST)
         if len(self._sockets) >= _MOST:
             raise OSError(errno.ENOBUFS, "")
 
     def __contains__(self, cookie: int) -> bool:
         return cookie in self._sockets
 
-    def which(self, wanted: Callable[[str, Name, tuple[str, ...]], bool]) -> dict[int, list[Name]]:
-        """The peers of each socket for which `wanted(protocol, peer, names)`."""
-        found = {
-            cookie: [peer for peer, names in outward.every().items() if wanted(outward.protocol, peer, names)]
-            for cookie, outward in self._sockets.items()
-        }
-        return {cookie: peers for cookie, peers in found.items() if peers}
+    def snapshot(self) -> list[tuple[int, int, str, dict[Name, tuple[str, ...]]]]:
+        """Cookie, inode, protocol and peers of each."""
+        return [(cookie, each.inode, each.protocol, each.every()) for cookie, each in self._sockets.items()]
 
-    def inodes(self, cookies: Collection[int]) -> set[int]:
-        return {self._sockets[cookie].inode for cookie in cookies}
-
-    def forget(self, cookie: int, peers: Iterable[Name]) -> list[Address]:
-        """Whom the socket may still hear."""
-        outward = self._sockets[cookie]
-        for peer in peers:
-            outward.peers.pop(peer, None)
-            outward.connected.pop(peer, None)
-        return [peer.address for peer in outward.every()]
+    def get(self, cookie: int) -> Outward | None:
+        return self._sockets.get(cookie)
 
 
-def part(sock: socket.socket) -> None:
-    """Dissolve the association: TCP is reset, and waiters wake (connect(2), AF_UNSPEC)."""
-    ctypes.CDLL(None, use_errno=True).connect(sock.fileno(), bytes(16), 16)
+def part(sock: socket.socket) -> bool:
+    """Dissolve the association: TCP is reset, and waiters wake (connect(2), AF_UNSPEC). Some kernels answer EBUSY while
+    a thread waits on the socket: then it is shut down first, which ends the wait."""
+    for attempt in range(3):
+        if ctypes.CDLL(None, use_errno=True).connect(sock.fileno(), bytes(16), 16) == 0 and not _is_connected(sock):
+            return True
+        with suppress(OSError):
+            sock.shutdown(socket.SHUT_RDWR)
+        time.sleep(0.001 * attempt)
+    return False
+
+
+def _is_connected(sock: socket.socket) -> bool:
+    try:
+        sock.getpeername()
+    except OSError as error:
+        return error.errno != errno.ENOTCONN
+    return True
 
 
 # ---- descriptors of other processes ---------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
+import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from ipaddress import IPv4Address, IPv6Address, ip_network
@@ -20,6 +21,9 @@ from ._sockets import cookie_of, sockaddr_of, take_mapped
 
 _BOUND_MAX = 4096
 _LOOPBACK: dict[int, Address] = {4: IPv4Address("127.0.0.1"), 6: IPv6Address("::1")}
+_registered: list[tuple[Address, int]] = []
+"""Where the guests of this process publish."""
+_registering = threading.Lock()
 _ANY: dict[int, Address] = {4: IPv4Address(0), 6: IPv6Address(0)}
 
 
@@ -29,9 +33,12 @@ class Published:
     def __init__(self, rules: Sequence[Publish], base: int) -> None:
         self._rules, self._base = rules, base
         self._bound: OrderedDict[int, Publish] = OrderedDict()
+        self._held: list[Publish] = []
         self._holders: list[socket.socket] = []
         try:
             for rule in rules:
+                _register(rule)
+                self._held.append(rule)
                 self._holders += _hold(rule)
         except SandboxError:
             self.close()
@@ -40,6 +47,10 @@ class Published:
     def close(self) -> None:
         for holder in self._holders:
             holder.close()
+        with _registering:
+            for rule in self._held:
+                _registered.remove(rule.listening)
+        self._held = []
 
     def rows(self) -> list[tuple[bytes, int, int]]:
         """For the plan: address as IPv6, port of the host, port of the guest."""
@@ -68,7 +79,8 @@ class Published:
         six_only = isinstance(name.address, IPv6Address) and (
             int(name.address) == 1 or bool(sock.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY))
         )
-        for rule in self._rules if sock.type == socket.SOCK_STREAM else ():
+        whole = name.address.is_unspecified or name.address in _LOOPBACK.values()
+        for rule in self._rules if sock.type == socket.SOCK_STREAM and whole else ():
             four = isinstance(rule.listening[0], IPv4Address)
             if rule.guest == name.port and (not six_only if four else isinstance(name.address, IPv6Address)):
                 yield rule
@@ -77,9 +89,13 @@ class Published:
         address, port = rule.listening
         if isinstance(address, IPv4Address):
             take_mapped(sock)
+        else:  # else it would take the port of IPv4, too
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         self.screen(sock, rule)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # beside its holder, which does not listen
         sock.bind(sockaddr_of(sock, Name(address, port)))
+        if address.version == 6 and not sock.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY):
+            raise OSError(errno.EINVAL, "")  # the guest has changed it meanwhile: it will not listen
 
     def screen(self, sock: socket.socket, rule: Publish) -> None:
         """The guest and the rule's sources may knock, where the kernel lets us say so."""
@@ -102,10 +118,6 @@ class Published:
             if found is not None and found.cookie in self._bound:
                 yield at
 
-    def is_at(self, name: Name) -> bool:
-        """Is a name one that `targets` gives?"""
-        return any(_meets(rule, name.address, name.port) for rule in self._rules)
-
     def admit(self, sock: socket.socket) -> str | None:
         """The rule by which a connection that was accepted may stand, or None."""
         source, (address, port) = read_plain(sock.getpeername()[0]), _own_end(sock)
@@ -118,6 +130,22 @@ class Published:
 def _meets(rule: Publish, address: Address, port: int) -> bool:
     at, at_port = rule.listening
     return at_port == port and (at == address or (at.is_unspecified and at.version == address.version))
+
+
+def is_published_anywhere(port: int) -> bool:
+    """Is there a guest that has the port at every IPv4 address? Nobody else may have it in a slice then."""
+    return (_ANY[4], port) in _registered
+
+
+def _register(rule: Publish) -> None:
+    """SandboxError: another rule has the port there."""
+    address, port = rule.listening
+    with _registering:
+        for other, other_port in _registered:
+            anywhere = address.version == other.version and (address.is_unspecified or other.is_unspecified)
+            if other_port == port and (other == address or anywhere):
+                raise SandboxError(f"{rule}: {rule.host}: another guest or rule has it")
+        _registered.append((address, port))
 
 
 def _own_end(sock: socket.socket) -> tuple[Address, int]:

@@ -23,9 +23,12 @@ def cookie_of(sock: socket.socket) -> int:
     return int.from_bytes(sock.getsockopt(socket.SOL_SOCKET, _COOKIE, 8), "little")
 
 
-def peer_of(sock: socket.socket) -> Name:
-    address, port = sock.getpeername()[:2]
-    return Name(read_plain(address), port)
+def peer_of(sock: socket.socket) -> Name | None:
+    """Whom it is connected to, if it is."""
+    with suppress(OSError):
+        address, port = sock.getpeername()[:2]
+        return Name(read_plain(address), port)
+    return None
 
 
 def borrowed(fd: int) -> socket.socket:

@@ -12,8 +12,9 @@ import os
 import secrets
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from ipaddress import IPv4Address, IPv6Address
 from typing import NamedTuple
 
@@ -27,7 +28,7 @@ from ._ingress import attach, in_slice
 from ._meter import Meter
 from ._names_of_sockets import Name, read_name, read_plain, write_name
 from ._outward import Outwards, part, sockets_of
-from ._published import Published
+from ._published import Published, is_published_anywhere
 from ._refused import Refused
 from ._resolving import Resolving
 from ._sockets import (
@@ -48,7 +49,7 @@ _BIND_LATE = 24  # IP_BIND_ADDRESS_NO_PORT
 _NOBODY, _ONE, _SIX, RESOLVER, _LAST = 0, 1, 2, 53, 254
 _HELD_AT = 1024  # port of the last address, by which a slice is held
 _PEERS_MAX = 64  # of a UDP socket
-_LOOKS = 3  # at the descriptors of a guest, which may move them meanwhile
+_LOOKS, _LOOKING = 3, 5.0  # at the descriptors of a guest, which may move them meanwhile; seconds in all
 _IDLE = (7, 10)  # TCP_CLOSE, TCP_LISTEN
 _OPTIONS = (socket.SO_LINGER, socket.SO_SNDTIMEO, socket.SO_REUSEADDR, socket.SO_REUSEPORT)
 _KINDS = {
@@ -74,10 +75,11 @@ def _free_slice() -> tuple[int, socket.socket]:
 
 
 class Goal(NamedTuple):
-    """Where a connect or a datagram goes, and the rule that lets it."""
+    """Where a connect or a datagram goes, and the rule that lets it; `inside`: to the guest's own."""
 
     name: Name
     rule: str
+    inside: bool = False
 
 
 class Internet:
@@ -86,13 +88,19 @@ class Internet:
     def __init__(self, rules: Rules, loop: Loop, limits: Limits) -> None:
         self.rules = rules
         self._meter = Meter(limits)
-        self._names = Resolver(loop, lambda: self.rules, upstream=rules.resolvers)
-        self.base, self._holder = _free_slice()
-        self._resolving = Resolving(loop, self._host(RESOLVER), self.base, self._names.ask)
-        self._diag = Diag()
-        self._published = Published(rules.publishes, self.base)
-        self._outward = Outwards(self._diag)
         self._lock = threading.Lock()
+        with ExitStack() as undo:
+            self.base, self._holder = _free_slice()
+            undo.callback(self._holder.close)
+            self._published = Published(rules.publishes, self.base)
+            undo.callback(self._published.close)
+            self._diag = Diag()
+            undo.callback(self._diag.close)
+            self._names = Resolver(loop, lambda: self.rules, upstream=rules.resolvers)
+            undo.callback(self._names.close)
+            self._resolving = Resolving(loop, self._host(RESOLVER), self.base, self._names.ask)
+            undo.pop_all()
+        self._outward = Outwards(self._diag)
         self._operations: dict[str, Operation] = {
             "bind": self._bind,
             "connect": self._connect,
@@ -114,7 +122,8 @@ class Internet:
     def _answer(self, ask: NetAsk) -> NetAnswer:
         try:
             if ask.kind == "socket":
-                return self._make(ask)
+                with self._lock:
+                    return self._make(ask)
             assert ask.fd is not None
             with borrowed(ask.fd) as sock, self._lock:
                 operation = self._operations_of(sock).get(ask.kind)
@@ -158,9 +167,6 @@ class Internet:
     def _is_ours(self, address: Address) -> bool:
         return in_slice(address, self.base)
 
-    def _is_inside(self, target: Name) -> bool:
-        return self._is_ours(target.address) or self._published.is_at(target)
-
     def _own(self, name: Name) -> Name | None:
         """Where a name of the guest's loopback is on the host; None: it is none."""
         if isinstance(name.address, IPv6Address):
@@ -179,7 +185,7 @@ class Internet:
             found = next((at for at in (own, self._dual(own)) if self._stands(at, sock)), None)
             found = found or next(self._published.targets(name, sock, self._diag), None)
             if found is not None:
-                return Goal(found, "loopback")
+                return Goal(found, "loopback", True)
         host = _at_loopback(name)
         verdict = self.rules.judge_address(
             _KINDS[sock.type, 0], host.address, host.port, names=self._names.names_of(host.address)
@@ -188,7 +194,7 @@ class Internet:
             return Goal(host, verdict.rule)
         if own is not None:  # INVARIANT own-slice: whoever of the host is bound to every address would be reached there
             if ask.kind == "send":
-                return Goal(Name(self._host(_LAST), _HELD_AT), "loopback")  # which takes it, as nobody would
+                return Goal(Name(self._host(_LAST), _HELD_AT), "loopback", True)  # which takes it, as nobody would
             raise OSError(errno.ECONNREFUSED, "")
         raise Refused(verdict.rule)
 
@@ -230,7 +236,7 @@ class Internet:
             self._outward.of(sock, "udp")
             bind_anywhere(sock)  # a client's: it may send anywhere, and hears the guest and whom it has sent to
             return NetAnswer()
-        if int(own.address) & 0xFF in (_ONE, _SIX) and self._published.bind(sock, name):
+        if self._published.bind(sock, name):
             return NetAnswer()
         self._bind_to(sock, self._wildcard(sock, own) if name.address.is_unspecified else own)
         return NetAnswer()
@@ -240,7 +246,7 @@ class Internet:
         return own._replace(address=self._host(_SIX if only else _ONE))
 
     def _bind_to(self, sock: socket.socket, name: Name) -> None:
-        if not is_free(name, sock) and not self._stands(name, sock):
+        if is_published_anywhere(name.port) or (not is_free(name, sock) and not self._stands(name, sock)):
             raise OSError(errno.EADDRINUSE, "")  # the host's, at every address: no option shares a port with it
         take_mapped(sock)
         attach(sock, self.base, ())
@@ -261,15 +267,24 @@ class Internet:
             raise
 
     def _connect(self, sock: socket.socket, ask: NetAsk) -> NetAnswer:
-        target, rule = self._reach(sock, ask)
-        outward = None if self._is_inside(target) else self._outward.of(sock, _KINDS[sock.type, 0])
-        if outward is not None and sock.type == socket.SOCK_STREAM:
+        goal = self._reach(sock, ask)
+        at = sockaddr_of(sock, goal.name)
+        error = begin_connect(sock, at) if goal.inside else self._connect_outward(sock, goal.name, at)
+        return NetAnswer(-error, rule=goal.rule)
+
+    def _connect_outward(self, sock: socket.socket, target: Name, at: tuple[str, int]) -> int:
+        """Whom it may be connected to is remembered before, and only forgotten where it surely is not."""
+        outward = self._outward.of(sock, _KINDS[sock.type, 0])
+        if sock.type == socket.SOCK_STREAM:
             self._meter.connecting()
-        error = begin_connect(sock, sockaddr_of(sock, target))
-        # 0 is also said of a connection that was begun before, wherever it goes.
-        if outward is not None and (error == errno.EINPROGRESS or (error == 0 and peer_of(sock) == target)):
-            outward.connected = {target: self._names_by((), target)}
-        return NetAnswer(-error, rule=rule)
+        before, names = outward.connected, self._names_by((), target)
+        outward.connected = {**before, target: names}
+        error = begin_connect(sock, at)
+        if error not in (0, errno.EINPROGRESS):
+            outward.connected = before
+        elif error == errno.EINPROGRESS or peer_of(sock) == target:  # else 0 is of a connection that was begun before
+            outward.connected = {target: names}
+        return error
 
     def _listen(self, sock: socket.socket, ask: NetAsk) -> NetAnswer:
         """A socket that was connected once keeps the number of its port and not the port: what it says is no proof that
@@ -309,7 +324,7 @@ class Internet:
     def _send(self, sock: socket.socket, ask: NetAsk) -> NetAnswer:
         if sock.type != socket.SOCK_DGRAM:
             return NetAnswer(address=ask.address)  # the kernel passes it over, or says that it is not connected
-        target, rule = self._reach(sock, ask)
+        target, rule, _ = self._reach(sock, ask)
         return NetAnswer(address=write_name(target, sock.family) + self._source(sock, target), rule=rule)
 
     def _source(self, sock: socket.socket, target: Name) -> bytes:
@@ -321,10 +336,11 @@ class Internet:
     def _reach(self, sock: socket.socket, ask: NetAsk) -> Goal:
         """The target, and a socket that may speak and listen to it."""
         name = read_name(ask.address, sock.family)
-        target, rule = self._goal(name, sock, ask)
+        goal = self._goal(name, sock, ask)
+        target = goal.name
         if isinstance(target.address, IPv4Address):
             take_mapped(sock)
-        if self._is_inside(target):
+        if goal.inside:
             # At a published port of IPv4, too: there the guest is known by its slice.
             if target.address.version == 4:
                 self._stand(sock, _SIX if isinstance(name.address, IPv6Address) else _ONE)
@@ -332,7 +348,7 @@ class Internet:
             if sock.getsockname()[1] == 0:
                 bind_anywhere(sock)
             self._let_in(sock, target)
-        return Goal(target, rule)
+        return goal
 
     def _stand(self, sock: socket.socket, number: int) -> None:
         """Give a socket that has no address yet one in the slice: nobody there lets in any other."""
@@ -348,44 +364,59 @@ class Internet:
         outward = self._outward.of(sock, "udp")
         if peer not in outward.peers:
             self._meter.connecting()
-        known = any(peer.address == other.address for other in outward.every())
+        before = outward.addresses()
         outward.peers[peer] = self._names_by(outward.peers.get(peer, ()), peer)
         for oldest in list(outward.peers)[:-_PEERS_MAX]:
             del outward.peers[oldest]
-        if not known:
-            attach(sock, self.base, {other.address for other in outward.every()})
+        if outward.addresses() != before:
+            attach(sock, self.base, outward.addresses())
 
     def _names_by(self, before: Sequence[str], peer: Name) -> tuple[str, ...]:
         return (*dict.fromkeys((*before, *self._names.names_of(peer.address))),)
 
     # ---- rules that change ----------------------------------------------------------------------------------------
 
-    def replace(self, rules: Rules) -> None:
-        with self._lock:  # no call is half judged
-            self.rules = rules
+    def change(self, change: Callable[[Rules], Rules]) -> None:
+        with self._lock:  # no call is half judged, and no other change lost
+            self.rules = change(self.rules)
 
     def cut(self, root: int) -> bool:
         """Part every socket of the guest, whose first process is `root`, from whom the rules do not allow now. False:
         one that stands is held where it cannot be reached."""
         with self._lock:
-            standing = self._outward.which(self._is_refused)
-            inodes = self._outward.inodes(standing)
-        for _ in range(_LOOKS if standing else 0):
-            for sock in sockets_of(root, inodes):
+            every = self._outward.snapshot()
+        standing = {cookie: inode for cookie, inode, protocol, peers in every if self._refused(protocol, peers)}
+        deadline = time.monotonic() + _LOOKING
+        for _ in range(_LOOKS):
+            inodes = set(standing.values())
+            for sock in sockets_of(root, inodes) if standing else ():
                 with sock, self._lock:
-                    self._part(sock, standing.pop(cookie_of(sock), ()))
+                    if self._part(sock):
+                        standing.pop(cookie_of(sock), None)
+                if time.monotonic() > deadline or not standing:
+                    break
         return not standing or not standing.keys() & self._diag.alive()
 
-    def _is_refused(self, protocol: str, peer: Name, names: Sequence[str]) -> bool:
-        return not self.rules.judge_address(protocol, peer.address, peer.port, names=names).allowed
+    def _refused(self, protocol: str, peers: Mapping[Name, Sequence[str]]) -> list[Name]:
+        judge = self.rules.judge_address
+        return [peer for peer in peers if not judge(protocol, peer.address, peer.port, names=peers[peer]).allowed]
 
-    def _part(self, sock: socket.socket, refused: Sequence[Name]) -> None:
-        if not refused:
-            return  # another number of one that is done
-        left = self._outward.forget(cookie_of(sock), refused)
+    def _part(self, sock: socket.socket) -> bool:
+        """From those of its peers that are refused. Is it done?"""
+        outward = self._outward.get(cookie_of(sock))
+        if outward is None:
+            return False  # another with the number, or it was forgotten: it has no port
+        refused = set(self._refused(outward.protocol, outward.every()))
+        for peer in refused & outward.peers.keys():
+            del outward.peers[peer]
         if sock.type == socket.SOCK_DGRAM:
-            attach(sock, self.base, set(left))
-        part(sock)
+            attach(sock, self.base, outward.addresses() - {peer.address for peer in refused})
+        if not refused & outward.connected.keys():
+            return True
+        if not part(sock):
+            return False
+        outward.connected = {}
+        return True
 
 
 def _at_loopback(name: Name) -> Name:
