@@ -35,7 +35,7 @@ from ._popen import Popen
 
 TIMEOUT, OWN_ERROR, CANNOT_RUN, NOT_FOUND = 124, 125, 126, 127
 _SUFFIXES = {"k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
-_BYTES = ("memory", "file_size", "scratch_bytes")
+_BYTES = ("memory", "file_size", "scratch_bytes", "output_bytes")
 
 
 class _Parser(argparse.ArgumentParser):

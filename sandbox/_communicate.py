@@ -18,15 +18,17 @@ class TimeIsOut(Exception):
 
 
 class Exchange:
-    """`output` has one source each for stdout and stderr; `sink` takes the input. None: not a pipe of ours."""
+    """`output` has one source each for stdout and stderr; `sink` takes the input. None: not a pipe of ours.
+    `on_more` is called when there is more than `most` bytes of both."""
 
-    def __init__(self, sink: Any, outputs: dict[str, Any]) -> None:
+    def __init__(self, sink: Any, outputs: dict[str, Any], most: int, on_more: Callable[[], None]) -> None:
         self._sink = sink
         self._input: memoryview = memoryview(b"")
         self._outputs = {name: source for name, source in outputs.items() if source is not None}
         self._open = {name: source for name, source in self._outputs.items() if not source.closed}
         self._chunks: dict[str, list[bytes]] = {name: [] for name in self._outputs}
         self._fed = False
+        self._room, self._on_more = most, on_more
 
     def feed(self, data: bytes) -> None:
         if not self._fed:
@@ -91,10 +93,17 @@ class Exchange:
                 raise
             data = b""
         if data:
-            self._chunks[name].append(data)
+            self._keep(name, data)
             return True
         del self._open[name]
         return False
+
+    def _keep(self, name: str, data: bytes) -> None:
+        """What there is room for; of what is more the guest ends, and the rest is read and lost."""
+        if len(data) > self._room >= 0:
+            self._on_more()
+        self._chunks[name].append(data[: max(0, self._room)])
+        self._room = self._room - len(data) if self._room >= len(data) else -1
 
 
 def close_quietly(stream: IO[Any] | None) -> None:

@@ -106,7 +106,8 @@ FRACTIONS = ("wall_seconds", "connections_per_second")
 @dataclass(frozen=True)
 class Limits:
     """What the whole guest may use; None is no limit. Bytes and seconds; `open_files` and `file_size` count for each
-    process and file. Without a word `scratch_bytes` is 1 GiB and `scratch_files` 262144. `connections` are those to the
+    process and file. Without a word `scratch_bytes` is 1 GiB, `scratch_files` 262144, and
+    `output_bytes` 1 GiB: what the caller keeps of one command's output for it. `connections` are those to the
     outside, in total and by the second, where the network has rules; of UDP each peer is one.
 
     >>> Limits(memory=64 << 20, wall_seconds=2.5).wall_seconds
@@ -121,6 +122,7 @@ class Limits:
     wall_seconds: float | None = None
     scratch_bytes: int | None = None
     scratch_files: int | None = None
+    output_bytes: int | None = None
     connections: int | None = None
     connections_per_second: float | None = None
 

@@ -204,6 +204,13 @@ class Guest:
         with suppress(ProcessLookupError):
             signal.pidfd_send_signal(self.parts.pidfd, signal.SIGKILL)
 
+    def exceed(self, limit: str) -> None:
+        """End the guest because of a limit that is kept on this side."""
+        with self._changed:
+            if not self._ending:
+                self.exceeded = self.exceeded or limit
+        self.kill()
+
     def fail(self, error: Exception) -> None:
         """End the guest because of an error, which its callers get."""
         with self._changed:
@@ -408,10 +415,7 @@ class Guest:
             self.fail(GuestFault(f"sentry closed: it has not set up its guest in {_SETUP:g} seconds"))
 
     def _on_wall_time(self) -> None:
-        with self._changed:
-            if not self._ending:
-                self.exceeded = self.exceeded or "wall_seconds"
-        self.kill()
+        self.exceed("wall_seconds")
 
     def _look_at_memory(self) -> None:
         """The kernel ends one process for want of memory; the limit is the guest's, so the guest ends."""

@@ -46,5 +46,6 @@ class Parts:
     require: tuple[str, ...] = ()
     assumed: tuple[str, ...] = ()  # walls without which the guest's filter would let too much pass
     wall_seconds: float | None = None
+    output_bytes: int = 0
     watch_memory: bool = False
     net: NetService | None = None

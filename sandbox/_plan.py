@@ -17,6 +17,7 @@ from .services.proc import Mounted
 
 SCRATCH_BYTES = 1 << 30
 SCRATCH_FILES = 1 << 18
+OUTPUT_BYTES = 1 << 30
 _FLAGS = (
     ("writable", _core.MountFlag.WRITABLE),
     ("executable", _core.MountFlag.EXEC),

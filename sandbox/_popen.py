@@ -347,7 +347,12 @@ class Popen:
             if self.stdin is not None:
                 _flush(self.stdin)
             outputs = {"stdout": self.stdout or self.terminal, "stderr": self.stderr}
-            self._exchange = Exchange(self.stdin or self.terminal, outputs)
+            self._exchange = Exchange(
+                self.stdin or self.terminal,
+                outputs,
+                self._guest.parts.output_bytes,
+                lambda: self._guest.exceed("output_bytes"),
+            )
         if data is not None and self.stdin is None and self.terminal is None:
             raise ValueError("input needs stdin=PIPE")
         self._exchange.feed(self._encoded(data))

@@ -28,7 +28,7 @@ from ._memfd import memfd, sealed
 from ._messages import Request, Service
 from ._metrics import Meter, MeteredSink, Metrics, added
 from ._parts import Parts
-from ._plan import Plan, compile_policy
+from ._plan import OUTPUT_BYTES, Plan, compile_policy
 from ._policy import Policy
 from ._remove import make_scratch, remove_tree
 from ._rules import Rules
@@ -177,6 +177,7 @@ class Supervisor:
             require=(*order.policy.require, *(["netns"] if loopback else [])),
             assumed=tuple(wall for option, wall in _RELIED.items() if option in options),
             wall_seconds=plan.wall_seconds,
+            output_bytes=order.policy.limits.output_bytes or OUTPUT_BYTES,
             file_count=len(plan.functions),
             watch_memory=cgroup is not None and plan.limits.memory > 0,
             net=net,

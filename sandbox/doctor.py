@@ -73,6 +73,7 @@ def _limits(walls: dict[str, str]) -> dict[str, str]:
         "wall_seconds": "the Supervisor's clock, then killed",
         "scratch_bytes": "tmpfs, by the kernel" if exact else f"RLIMIT_FSIZE for each file; the sum {counted}",
         "scratch_files": "tmpfs, by the kernel" if exact else counted,
+        "output_bytes": "the Supervisor, as it reads: then killed",
         **dict.fromkeys(("connections", "connections_per_second"), "the Supervisor refuses more"),
     }
 

@@ -186,3 +186,14 @@ def test_limits_count_for_the_sandbox() -> None:
         assert box.run("head -c 5000000 /dev/zero >a", shell=True).returncode == 0
         assert box.run("head -c 5000000 /dev/zero >b", shell=True).returncode != 0
         assert box.run("rm a b; head -c 5000000 /dev/zero >b", shell=True).returncode == 0
+
+
+@pytest.mark.parametrize("to", ["stdout", "stderr", "terminal"])
+def test_output_bytes(to: str) -> None:
+    """What is printed without end is not kept without end: the guest ends, and what there was room for is given."""
+    script = "yes >&2" if to == "stderr" else "yes"
+    done = sandbox.run(script, shell=True, limits=sandbox.Limits(output_bytes=100000), pty=to == "terminal", timeout=60)
+    kept = done.stderr if to == "stderr" else done.stdout
+    assert done.exceeded == "output_bytes" and done.returncode < 0 and len(kept) == 100000
+    exact = sandbox.run("head -c 100000 /dev/zero", shell=True, limits=sandbox.Limits(output_bytes=100000))
+    assert exact.exceeded is None and exact.returncode == 0 and len(exact.stdout) == 100000
