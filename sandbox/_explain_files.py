@@ -35,10 +35,10 @@ def open_(walk: Walk, path: str, mode: str) -> Said:
         return _depends(found)
     if found.kind == "missing":
         return _make(found) if creates and not path.endswith("/.") else found.missing().said
-    if found.place.kind is Kind.SERVICE and wants & os.W_OK:
-        return _read_only(found)
     if letter == "x":
         return _fails(errno.EEXIST, found, f"{found.guest} is there")
+    if found.place.kind is Kind.SERVICE and wants & os.W_OK:
+        return _read_only(found)
     return _use(found, wants, truncates=letter == "w")
 
 

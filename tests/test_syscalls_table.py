@@ -119,7 +119,7 @@ def test_a_sentry_names_no_address_and_mounts_nothing() -> None:
     assert not may & {
         "socket", "socketpair", "sendto", "sendmmsg", "accept", "listen", "setsockopt", "mount", "umount2",
         "open_tree", "move_mount", "unshare", "setns", "fork", "vfork", "execve", "seccomp", "prctl",
-        "chmod", "chown", "lchown", "fchmodat", "utimes", "setxattr", "lsetxattr", "io_uring_setup", "bpf",
+        "chmod", "chown", "lchown", "fchmodat", "utimes", "lsetxattr", "io_uring_setup", "bpf",
         "userfaultfd", "init_module", "clone3", "capset", "setuid", "setgroups",
     }  # fmt: skip
 
