@@ -55,13 +55,17 @@ static const char *at_of(const struct walker *walker) { return walker->at_length
 
 /* Where `at` is looked up, which `mount` holds from `rest` on, and by which name. */
 static int below_of(const struct walker *walker, int mount, uint32_t rest, const char **name) {
-    bool held = walker->start.dir >= 0 && walker->start.mount == mount;
-    *name = at_of(walker) + (held ? walker->start.length : rest);
+    if (walker->start.dir < 0 || walker->start.mount != mount) {
+        *name = at_of(walker) + rest;
+        return mounts_fd(mount);
+    }
+    *name = at_of(walker) + walker->start.length;
     *name += strspn(*name, "/");
-    return held ? walker->start.dir : mounts_fd(mount);
+    return walker->start.dir;
 }
 
 static void start_drop(struct walker *walker) {
+    if (walker->start.dir < 0) return;
     if (walker->start.owned) close(walker->start.dir);
     context_put(walker->start.context);
     walker->start = (struct start){.dir = -1};
