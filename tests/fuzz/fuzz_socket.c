@@ -86,18 +86,22 @@ int borrow_give_path(uint64_t id, pid_t tid, int fd, bool close_on_exec) {
 }
 bool loop_block_enter(void) { return true; }
 bool loop_block_leave(void) { return true; }
-int socket_name_read(const struct request *request, uint64_t address, uint64_t length, struct socket_name *name) {
+int socket_name_read(struct request *request, uint64_t address, uint64_t length, struct socket_name *name) {
     (void)request, (void)address;
     name->held = name->mount = -1;
     name->length = 0;
     return length > sizeof name->address.space ? -EINVAL : 0;
 }
-int socket_name_find(struct request *request, struct socket_name *name, bool *denied) {
-    (void)request, (void)name;
+int socket_name_find(struct request *request, int socket, struct socket_name *name, bool *denied) {
+    (void)request, (void)socket, (void)name;
     *denied = true;
     return -EACCES;
 }
-void socket_name_show(struct socket_name *name) { CHECK(name->length <= sizeof name->address.space); }
+void socket_name_show(struct socket_name *name, enum socket_end end) {
+    (void)end;
+    CHECK(name->length <= sizeof name->address.space);
+}
+bool socket_name_is_private(int socket) { return socket < 0; }
 int socket_name_write(const struct request *request, const struct socket_name *name, uint64_t address, uint64_t length_at) {
     (void)request, (void)name, (void)address, (void)length_at;
     return 0;
