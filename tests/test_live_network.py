@@ -339,6 +339,20 @@ def test_forgotten_peer_is_not_heard(udp: int) -> None:
         assert process.communicate("0.3\n")[0] == "timed out\n"
 
 
+def test_other_port_of_a_peer_is_still_heard(udp: int) -> None:
+    """What is revoked is a port; the address answers at the one that stays."""
+    rules = [Allow(f"udp://127.0.0.1:{udp}"), Allow("udp://127.0.0.1:9")]
+    script = UDP.replace("for line", "sock.sendto(b'x', ('127.0.0.1', 9))\nfor line")
+    with Sandbox(network=rules) as box:
+        process = box.popen([sys.executable, "-c", script, str(udp), "addressed"], stdin=-1, stdout=-1, text=True)
+        assert process.stdin and process.stdout
+        for text in ("a", "b"):
+            process.stdin.write(text + "\n")
+            process.stdin.flush()
+            assert process.stdout.readline().startswith("b'")
+            box.network.revoke(rules[1]) if text == "a" else None
+
+
 def test_changes_at_once() -> None:
     """None is lost."""
     with Sandbox(network=[Allow("192.0.2.1")]) as box:

@@ -410,7 +410,7 @@ class Internet:
         for peer in refused & outward.peers.keys():
             del outward.peers[peer]
         if sock.type == socket.SOCK_DGRAM:
-            attach(sock, self.base, outward.addresses() - {peer.address for peer in refused})
+            attach(sock, self.base, {peer.address for peer in outward.every() if peer not in refused})
         if not refused & outward.connected.keys():
             return True
         if not part(sock):
