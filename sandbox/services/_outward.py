@@ -8,8 +8,9 @@ import errno
 import os
 import re
 import socket
+import threading
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -19,8 +20,13 @@ from ._names_of_sockets import Name
 from ._sockets import borrowed, cookie_of
 
 _SWEEP, _MOST = 1024, 16384
+_LOOKS, _LOOKING = 3, 5.0  # at the descriptors of a guest, which may move them meanwhile; seconds in all
 _PIDFD_GETFD = 438
 _INODE = re.compile(r"socket:\[([0-9]+)\]")
+
+Peers = Mapping[Name, Sequence[str]]
+Refused = Callable[[str, Peers], list[Name]]
+Hear = Callable[[socket.socket, set[Address]], None]
 
 
 @dataclass
@@ -67,12 +73,39 @@ class Outwards:
     def __contains__(self, cookie: int) -> bool:
         return cookie in self._sockets
 
-    def snapshot(self) -> list[tuple[int, int, str, dict[Name, tuple[str, ...]]]]:
-        """Cookie, inode, protocol and peers of each."""
-        return [(cookie, each.inode, each.protocol, each.every()) for cookie, each in self._sockets.items()]
+    def cut(self, root: int, lock: threading.Lock, refused: Refused, hear: Hear) -> bool:
+        """Part the sockets that process `root` or a descendant of it holds from the peers that `refused` gives of each;
+        `hear` makes one hear these addresses alone. False: one that stands is held where it cannot be reached."""
+        with lock:
+            every = [(cookie, each.inode, each.protocol, each.every()) for cookie, each in self._sockets.items()]
+        standing = {cookie: inode for cookie, inode, protocol, peers in every if refused(protocol, peers)}
+        deadline = time.monotonic() + _LOOKING
+        for _ in range(_LOOKS):
+            inodes = set(standing.values())
+            for sock in sockets_of(root, inodes) if standing else ():
+                with sock, lock:
+                    if self._part(sock, refused, hear):
+                        standing.pop(cookie_of(sock), None)
+                if time.monotonic() > deadline or not standing:
+                    break
+        return not standing or not standing.keys() & self._diag.alive()
 
-    def get(self, cookie: int) -> Outward | None:
-        return self._sockets.get(cookie)
+    def _part(self, sock: socket.socket, refused: Refused, hear: Hear) -> bool:
+        """Is it done?"""
+        outward = self._sockets.get(cookie_of(sock))
+        if outward is None:
+            return False  # another with the number, or it was forgotten: it has no port
+        lost = set(refused(outward.protocol, outward.every()))
+        for peer in lost & outward.peers.keys():
+            del outward.peers[peer]
+        if sock.type == socket.SOCK_DGRAM:
+            hear(sock, {peer.address for peer in outward.every() if peer not in lost})
+        if not lost & outward.connected.keys():
+            return True
+        if not part(sock):
+            return False
+        outward.connected = {}
+        return True
 
 
 def part(sock: socket.socket) -> bool:

@@ -12,7 +12,6 @@ import os
 import secrets
 import socket
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from ipaddress import IPv4Address, IPv6Address
@@ -27,7 +26,7 @@ from ._diag import Diag
 from ._ingress import attach, in_slice
 from ._meter import Meter
 from ._names_of_sockets import Name, read_name, read_plain, write_name
-from ._outward import Outwards, part, sockets_of
+from ._outward import Outwards
 from ._published import Published, is_published_anywhere
 from ._refused import Refused
 from ._resolving import Resolving
@@ -37,7 +36,6 @@ from ._sockets import (
     begin_connect,
     bind_anywhere,
     borrowed,
-    cookie_of,
     is_free,
     peer_of,
     sockaddr_of,
@@ -49,7 +47,6 @@ _BIND_LATE = 24  # IP_BIND_ADDRESS_NO_PORT
 _NOBODY, _ONE, _SIX, RESOLVER, _LAST = 0, 1, 2, 53, 254
 _HELD_AT = 1024  # port of the last address, by which a slice is held
 _PEERS_MAX = 64  # of a UDP socket
-_LOOKS, _LOOKING = 3, 5.0  # at the descriptors of a guest, which may move them meanwhile; seconds in all
 _IDLE = (7, 10)  # TCP_CLOSE, TCP_LISTEN
 _OPTIONS = (socket.SO_LINGER, socket.SO_SNDTIMEO, socket.SO_REUSEADDR, socket.SO_REUSEPORT)
 _KINDS = {
@@ -383,40 +380,11 @@ class Internet:
     def cut(self, root: int) -> bool:
         """Part every socket of the guest, whose first process is `root`, from whom the rules do not allow now. False:
         one that stands is held where it cannot be reached."""
-        with self._lock:
-            every = self._outward.snapshot()
-        standing = {cookie: inode for cookie, inode, protocol, peers in every if self._refused(protocol, peers)}
-        deadline = time.monotonic() + _LOOKING
-        for _ in range(_LOOKS):
-            inodes = set(standing.values())
-            for sock in sockets_of(root, inodes) if standing else ():
-                with sock, self._lock:
-                    if self._part(sock):
-                        standing.pop(cookie_of(sock), None)
-                if time.monotonic() > deadline or not standing:
-                    break
-        return not standing or not standing.keys() & self._diag.alive()
+        return self._outward.cut(root, self._lock, self._refused, lambda sock, peers: attach(sock, self.base, peers))
 
     def _refused(self, protocol: str, peers: Mapping[Name, Sequence[str]]) -> list[Name]:
         judge = self.rules.judge_address
         return [peer for peer in peers if not judge(protocol, peer.address, peer.port, names=peers[peer]).allowed]
-
-    def _part(self, sock: socket.socket) -> bool:
-        """From those of its peers that are refused. Is it done?"""
-        outward = self._outward.get(cookie_of(sock))
-        if outward is None:
-            return False  # another with the number, or it was forgotten: it has no port
-        refused = set(self._refused(outward.protocol, outward.every()))
-        for peer in refused & outward.peers.keys():
-            del outward.peers[peer]
-        if sock.type == socket.SOCK_DGRAM:
-            attach(sock, self.base, {peer.address for peer in outward.every() if peer not in refused})
-        if not refused & outward.connected.keys():
-            return True
-        if not part(sock):
-            return False
-        outward.connected = {}
-        return True
 
 
 def _at_loopback(name: Name) -> Name:
