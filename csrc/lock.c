@@ -84,13 +84,17 @@ static bool deadlocks(const struct attempt *attempt, pid_t blocker) {
     return false;
 }
 
-/* Another's lock is in the way: -EAGAIN, or -EDEADLK. */
+/* Another's lock is in the way: -EAGAIN, or -EDEADLK. Whose it is takes a while to find, and matters only while others wait:
+ * who waits first looks again when they do. */
 static int wait_for_blocker(struct attempt *attempt, const struct holder *holder) {
     struct flock range = attempt->range;
     range.l_pid = 0;
-    if (fcntl(holder->bearer, F_OFD_GETLK, &range) < 0 || range.l_type == F_UNLCK) return -EAGAIN;
-    attempt->blocker = holder_owner(&attempt->file, range.l_start, range.l_len);
-    if (deadlocks(attempt, attempt->blocker)) return -EDEADLK;
+    attempt->blocker = -1;
+    if (waiting) {
+        if (fcntl(holder->bearer, F_OFD_GETLK, &range) < 0 || range.l_type == F_UNLCK) return -EAGAIN;
+        attempt->blocker = holder_owner(&attempt->file, range.l_start, range.l_len);
+        if (deadlocks(attempt, attempt->blocker)) return -EDEADLK;
+    }
     attempt->next = waiting;
     waiting = attempt;
     return -EAGAIN;
