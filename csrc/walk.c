@@ -278,11 +278,16 @@ static void step_up(struct walker *walker) {
     if (walker->start.dir >= 0 && walker->at_length < walker->start.length) start_up(walker);
 }
 
+/* open with O_CREAT: a name with a slash behind it is a directory's, whatever is there; it is not looked at. */
+static bool opens_to_create(const struct walker *walker) { return walker->goal == WALK_MAY_CREATE && walker->last == WALK_FOLLOW; }
+
 /* All that is pending in one look, which is enough where only the last component is a link: a library's name, most often.
  * STEP_LAST: it is there, and no link that is to be followed. STEP_EXPANDED: it was one. STEP_ON: look at each component. */
 static int try_whole(struct walker *walker, bool *directory) {
     size_t before = walker->at_length;
     uint32_t rest = 0;
+    size_t end = strlen(walker->pending);
+    if (opens_to_create(walker) && end > 0 && walker->pending[end - 1] == '/') return STEP_ON;
     int mount = has_dotdot(walker->pending) ? -ELOOP : append_pending(walker, &rest, directory);
     const char *name;
     bool plain = mount >= 0 && !walk_is_service(mount) && kind_of(mount) != SBX_MOUNT_LINK && !mounts_single_file(mount) && walker->at_length > rest;
@@ -343,6 +348,7 @@ static int walk_careful(struct walker *walker, struct place *place) {
             if (final) break;
             continue;
         }
+        if (final && trailing && opens_to_create(walker)) return may_search(walker) ? -EISDIR : -EACCES;
         size_t cut = walker->at_length;
         if (cut + length + 2 > SBX_PATH_MAX) return -ENAMETOOLONG;
         walker->at[cut] = '/';

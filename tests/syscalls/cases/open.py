@@ -236,6 +236,10 @@ def links(p: Probe) -> None:
     os.symlink("made-by-link", "create")
     p.do("create through a link", os.open, "create", os.O_CREAT | os.O_WRONLY)
     p.do("exclusive through a link", os.open, "create", os.O_CREAT | os.O_EXCL | os.O_WRONLY)
+    for name, target in (("loops", "loops/"), ("nowhere", "missing/dir/"), ("below", "file/x/"), ("there", "d/"), ("round", "d/self/"), ("dot", "dot/.")):
+        os.symlink(target, name)
+        for flags in (os.O_RDONLY, os.O_CREAT, os.O_CREAT | os.O_EXCL, os.O_CREAT | os.O_DIRECTORY):
+            p.do(f"{name} -> {target} {flags:o}", os.open, name, flags)
     os.symlink("slash/", "create2")
     p.do("create through a link with a slash", os.open, "create2", os.O_CREAT | os.O_WRONLY)
     p.tree()
