@@ -67,12 +67,12 @@ int main(int argc, char **argv) {
     int flags = fcntl(0, F_SETFL, O_NONBLOCK);
     for (char byte; read(0, &byte, 1) < 0 && flags == 0; rounds++) {
         int fd = full();
-        if (fd < 0) continue;
+        if (rounds == 20) puts("attacking"), fflush(stdout);
+        if (fd < 0) continue; /* another thread has connected it */
         current = fd;
         for (volatile int i = 0; i < 20000 + rounds % 7 * 100000; i++) continue;
         close(fd);
         current = -1;
-        if (rounds == 20) puts("attacking"), fflush(stdout);
     }
     race_over = 1;
     for (int i = 0; i < 3; i++) pthread_join(threads[i], NULL);
