@@ -279,7 +279,7 @@ static int open_magic(const char *name, int flags) {
     snprintf(own, sizeof own, "self/fdinfo/%d", held);
     if (tell(info, &has) < 0 || tell(own, &ours) < 0 || fstat(held, &status) < 0) return -ENOENT;
     if (has.inode != ours.inode || has.mount != ours.mount) return -ENOENT;
-    if (S_ISLNK(status.st_mode)) return -ELOOP;
+    if (S_ISLNK(status.st_mode) && !(flags & O_PATH && !(flags & O_DIRECTORY))) return flags & O_DIRECTORY ? -ENOTDIR : -ELOOP;
     if (flags & O_PATH) return reopen(held, flags); /* gives no right: whoever opens that anew is asked again */
     unsigned want = (unsigned)flags & O_ACCMODE, may = has.flags & O_ACCMODE;
     char text[8] = ""; /* both ends of a pipe without a name, as on Linux; not those of a FIFO of the host */
@@ -340,6 +340,8 @@ static int open_proc(struct request *request, const struct place *place, int fla
     int error = procfs_look(request, place->name, &kind, target);
     if (error < 0) return error;
     bool writes = (flags & O_ACCMODE) != O_RDONLY || (flags & O_TRUNC);
+    bool link = kind == PROCFS_LINK || kind == PROCFS_MAGIC;
+    if (link && (flags & O_NOFOLLOW) && (flags & O_DIRECTORY)) return -ENOTDIR;
     if (kind == PROCFS_LINK) return flags & O_PATH ? openat(guest_proc(), place->name, O_PATH | O_NOFOLLOW | O_CLOEXEC) : -ELOOP;
     if (kind == PROCFS_MAGIC) return open_magic(place->name, flags);
     if ((flags & O_CREAT) && (flags & O_EXCL)) return -EEXIST;

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import resource
 import socket
@@ -212,6 +213,33 @@ def too_many_descriptors(p: Probe) -> None:
     p.do("open again", os.open, "file", os.O_RDONLY)
     os.close(made[0])
     p.do("after close", os.open, "file", os.O_RDONLY)
+
+
+def every_flag_on_links(p: Probe) -> None:
+    """By a descriptor's link and by links of the file system, with any three flags."""
+    import itertools
+
+    names = ("CREAT", "EXCL", "TRUNC", "APPEND", "DIRECTORY", "NOFOLLOW", "PATH", "TMPFILE")
+    write("file")
+    os.symlink("file", "to-file")
+    os.symlink(".", "to-directory")
+    os.symlink("nothing", "to-nothing")
+    held = [os.open("file", os.O_RDWR), os.open(".", os.O_RDONLY), os.open("to-file", os.O_PATH | os.O_NOFOLLOW)]
+    links = [*(f"/proc/self/fd/{fd}" for fd in held), "/proc/self/cwd", "to-file", "to-directory", "to-nothing"]
+    for link in links:
+        for way, count in itertools.product((os.O_RDONLY, os.O_WRONLY, os.O_RDWR), range(4)):
+            for chosen in itertools.combinations(names, count):
+                flags = way | os.O_NONBLOCK
+                for name in chosen:
+                    flags |= getattr(os, f"O_{name}")
+                try:
+                    os.close(os.open(link, flags, 0o600))
+                    said = "opens"
+                except OSError as error:
+                    said = errno.errorcode[error.errno or 0]
+                p.show(f"{link} {way} {' '.join(chosen)}", said)
+                if os.path.lexists("nothing"):
+                    os.unlink("nothing")
 
 
 def links(p: Probe) -> None:
