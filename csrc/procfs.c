@@ -261,7 +261,7 @@ static int tell(const char *info, struct told *told) {
 static int reopen(int held, int flags) {
     char link[32];
     snprintf(link, sizeof link, "self/fd/%d", held);
-    int opened = openat(guest_proc(), link, (flags & ~(O_CREAT | O_EXCL | O_NOFOLLOW)) | O_CLOEXEC | O_NOCTTY);
+    int opened = openat(guest_proc(), link, (flags & ~(O_CREAT | O_EXCL | O_NOFOLLOW)) | O_CLOEXEC | O_NOCTTY, 0); /* O_TMPFILE wants a mode */
     return opened < 0 ? -errno : opened;
 }
 

@@ -242,6 +242,22 @@ def every_flag_on_links(p: Probe) -> None:
                     os.unlink("nothing")
 
 
+def temporary_behind_links(p: Probe) -> None:
+    """O_TMPFILE by the link of a descriptor whose file has no name."""
+    os.mkdir("gone")
+    write("gone-file")
+    held = {"directory": os.open("gone", os.O_RDONLY), "file": os.open("gone-file", os.O_RDWR), "pipe": os.pipe()[1], "memfd": os.memfd_create("x")}
+    os.rmdir("gone")
+    os.unlink("gone-file")
+    for name, fd in held.items():
+        for flags in (0, os.O_PATH, os.O_EXCL, os.O_DIRECTORY):
+            attempt = lambda: os.close(os.open(f"/proc/self/fd/{fd}", os.O_TMPFILE | os.O_RDWR | flags, 0o600))  # noqa: E731
+            if name == "directory":  # EPERM, EACCES, ENOENT: by file system and rights
+                p.show(f"{name} {flags:o} is refused", _fails(attempt))
+            else:
+                p.do(f"{name} {flags:o}", attempt)
+
+
 def links(p: Probe) -> None:
     write("file")
     for depth in range(45):
