@@ -181,7 +181,7 @@ def test_prometheus(tmp_path: Path) -> None:
         assert found[name] == {(): value}, name
     for call, row in now.served.calls.items():
         for verdict, count in zip(("denied", "failed", "done"), row):
-            assert found["sandbox_calls_total"][("call", call), ("verdict", verdict)] == count
+            assert found["sandbox_calls_total"][("call", call), ("verdict", verdict)] == float(count)
     assert found["sandbox_call_seconds_count"][()] == now.latency.count == found["sandbox_call_seconds_bucket"][(("le", "+Inf"),)]
     assert found["sandbox_call_seconds_sum"][()] == pytest.approx(now.latency.total)
     buckets = list(found["sandbox_call_seconds_bucket"].values())
