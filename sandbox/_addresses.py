@@ -88,6 +88,18 @@ def plain(address: object) -> Address | None:
     return address if isinstance(address, IPv4Address) else None
 
 
+_LOOPBACK: dict[int, Address] = {4: IPv4Address("127.0.0.1"), 6: IPv6Address("::1")}
+
+
+def reached(address: Address) -> Address:
+    """Where the kernel sends what is for an address: to its loopback, if it is unspecified.
+
+    >>> reached(IPv4Address("0.0.0.0")), reached(IPv4Address("10.0.0.5"))
+    (IPv4Address('127.0.0.1'), IPv4Address('10.0.0.5'))
+    """
+    return _LOOPBACK[address.version] if address.is_unspecified else address
+
+
 def _local_nat64(raw: bytes) -> tuple[bytes, ...]:
     """The block may be used with any prefix length of RFC 6052, so each place is read; octet 8 is skipped."""
     octets = raw[:8] + raw[9:]

@@ -100,10 +100,11 @@ class Exchange:
 
     def _keep(self, name: str, data: bytes) -> None:
         """What there is room for; of what is more the guest ends, and the rest is read and lost."""
-        if len(data) > self._room >= 0:
+        kept = data[: self._room]
+        self._chunks[name].append(kept)
+        self._room -= len(kept)
+        if len(kept) < len(data):
             self._on_more()
-        self._chunks[name].append(data[: max(0, self._room)])
-        self._room = self._room - len(data) if self._room >= len(data) else -1
 
 
 def close_quietly(stream: IO[Any] | None) -> None:

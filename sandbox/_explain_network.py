@@ -7,7 +7,7 @@ from contextlib import suppress
 from ipaddress import IPv4Address, ip_address
 
 from . import _remedies
-from ._addresses import Address, plain
+from ._addresses import Address, plain, reached
 from ._domains import guest_name
 from ._errors import PolicyError
 from ._explanation import Said
@@ -72,7 +72,7 @@ _LISTENS = "the guest's own loopback: who of the guest listens there answers, el
 def _by_address(network: Network, target: Target, address: Address, subject: str) -> Said:
     rules, port = Rules.compile(network), target.ports[0][0]
     names = [name for name, found in rules.hosts.items() if address in map(plain, found)]
-    verdict = rules.judge_address(_protocol(target), address, port, names)
+    verdict = rules.judge_address(_protocol(target), reached(address), port, names)
     if _own(address):
         others = f"; where none does, the host's own, by {verdict.rule}" if verdict.allowed else ""
         return Said("allowed", None, verdict.rule if others else "loopback", _LISTENS + others)

@@ -22,6 +22,7 @@ from ._sockets import borrowed, cookie_of
 _SWEEP, _MOST = 1024, 16384
 _LOOKS, _LOOKING = 3, 5.0  # at the descriptors of a guest, which may move them meanwhile; seconds in all
 _PIDFD_GETFD = 438
+_LIBC = ctypes.CDLL(None, use_errno=True)
 _INODE = re.compile(r"socket:\[([0-9]+)\]")
 
 Peers = Mapping[Name, Sequence[str]]
@@ -112,7 +113,7 @@ def part(sock: socket.socket) -> bool:
     """Dissolve the association: TCP is reset, and waiters wake (connect(2), AF_UNSPEC). Some kernels answer EBUSY while
     a thread waits on the socket: then it is shut down first, which ends the wait."""
     for attempt in range(3):
-        if ctypes.CDLL(None, use_errno=True).connect(sock.fileno(), bytes(16), 16) == 0 and not _is_connected(sock):
+        if _LIBC.connect(sock.fileno(), bytes(16), 16) == 0 and not _is_connected(sock):
             return True
         with suppress(OSError):
             sock.shutdown(socket.SHUT_RDWR)
@@ -162,10 +163,9 @@ def _socket_numbers(pid: int) -> Iterator[tuple[int, int]]:
 
 
 def _taken(pid: int, fd: int) -> socket.socket:
-    libc = ctypes.CDLL(None, use_errno=True)
     process = os.pidfd_open(pid)
     try:
-        copy = libc.syscall(_PIDFD_GETFD, process, fd, 0)
+        copy = _LIBC.syscall(_PIDFD_GETFD, process, fd, 0)
     finally:
         os.close(process)
     if copy < 0:

@@ -9,9 +9,9 @@ import socket
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
-from ipaddress import IPv4Address, IPv6Address, ip_network
+from ipaddress import IPv4Address, IPv6Address
 
-from .._addresses import Address
+from .._addresses import Address, parse_block, reached
 from .._errors import SandboxError
 from .._publish import Publish
 from ._diag import Diag
@@ -20,11 +20,12 @@ from ._names_of_sockets import Name, read_plain
 from ._sockets import cookie_of, sockaddr_of, take_mapped
 
 _BOUND_MAX = 4096
-_LOOPBACK: dict[int, Address] = {4: IPv4Address("127.0.0.1"), 6: IPv6Address("::1")}
 _registered: list[tuple[Address, int]] = []
 """Where the guests of this process publish."""
 _registering = threading.Lock()
 _ANY: dict[int, Address] = {4: IPv4Address(0), 6: IPv6Address(0)}
+_WHOLE = (*_ANY.values(), *map(reached, _ANY.values()))
+"""Where a listener is bound that is published: at every address, or at the loopback."""
 
 
 class Published:
@@ -44,12 +45,14 @@ class Published:
             self.close()
             raise
 
-    def close(self) -> None:
+    def close(self, *, forked: bool = False) -> None:
+        """In a forked child the ports are still the parent's."""
         for holder in self._holders:
             holder.close()
-        with _registering:
-            for rule in self._held:
-                _registered.remove(rule.listening)
+        if not forked:
+            with _registering:
+                for rule in self._held:
+                    _registered.remove(rule.listening)
         self._held = []
 
     def rows(self) -> list[tuple[bytes, int, int]]:
@@ -79,8 +82,7 @@ class Published:
         six_only = isinstance(name.address, IPv6Address) and (
             int(name.address) == 1 or bool(sock.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY))
         )
-        whole = name.address.is_unspecified or name.address in _LOOPBACK.values()
-        for rule in self._rules if sock.type == socket.SOCK_STREAM and whole else ():
+        for rule in self._rules if sock.type == socket.SOCK_STREAM and name.address in _WHOLE else ():
             four = isinstance(rule.listening[0], IPv4Address)
             if rule.guest == name.port and (not six_only if four else isinstance(name.address, IPv6Address)):
                 yield rule
@@ -91,16 +93,12 @@ class Published:
             take_mapped(sock)
         else:  # else it would take the port of IPv4, too
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        self.screen(sock, rule)
+        if rule.sources:  # the guest and they may knock, where the kernel lets us say so
+            attach(sock, self._base, map(parse_block, rule.sources))
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # beside its holder, which does not listen
         sock.bind(sockaddr_of(sock, Name(address, port)))
         if address.version == 6 and not sock.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY):
             raise OSError(errno.EINVAL, "")  # the guest has changed it meanwhile: it will not listen
-
-    def screen(self, sock: socket.socket, rule: Publish) -> None:
-        """The guest and the rule's sources may knock, where the kernel lets us say so."""
-        if rule.sources:
-            attach(sock, self._base, map(ip_network, rule.sources))
 
     def rule_of(self, sock: socket.socket) -> Publish | None:
         """Of a listener to be that is bound where a rule says."""
@@ -111,7 +109,7 @@ class Published:
         """Where the guest itself finds its listener at one of its own ports."""
         for rule in self._rules if sock.type == socket.SOCK_STREAM else ():
             address, port = rule.listening
-            at = Name(_LOOPBACK[address.version] if address.is_unspecified else address, port)
+            at = Name(reached(address), port)
             if rule.guest != name.port or (sock.family == socket.AF_INET and at.address.version == 6):
                 continue
             found = diag.find(at, Name(_ANY[at.address.version], 0), socket.IPPROTO_TCP)

@@ -17,7 +17,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from ipaddress import IPv4Address, IPv6Address
 from typing import NamedTuple
 
-from .._addresses import Address
+from .._addresses import Address, reached
 from .._grants import Limits
 from .._loop import Loop
 from .._messages import NetAnswer, NetAsk, NetworkUsage
@@ -48,7 +48,7 @@ _NOBODY, _ONE, _SIX, RESOLVER, _LAST = 0, 1, 2, 53, 254
 _HELD_AT = 1024  # port of the last address, by which a slice is held
 _PEERS_MAX = 64  # of a UDP socket
 _IDLE = (7, 10)  # TCP_CLOSE, TCP_LISTEN
-_OPTIONS = (socket.SO_LINGER, socket.SO_SNDTIMEO, socket.SO_REUSEADDR, socket.SO_REUSEPORT)
+_OPTIONS = (socket.SO_LINGER, socket.SO_SNDTIMEO, *SHARES)
 _KINDS = {
     (socket.SOCK_STREAM, 0): "tcp",
     (socket.SOCK_STREAM, socket.IPPROTO_TCP): "tcp",
@@ -80,7 +80,7 @@ class Goal(NamedTuple):
 
 
 class Internet:
-    """One guest's. `replace` and `cut` may be called from any thread, the rest in the Supervisor's."""
+    """One guest's. `change` and `cut` may be called from any thread, the rest in the Supervisor's."""
 
     def __init__(self, rules: Rules, loop: Loop, limits: Limits) -> None:
         self.rules = rules
@@ -153,7 +153,7 @@ class Internet:
             self._names.close()
         self._resolving.close(forked=forked)
         self._holder.close()
-        self._published.close()
+        self._published.close(forked=forked)
         self._diag.close()
 
     # ---- the guest's own addresses --------------------------------------------------------------------------------
@@ -183,7 +183,7 @@ class Internet:
             found = found or next(self._published.targets(name, sock, self._diag), None)
             if found is not None:
                 return Goal(found, "loopback", True)
-        host = _at_loopback(name)
+        host = name._replace(address=reached(name.address))
         verdict = self.rules.judge_address(
             _KINDS[sock.type, 0], host.address, host.port, names=self._names.names_of(host.address)
         )
@@ -385,13 +385,6 @@ class Internet:
     def _refused(self, protocol: str, peers: Mapping[Name, Sequence[str]]) -> list[Name]:
         judge = self.rules.judge_address
         return [peer for peer in peers if not judge(protocol, peer.address, peer.port, names=peers[peer]).allowed]
-
-
-def _at_loopback(name: Name) -> Name:
-    """Where the kernel sends what is for the unspecified address."""
-    if not name.address.is_unspecified:
-        return name
-    return name._replace(address=IPv4Address("127.0.0.1") if name.address.version == 4 else IPv6Address("::1"))
 
 
 def _set_option(sock: socket.socket, ask: NetAsk) -> NetAnswer:
