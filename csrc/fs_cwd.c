@@ -107,8 +107,8 @@ struct answer fs_inotify_add(struct request *request) {
     }
     cleanup_close int fd = walk_open(&place, O_PATH | O_NOFOLLOW, 0);
     if (fd < 0) return place_answer(place.mount, fd);
-    char link[48] = "/proc/"; /* there is no call that takes a descriptor */
-    held_link(fd, link + 6);
-    int watch = inotify_add_watch(watcher, link, mask & ~(uint32_t)(IN_DONT_FOLLOW | IN_ONLYDIR));
+    char path[40]; /* there is no call that takes a descriptor */
+    held_path(fd, path);
+    int watch = inotify_add_watch(watcher, path, mask & ~(uint32_t)(IN_DONT_FOLLOW | IN_ONLYDIR));
     return place_answer(place.mount, watch < 0 ? -errno : watch);
 }

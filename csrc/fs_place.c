@@ -187,6 +187,7 @@ int place_make(struct request *request, int which, bool directory, struct place 
 
 void held_done(struct held *held) { guest_close(&held->fd); }
 void held_link(int fd, char link[32]) { snprintf(link, 32, "self/fd/%d", fd); }
+void held_path(int fd, char path[40]) { snprintf(path, 40, HELD_PATH "%d", fd); }
 
 bool held_by_descriptor(const struct request *request) {
     if (request->paths == 0) return true;

@@ -58,6 +58,9 @@ int held_open(struct place *place, const struct stat *status, struct held *held)
 int held_change(struct request *request, enum walk_last last, struct held *held);
 /* Text that names a descriptor of ours to the kernel, below mounts_proc(). */
 void held_link(int fd, char link[32]);
+/* The same for calls that take no directory. */
+#define HELD_PATH "/proc/self/fd/"
+void held_path(int fd, char path[40]);
 
 /* The mode that a new file gets: the guest's umask applied. */
 mode_t place_mode(const struct request *request, mode_t mode);

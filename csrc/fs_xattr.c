@@ -1,6 +1,5 @@
 #include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/xattr.h>
 #include <unistd.h>
@@ -18,10 +17,8 @@ static bool starts(const char *name, const char *prefix) { return strncmp(name, 
 /* Names that give rights or labels: the kernel asks for privilege, and where it would not, we do. */
 static bool privileged(const char *name) { return starts(name, "security.") || starts(name, "trusted."); }
 
-/* Attributes are asked for by the descriptor's link, which needs no right to open the object, as on Linux. */
-#define LINK(held, name) char name[40]; snprintf(name, sizeof name, "/proc/self/fd/%d", (held).fd)
-
-/* The object for a call that only looks. */
+/* The object for a call that only looks. Attributes go by the link of its descriptor (held_path), which needs no right to open
+ * it, as on Linux. */
 static int look(struct request *request, struct held *held) {
     *held = (struct held){.fd = -1, .mount = -1};
     if (request->paths == 0) {
@@ -50,8 +47,9 @@ struct answer fs_getxattr(struct request *request) {
     int error = look(request, &held);
     if (error < 0) return place_answer(held.mount, error);
     size_t size = request->size < VALUE_MAX ? (size_t)request->size : VALUE_MAX;
-    LINK(held, link);
-    ssize_t got = getxattr(link, request->name, size ? request->buffer : NULL, size);
+    char path[40];
+    held_path(held.fd, path);
+    ssize_t got = getxattr(path, request->name, size ? request->buffer : NULL, size);
     return with_value(held.mount, got < 0 ? -errno : got, request);
 }
 
@@ -60,8 +58,9 @@ struct answer fs_listxattr(struct request *request) {
     int error = look(request, &held);
     if (error < 0) return place_answer(held.mount, error == -EOPNOTSUPP ? 0 : error);
     size_t size = request->size < VALUE_MAX ? (size_t)request->size : VALUE_MAX;
-    LINK(held, link);
-    ssize_t got = listxattr(link, size ? (char *)request->buffer : NULL, size);
+    char path[40];
+    held_path(held.fd, path);
+    ssize_t got = listxattr(path, size ? (char *)request->buffer : NULL, size);
     return with_value(held.mount, got < 0 ? -errno : got, request);
 }
 
@@ -79,15 +78,17 @@ struct answer fs_setxattr(struct request *request) {
     request->flags = request->row->preset;
     struct held held cleanup_held;
     int error = change(request, &held);
-    LINK(held, link);
-    if (error == 0 && setxattr(link, request->name, request->buffer, (size_t)request->size, flags) < 0) error = -errno;
+    char path[40];
+    held_path(held.fd, path);
+    if (error == 0 && setxattr(path, request->name, request->buffer, (size_t)request->size, flags) < 0) error = -errno;
     return place_answer(held.mount, error);
 }
 
 struct answer fs_removexattr(struct request *request) {
     struct held held cleanup_held;
     int error = change(request, &held);
-    LINK(held, link);
-    if (error == 0 && removexattr(link, request->name) < 0) error = -errno;
+    char path[40];
+    held_path(held.fd, path);
+    if (error == 0 && removexattr(path, request->name) < 0) error = -errno;
     return place_answer(held.mount, error);
 }

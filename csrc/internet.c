@@ -32,6 +32,15 @@ static int64_t ask_about(struct request *request, enum sbx_net_op op, int socket
     return value;
 }
 
+/* The same without one. */
+static int ask_plainly(struct request *request, const struct sbx_net *question, int socket) {
+    struct rpc_answer answer;
+    bool denied;
+    int64_t value = ask(request, question, socket, &answer, &denied);
+    guest_close(&answer.fd);
+    return (int)value;
+}
+
 /* ---- the calls -------------------------------------------------------------------------------------------------------------- */
 
 struct answer internet_socket(struct request *request) {
@@ -55,22 +64,13 @@ int internet_bind(struct request *request, int socket, const struct socket_name 
 }
 
 int internet_listen(struct request *request, int socket, int backlog) {
-    struct sbx_net question = {.op = SBX_NET_LISTEN, .family = backlog};
-    struct rpc_answer answer;
-    bool denied;
-    int64_t value = ask(request, &question, socket, &answer, &denied);
-    guest_close(&answer.fd);
-    return (int)value;
+    return ask_plainly(request, &(struct sbx_net){.op = SBX_NET_LISTEN, .family = backlog}, socket);
 }
 
 int internet_option(struct request *request, int socket, int name, const void *value, size_t size) {
     struct sbx_net question = {.op = SBX_NET_OPTION, .family = name, .length = (uint32_t)size};
-    struct rpc_answer answer;
-    bool denied;
     memcpy(question.address, value, size);
-    int64_t did = ask(request, &question, socket, &answer, &denied);
-    guest_close(&answer.fd);
-    return (int)did;
+    return ask_plainly(request, &question, socket);
 }
 
 /* How long a connect may wait: SO_SNDTIMEO in milliseconds, -1 for ever. */
@@ -118,10 +118,5 @@ int internet_destination(struct request *request, int socket, struct socket_name
 
 bool internet_admits(struct request *request, int socket, const struct socket_name *peer) {
     if (!internet_served() || internet_in_slice(peer)) return true;
-    struct sbx_net question = {.op = SBX_NET_ADMIT};
-    struct rpc_answer answer;
-    bool denied;
-    int64_t value = ask(request, &question, socket, &answer, &denied);
-    guest_close(&answer.fd);
-    return value == 0;
+    return ask_plainly(request, &(struct sbx_net){.op = SBX_NET_ADMIT}, socket) == 0;
 }

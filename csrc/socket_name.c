@@ -17,7 +17,6 @@
 #define SO_NETNS_COOKIE 71 /* Linux 5.14 */
 #endif
 #define PATH_AT offsetof(struct sockaddr_un, sun_path)
-#define PREFIX "/proc/self/fd/"
 
 /* Which file it is: numbers come again when it is removed, the moment of birth does not. */
 struct born { uint32_t major, minor; uint64_t inode; int64_t seconds; uint32_t nanoseconds; };
@@ -174,7 +173,7 @@ int socket_name_find(struct request *request, int socket, struct socket_name *na
         return -EACCES;
     }
     char text[32];
-    snprintf(text, sizeof text, PREFIX "%d", name->held);
+    snprintf(text, sizeof text, HELD_PATH "%d", name->held);
     set_path(name, text);
     return 0;
 }
@@ -187,7 +186,7 @@ static int hold_parent(struct place *place, const char *last, char *text, size_t
     parent.name[slash ? slash - place->name : 0] = 0;
     int fd = walk_open(&parent, O_PATH | O_DIRECTORY, 0);
     while (fd >= 0) {
-        if (snprintf(text, room, PREFIX "%d/%s", fd, last) >= (int)room) {
+        if (snprintf(text, room, HELD_PATH "%d/%s", fd, last) >= (int)room) {
             if (snprintf(text, room, "%s", last) < (int)room) break;
             close(fd);
             return -ENAMETOOLONG;
@@ -252,7 +251,7 @@ void socket_name_show(struct socket_name *name, enum socket_end end) {
     if (text[0] == 0) return; /* a name without a path is the same for all */
     pthread_mutex_lock(&lock);
     const struct bound *entry = find_bound(text);
-    bool ours = entry || strncmp(text, PREFIX, sizeof PREFIX - 1) == 0;
+    bool ours = entry || strncmp(text, HELD_PATH, sizeof HELD_PATH - 1) == 0;
     if (ours) set_path(name, entry ? entry->guest : "");
     pthread_mutex_unlock(&lock);
     if (ours && entry == NULL) name->length = PATH_AT; /* forgotten: too many */

@@ -482,18 +482,21 @@ static int hold_start(const struct request *request, int which) {
     return fd < 0 ? -ENOENT : fd;
 }
 
+static void begin(struct walker *walker, const struct request *request, enum walk_last last, enum walk_goal goal) {
+    walker->request = request;
+    walker->last = last;
+    walker->goal = goal;
+    walker->start = (struct start){.dir = -1};
+    walker->at[walker->at_length = 0] = 0;
+}
+
 int walk(const struct request *request, int which, enum walk_last last, enum walk_goal goal, struct place *place) {
     const char *path = request->path[which];
     walk_none(place);
     if (request->path_null[which]) return -EFAULT;
     if (path[0] == 0) return -ENOENT;
     struct walker walker;
-    walker.request = request;
-    walker.last = last;
-    walker.goal = goal;
-    walker.at_length = 0;
-    walker.at[0] = 0;
-    walker.start = (struct start){.dir = -1};
+    begin(&walker, request, last, goal);
     if (path[0] != '/' && walk_held(request, which, place)) return 0;
     if (path[0] != '/') {
         int error = start_at(&walker, request->dirfd[which]);
@@ -509,12 +512,7 @@ int walk(const struct request *request, int which, enum walk_last last, enum wal
 int walk_absolute(const struct request *request, const char *path, enum walk_last last, enum walk_goal goal,
                   struct place *place) {
     struct walker walker;
-    walker.request = request;
-    walker.last = last;
-    walker.goal = goal;
-    walker.at_length = 0;
-    walker.at[0] = 0;
-    walker.start = (struct start){.dir = -1};
+    begin(&walker, request, last, goal);
     walk_none(place);
     return path[0] == '/' ? resolve(&walker, path, place) : -ENOENT;
 }

@@ -31,6 +31,15 @@ _WORDS = {str: "text", bool: "true or false", int: "a whole number", list: "a li
 _SHORT = {"\b": "\\b", "\t": "\\t", "\n": "\\n", "\f": "\\f", "\r": "\\r", '"': '\\"', "\\": "\\\\"}
 
 
+def spells(text: str) -> bool:
+    """Has TOML a text for it? It knows Unicode only."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def loads(data: bytes, name: str) -> dict[str, Any]:
     """The dictionary of TOML `data`; a PolicyError names `name` and the line."""
     try:

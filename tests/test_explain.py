@@ -311,3 +311,11 @@ def test_a_hostile_name_on_the_command_line() -> None:
     )
     assert done.returncode == 1
     assert done.stdout.startswith(b"stat /x\\x1b[2J\\n\\xff: refused ENOENT\n")
+
+
+@pytest.mark.parametrize("subject", ["0.0.0.0:9443", "[::ffff:0.0.0.0]:9443", "127.0.0.1:9443"])
+def test_unspecified_address_is_the_loopback(subject: str) -> None:
+    """What is denied of the host's loopback is not said to be reached by another name of it."""
+    policy = Policy(network=["host", sandbox.Deny("127.0.0.1:9443")])
+    assert "the host's own" not in policy.explain("connect", subject).reason
+    assert "the host's own" in Policy(network="host").explain("connect", subject).reason

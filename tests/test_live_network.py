@@ -201,14 +201,19 @@ except OSError as e: print(e.strerror)
 """
 
 
+def said_after_revoke(script: str, port: int, target: str, ready: str) -> str:
+    """What a program says that is waiting when the rule is taken by which it has reached the port."""
+    with Sandbox(network=[Allow(target), Allow("127.1.0.0/16")]) as box:
+        process = box.popen([sys.executable, "-c", script, str(port)], stdin=-1, stdout=-1, text=True)
+        assert process.stdout and process.stdout.readline() == ready
+        box.network.revoke(target)
+        return str(process.communicate("\n")[0])
+
+
 def test_many_peers_hide_none(udp: int) -> None:
     """Whom a socket is connected to is not forgotten for the many that it sends to."""
-    target = f"udp://127.0.0.1:{udp}"
-    with Sandbox(network=[Allow(target), Allow("127.1.0.0/16")]) as box:
-        process = box.popen([sys.executable, "-c", PUSHED_OUT, str(udp)], stdin=-1, stdout=-1, text=True)
-        assert process.stdout and process.stdout.readline() == "pushed\n"
-        box.network.revoke(target)
-        assert process.communicate("\n")[0] == "Destination address required\n"
+    said = said_after_revoke(PUSHED_OUT, udp, f"udp://127.0.0.1:{udp}", "pushed\n")
+    assert said == "Destination address required\n"
 
 
 RETRIED = """
@@ -224,12 +229,7 @@ except OSError as e: print("cut")
 
 
 def test_further_connects_hide_none(echo: int) -> None:
-    target = f"127.0.0.1:{echo}"
-    with Sandbox(network=[Allow(target), Allow("127.1.0.0/16")]) as box:
-        process = box.popen([sys.executable, "-c", RETRIED, str(echo)], stdin=-1, stdout=-1, text=True)
-        assert process.stdout and process.stdout.readline() == "tried\n"
-        box.network.revoke(target)
-        assert process.communicate("\n")[0] == "cut\n"
+    assert said_after_revoke(RETRIED, echo, f"127.0.0.1:{echo}", "tried\n") == "cut\n"
 
 
 MANY = """

@@ -15,6 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from sandbox._paths import printable
+from sandbox._toml import spells
 from sandbox._view import Kind
 
 from ._broad import TEMPORARY, is_broad
@@ -161,20 +162,12 @@ class _Deriving:
     def _spelled(self, path: str) -> str | None:
         """The path, or the directory above it that TOML can spell: it holds Unicode only."""
         for top in (path, *parents(path)):
-            if _is_unicode(top):
+            if spells(top):
                 if top == path or not is_broad(top):
                     return top
                 break
         self._leave("TOML cannot spell the name", path)
         return None
-
-
-def _is_unicode(path: str) -> bool:
-    try:
-        path.encode("utf-8")
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _lowest(looked: set[str], granted: set[str]) -> set[str]:

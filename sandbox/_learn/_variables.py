@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Collection
 
+from sandbox._toml import spells
 from sandbox._view import PATH, environment
 
 from ._fold import parents, under
@@ -23,7 +24,7 @@ def kept(seen: Seen, granted: Collection[str]) -> tuple[dict[str, tuple[str, str
     clean, found, secret = environment(), {}, []
     for name, value in sorted(seen.env.items()):
         value, reason = _wanted(name, value, name in seen.given, granted)
-        if not reason or clean.get(name) == value or not _is_plain(name + value):
+        if not reason or clean.get(name) == value or not spells(name + value):
             continue
         if _SECRET.search(name):
             secret.append(name)
@@ -56,12 +57,3 @@ def _meets(text: str, granted: Collection[str]) -> bool:
     """Is it a path at, below or above a granted place?"""
     path = os.path.normpath(text) if text.startswith("/") else "/"
     return path != "/" and (under(path, granted) is not None or any(path in parents(place) for place in granted))
-
-
-def _is_plain(text: str) -> bool:
-    """TOML has no text that is not Unicode."""
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        return False
-    return True

@@ -6,7 +6,9 @@ import contextlib
 import functools
 import hashlib
 import os
+import socket
 import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -141,6 +143,18 @@ def box(walls: Optional[str] = None, program: Optional[Path] = None, **options: 
         made = sandbox.Sandbox(**options)
     with made:
         yield made
+
+
+_CLIENT = "import socket, sys\nfor _ in range(20): socket.create_connection(('127.0.0.1', int(sys.argv[1]))).close()"
+
+
+def assert_neighbour_is_served(walls: Optional[str]) -> None:
+    """Another guest with these walls connects, again and again; the time-out ends a hang."""
+    with socket.create_server(("127.0.0.1", 0), backlog=100) as server:
+        port = server.getsockname()[1]
+        with box(walls, network=[sandbox.Allow(f"tcp://127.0.0.1:{port}")]) as other:
+            done = other.run([sys.executable, "-c", _CLIENT, str(port)], timeout=60)
+    assert done.returncode == 0, done
 
 
 def sentry_of(made: sandbox.Sandbox) -> int:

@@ -133,59 +133,42 @@ def waiting_is_interrupted(p: Probe) -> None:
     p.show("status", child(waiter))
 
 
-def deadlock_is_seen(p: Probe) -> None:
-    write("file", b"x" * 10)
+def _deadlock(p: Probe, count: int) -> None:
+    """Two processes hold `count` locks each, and each asks for one of the other's."""
+    write("file", b"x" * 4 * count)
     (to_child, from_parent), (to_parent, from_child) = _pair()
     fd = os.open("file", os.O_RDWR)
-    fcntl.lockf(fd, fcntl.LOCK_EX, 1, 0)
+    for n in range(count):
+        fcntl.lockf(fd, fcntl.LOCK_EX, 1, 4 * n)
     pid = os.fork()
     if pid == 0:
         own = os.open("file", os.O_RDWR)
-        fcntl.lockf(own, fcntl.LOCK_EX, 1, 1)
+        for n in range(count):
+            fcntl.lockf(own, fcntl.LOCK_EX, 1, 4 * n + 2)
         os.write(from_child, b"1")
         try:
-            fcntl.lockf(own, fcntl.LOCK_EX, 1, 0)
+            fcntl.lockf(own, fcntl.LOCK_EX, 1, 4 * (count - 1))
             os._exit(0)
         except OSError as error:
             os._exit(1 if error.errno == errno.EDEADLK else 2)
     os.read(to_parent, 1)
     try:
-        fcntl.lockf(fd, fcntl.LOCK_EX, 1, 1)
+        fcntl.lockf(fd, fcntl.LOCK_EX, 1, 4 * (count - 1) + 2)
         mine = 0
     except OSError as error:
         mine = 1 if error.errno == errno.EDEADLK else 2
     os.close(fd)
     theirs = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     p.show("one of the two was told", sorted((mine, theirs)))
+
+
+def deadlock_is_seen(p: Probe) -> None:
+    _deadlock(p, 1)
 
 
 def deadlock_among_many_is_seen(p: Probe) -> None:
-    """Each holds 400 locks, which the kernel lists in more than a page."""
-    write("file", b"x" * 2000)
-    (to_child, from_parent), (to_parent, from_child) = _pair()
-    fd = os.open("file", os.O_RDWR)
-    for n in range(400):
-        fcntl.lockf(fd, fcntl.LOCK_EX, 1, 2 * n)
-    pid = os.fork()
-    if pid == 0:
-        own = os.open("file", os.O_RDWR)
-        for n in range(400):
-            fcntl.lockf(own, fcntl.LOCK_EX, 1, 1000 + 2 * n)
-        os.write(from_child, b"1")
-        try:
-            fcntl.lockf(own, fcntl.LOCK_EX, 1, 790)
-            os._exit(0)
-        except OSError as error:
-            os._exit(1 if error.errno == errno.EDEADLK else 2)
-    os.read(to_parent, 1)
-    try:
-        fcntl.lockf(fd, fcntl.LOCK_EX, 1, 1790)
-        mine = 0
-    except OSError as error:
-        mine = 1 if error.errno == errno.EDEADLK else 2
-    os.close(fd)
-    theirs = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-    p.show("one of the two was told", sorted((mine, theirs)))
+    """Of as many as the kernel lists in more than a page."""
+    _deadlock(p, 400)
 
 
 def kept_by_children_and_exec(p: Probe) -> None:
