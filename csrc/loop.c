@@ -2,7 +2,9 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,6 +16,7 @@
 #include "borrow.h"
 #include "burst.h"
 #include "context.h"
+#include "crowd.h"
 #include "exec.h"
 #include "fs.h"
 #include "fs_change.h"
@@ -57,10 +60,14 @@ static const handler handlers[SBX_OP_COUNT] = {
 #undef ROW
 };
 
+enum { SERVES, RECEIVES, WOKEN };
 /* One receiving thread. Its request lives as long as it does. */
 struct worker {
     struct request request;
     bool left; /* loop_leave was called for this request */
+    struct worker *next;
+    _Atomic uint64_t received_ns; /* its last call */
+    atomic_int state; /* of these; WOKEN: by a signal, since another receives and is enough */
     /* a call that may block: */
     struct worker *next_blocked;
     pthread_t thread;
@@ -69,10 +76,11 @@ struct worker {
 static _Thread_local struct worker *self;
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static int receiving, threads, blocking;
+static atomic_int receiving; /* or about to: one too many parks when it has served */
+static int threads, blocking;
 static int parked, called; /* threads that wait for their turn to receive, and how many of them have been given it */
 static pthread_cond_t turn = PTHREAD_COND_INITIALIZER;
-static struct worker *blocked;
+static struct worker *workers, *blocked;
 static int blocked_event = -1;
 
 static void serve(struct worker *worker, const struct seccomp_notif *notification) {
@@ -100,30 +108,42 @@ static void serve(struct worker *worker, const struct seccomp_notif *notificatio
     guest_forget();
 }
 
-/* The kernel wakes every thread that receives, for each notification; so one receives, and the others wait here until
- * somebody leaves (loop_leave). */
+/* The kernel wakes every thread that receives, for each notification; so one receives, two for a crowd, and the others wait
+ * here until somebody leaves (loop_leave). */
 static void wait_turn(void) {
-    pthread_mutex_lock(&lock);
-    if (receiving == 0) {
-        receiving++;
-    } else {
+    int now = atomic_load(&receiving);
+    bool ours = false;
+    while (!ours && now < crowd_receivers()) ours = atomic_compare_exchange_weak(&receiving, &now, now + 1);
+    if (!ours) { /* whoever receives now comes here again, or leaves */
+        pthread_mutex_lock(&lock);
         parked++;
         while (called == 0) pthread_cond_wait(&turn, &lock);
         called--;
         parked--;
+        pthread_mutex_unlock(&lock);
     }
-    pthread_mutex_unlock(&lock);
+    atomic_store(&self->state, RECEIVES);
 }
 
 static void stop_receiving(void) {
-    pthread_mutex_lock(&lock);
-    receiving--;
+    atomic_fetch_sub(&receiving, 1);
+    if (atomic_exchange(&self->state, SERVES) != WOKEN) return;
+    pthread_mutex_lock(&lock); /* the signal has been sent */
     pthread_mutex_unlock(&lock);
+    sched_yield(); /* and comes here at the latest, to no call that we serve */
+}
+
+static void call_another(void);
+
+static void received(pid_t tid) {
+    uint64_t now = answer_now();
+    atomic_store_explicit(&self->received_ns, now, memory_order_relaxed);
+    if (crowd_received(tid, now)) call_another();
+    burst_received(tid, now);
 }
 
 static void *receive(void *argument) {
     struct worker *worker = self = argument;
-    worker->thread = pthread_self();
     for (;;) {
         struct seccomp_notif notification;
         memset(&notification, 0, sizeof notification);
@@ -131,7 +151,7 @@ static void *receive(void *argument) {
         int why = errno;
         stop_receiving();
         if (got < 0 && why != EINTR && why != ENOENT) break; /* ENOENT: the caller died before we looked */
-        if (got == 0) burst_received((pid_t)notification.pid, answer_now());
+        if (got == 0) received((pid_t)notification.pid);
         while (got == 0) { /* and whatever exec had to put off until now: before our turn, which may not come soon */
             worker->left = false;
             serve(worker, &notification);
@@ -149,28 +169,50 @@ static int start_thread(void) { /* with lock held */
     pthread_attr_init(&attributes);
     pthread_attr_setstacksize(&attributes, STACK_SIZE);
     pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
-    pthread_t thread;
-    int error = thread_create(&thread, &attributes, receive, worker);
+    worker->state = RECEIVES;
+    atomic_fetch_add(&receiving, 1);
+    int error = thread_create(&worker->thread, &attributes, receive, worker);
     pthread_attr_destroy(&attributes);
     if (error) {
+        atomic_fetch_sub(&receiving, 1);
         free(worker);
         return -error;
     }
-    receiving++;
+    worker->next = workers;
+    workers = worker;
     threads++;
     return 0;
 }
 
+static bool somebody_receives(void) { /* with lock held: from now on, if nobody has */
+    if (receiving > 0) return true;
+    if (parked == called) return threads < THREADS_MAX && start_thread() == 0;
+    called++;
+    atomic_fetch_add(&receiving, 1);
+    pthread_cond_signal(&turn);
+    return true;
+}
+
 static bool leave(void) { /* with lock held */
-    if (self->left) return true;
-    if (receiving == 0 && parked > called) {
-        called++;
-        receiving++;
-        pthread_cond_signal(&turn);
-    } else if (receiving == 0 && (threads >= THREADS_MAX || start_thread() < 0)) {
-        return false;
-    }
-    return self->left = true;
+    return self->left = self->left || somebody_receives();
+}
+
+static void call_another(void) {
+    pthread_mutex_lock(&lock);
+    somebody_receives();
+    pthread_mutex_unlock(&lock);
+    loop_wake_main();
+}
+
+/* The crowd is gone: of two that receive, the one that did last longer ago goes to wait. */
+void loop_disperse(void) {
+    struct worker *idle = NULL;
+    int expected = RECEIVES;
+    pthread_mutex_lock(&lock);
+    for (struct worker *at = workers; at && receiving > 1; at = at->next)
+        if (at->state == RECEIVES && (idle == NULL || at->received_ns < idle->received_ns)) idle = at;
+    if (idle && atomic_compare_exchange_strong(&idle->state, &expected, WOKEN)) pthread_kill(idle->thread, SIGUSR1);
+    pthread_mutex_unlock(&lock);
 }
 
 bool loop_leave(void) {
