@@ -10,67 +10,29 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 #include "answer.h"
-#include "borrow.h"
 #include "burst.h"
-#include "context.h"
 #include "crowd.h"
 #include "exec.h"
-#include "fs.h"
-#include "fs_change.h"
-#include "launcher.h"
-#include "lock.h"
-#include "misc.h"
-#include "private.h"
-#include "sockets.h"
+#include "guest.h"
+#include "serve.h"
 #include "thread.h"
 
 #define THREADS_MAX 2048
 #define RESERVE 64 /* of them never block: a guest can still kill what does */
 #define STACK_SIZE (256 * 1024)
 
-/* An execveat of our own making goes on in the kernel: the launcher's child starting the stub, or a dance's second
- * call (exec.c). INVARIANT no-continue: these, and the sendmsg of borrow.c, are all that ever does. */
-static struct answer serve_exec(struct request *request) {
-    struct answer go_on = {ANSWER_CONTINUE, .silent = true, .mount = -1};
-    if (exec_expected(request)) return go_on;
-    bool launching = guest_context(request->tid) == CONTEXT_LAUNCHER;
-    if (launching && request->nr == SYS_execveat && (int)request->args[0] == PRIVATE_STUB_FD) return go_on;
-    return launching ? answer_denied(EPERM) : exec_serve(request);
-}
-
-typedef struct answer (*handler)(struct request *);
-static const handler handlers[SBX_OP_COUNT] = {
-#define ROW(op, function) [SBX_OP_##op] = function
-    ROW(DENY, misc_deny), ROW(OPEN, fs_open), ROW(STAT, fs_stat), ROW(STATX, fs_statx), ROW(ACCESS, fs_access),
-    ROW(READLINK, fs_readlink), ROW(GETDENTS, fs_getdents), ROW(STATFS, fs_statfs), ROW(CHDIR, fs_chdir),
-    ROW(FCHDIR, fs_fchdir), ROW(GETCWD, fs_getcwd), ROW(UMASK, fs_umask), ROW(MKDIR, fs_mkdir),
-    ROW(UNLINK, fs_unlink), ROW(RENAME, fs_rename), ROW(LINK, fs_link), ROW(SYMLINK, fs_symlink),
-    ROW(MKNOD, fs_mknod), ROW(CHMOD, fs_chmod), ROW(FCHMOD, fs_chmod), ROW(CHOWN, fs_chown), ROW(FCHOWN, fs_chown),
-    ROW(TRUNCATE, fs_truncate), ROW(UTIMES, fs_utimes), ROW(GETXATTR, fs_getxattr), ROW(SETXATTR, fs_setxattr),
-    ROW(LISTXATTR, fs_listxattr), ROW(REMOVEXATTR, fs_removexattr), ROW(INOTIFY_ADD, fs_inotify_add),
-    ROW(FLOCK, lock_flock), ROW(LOCK, lock_fcntl), ROW(SOCKET, sockets_socket), ROW(BIND, sockets_bind),
-    ROW(CONNECT, sockets_connect), ROW(SENDMSG, sockets_send), ROW(RECVMSG, sockets_receive), ROW(SOCKNAME, sockets_name),
-    ROW(ACCEPT, sockets_accept), ROW(LISTEN, sockets_listen), ROW(SOCKOPT, sockets_option), ROW(KILL, misc_kill), ROW(PRLIMIT, misc_prlimit),
-    ROW(PRIORITY, misc_priority), ROW(SCHED, misc_sched), ROW(GETPGID, misc_getpgid), ROW(PIDFD_OPEN, misc_pidfd_open),
-    ROW(CLOCK, misc_clock), ROW(SETID, misc_setid), ROW(PRCTL, misc_prctl), ROW(FCNTL, misc_fcntl),
-    ROW(IOCTL, misc_ioctl), ROW(CAPGET, misc_capget), ROW(EXEC, serve_exec), ROW(PRIVATE, launcher_serve),
-#undef ROW
-};
-
 enum { SERVES, RECEIVES, WOKEN };
 /* One receiving thread. Its request lives as long as it does. */
 struct worker {
+    struct worker *next;
+    pthread_t thread;
+    atomic_int state; /* of these; WOKEN: by a signal, since another receives and is enough */
+    _Atomic uint64_t received_ns; /* its last call */
     struct request request;
     bool left; /* loop_leave was called for this request */
-    struct worker *next;
-    _Atomic uint64_t received_ns; /* its last call */
-    atomic_int state; /* of these; WOKEN: by a signal, since another receives and is enough */
-    /* a call that may block: */
-    struct worker *next_blocked;
-    pthread_t thread;
+    struct worker *next_blocked; /* of calls that may block */
     bool interrupted;
 };
 static _Thread_local struct worker *self;
@@ -82,31 +44,6 @@ static int parked, called; /* threads that wait for their turn to receive, and h
 static pthread_cond_t turn = PTHREAD_COND_INITIALIZER;
 static struct worker *workers, *blocked;
 static int blocked_event = -1;
-
-static void serve(struct worker *worker, const struct seccomp_notif *notification) {
-    struct request *request = &worker->request;
-    int error = decode(notification, request);
-    if (!guest_check(request->tid, request->id)) { /* INVARIANT still-there: killed meanwhile; nothing was done */
-        guest_forget();
-        return;
-    }
-    struct answer expected = borrow_expected(request);
-    if (expected.kind != ANSWER_NONE) {
-        answer_send(request, &expected);
-        guest_forget();
-        return;
-    }
-    handler handle = request->row ? handlers[syscalls_op(request->row, request->args)] : NULL;
-    struct answer answer = {0};
-    if (error) answer = answer_error(-error);
-    else if (handle) answer = handle(request);
-    if (answer.kind == ANSWER_VALUE && answer.error == ELOOP && !request->careful) {
-        request->careful = true; /* the kernel met a link: nothing was done; now link by link */
-        answer = handle(request);
-    }
-    if (answer.kind != ANSWER_SENT) answer_send(request, &answer);
-    guest_forget();
-}
 
 /* The kernel wakes every thread that receives, for each notification; so one receives, two for a crowd, and the others wait
  * here until somebody leaves (loop_leave). */
@@ -154,7 +91,7 @@ static void *receive(void *argument) {
         if (got == 0) received((pid_t)notification.pid);
         while (got == 0) { /* and whatever exec had to put off until now: before our turn, which may not come soon */
             worker->left = false;
-            serve(worker, &notification);
+            serve(&worker->request, &notification);
             got = exec_deferred(&notification) ? 0 : -1;
         }
         wait_turn();
