@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 #include "answer.h"
 #include "burst.h"
@@ -27,7 +28,7 @@ enum { SERVES, RECEIVES, WOKEN };
 /* One receiving thread. Its request lives as long as it does. */
 struct worker {
     struct worker *next;
-    pthread_t thread;
+    pid_t tid;
     atomic_int state; /* of these; WOKEN: by a signal, since another receives and is enough */
     _Atomic uint64_t received_ns; /* its last call */
     struct request request;
@@ -81,6 +82,7 @@ static void received(pid_t tid) {
 
 static void *receive(void *argument) {
     struct worker *worker = self = argument;
+    worker->tid = gettid();
     for (;;) {
         struct seccomp_notif notification;
         memset(&notification, 0, sizeof notification);
@@ -108,7 +110,8 @@ static int start_thread(void) { /* with lock held */
     pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
     worker->state = RECEIVES;
     atomic_fetch_add(&receiving, 1);
-    int error = thread_create(&worker->thread, &attributes, receive, worker);
+    pthread_t thread;
+    int error = thread_create(&thread, &attributes, receive, worker);
     pthread_attr_destroy(&attributes);
     if (error) {
         atomic_fetch_sub(&receiving, 1);
@@ -141,6 +144,8 @@ static void call_another(void) {
     loop_wake_main();
 }
 
+static void interrupt(const struct worker *worker) { syscall(SYS_tgkill, getpid(), worker->tid, SIGUSR1); }
+
 /* The crowd is gone: of two that receive, the one that did last longer ago goes to wait. */
 void loop_disperse(void) {
     struct worker *idle = NULL;
@@ -148,7 +153,7 @@ void loop_disperse(void) {
     pthread_mutex_lock(&lock);
     for (struct worker *at = workers; at && receiving > 1; at = at->next)
         if (at->state == RECEIVES && (idle == NULL || at->received_ns < idle->received_ns)) idle = at;
-    if (idle && atomic_compare_exchange_strong(&idle->state, &expected, WOKEN)) pthread_kill(idle->thread, SIGUSR1);
+    if (idle && atomic_compare_exchange_strong(&idle->state, &expected, WOKEN)) interrupt(idle);
     pthread_mutex_unlock(&lock);
 }
 
@@ -231,7 +236,7 @@ int loop_watch(void) {
     for (struct worker *at = blocked; at; at = at->next_blocked, count++) {
         if (!at->interrupted && guest_alive(at->request.id) && !signal_waits(at->request.tid)) continue;
         at->interrupted = true;
-        pthread_kill(at->thread, SIGUSR1); /* again at the next look, until the thread has left */
+        interrupt(at); /* again at the next look, until the thread has left */
     }
     pthread_mutex_unlock(&lock);
     return count;
