@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Iterator
 
-    from ._audit_events import Event
+    from ._audit.event import Event
 
 T = TypeVar("T")
 _AT_ONCE = 64  # events between two turns of the event loop's other tasks

@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import Any
 
 from ._errors import SandboxError
-from ._explain import CALLS
+from ._explain.explain import CALLS
 from ._policy import Policy
 from ._supervisor import start_guest
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import islice
 
-from ._audit_events import Filter
+from ._audit.event import Filter
 from ._errors import SandboxError
 from ._events import Events
 from ._popen import Popen

@@ -12,10 +12,10 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
-from ._audit_events import Event, Filter
-from ._audit_guest import Guest
-from ._audit_join import joined
-from ._audit_records import numbers
+from . import _core
+from ._audit.event import Event, Filter
+from ._audit.guest import Guest
+from ._audit.join import joined
 from ._parts import Command
 
 _MOST = 1 << 20  # bytes of records that may wait
@@ -74,7 +74,7 @@ class Stream:
         if self.left or not data:
             return
         if not self.taken and self._size >= _MOST:
-            count = sum(1 for _ in numbers(data))
+            count = sum(1 for _ in _core.numbers(data))
             self._skipped += count
             self.lost += count
             return
@@ -126,7 +126,7 @@ class Stream:
         """What is there."""
         while (batch := self._next()) is not None:
             if not self._whole:
-                self._guest.sequence = next(numbers(batch.data), (1, 0))[0] - 1
+                self._guest.sequence = next(_core.numbers(batch.data), (1, 0))[0] - 1
             self._whole = True
             self._guest.sequence += batch.skipped
             for event in joined(self._guest, batch.data):

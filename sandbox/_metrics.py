@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 from . import _core
 from ._audit import AuditSummary, Sink
-from ._audit_records import records
 
 if TYPE_CHECKING:
     from ._guest import Guest
@@ -66,7 +65,7 @@ class Metrics:
     peak_memory: int = 0
 
 
-class Meter:
+class Totals:
     """Of one Supervisor, which tells what begins and what ends, under its own lock."""
 
     def __init__(self) -> None:
@@ -107,13 +106,13 @@ class Meter:
 class MeteredSink(Sink):
     """A sink whose records are looked at when they have been kept."""
 
-    def __init__(self, meter: Meter, *of: Any) -> None:
+    def __init__(self, totals: Totals, *of: Any) -> None:
         super().__init__(*of)
-        self._meter = meter
+        self._totals = totals
 
     def records(self, data: bytes) -> None:
         super().records(data)
-        self._meter.moved(data)
+        self._totals.moved(data)
 
 
 def added(summaries: Iterable[AuditSummary]) -> AuditSummary:
@@ -128,6 +127,6 @@ def added(summaries: Iterable[AuditSummary]) -> AuditSummary:
 def _readable(data: bytes) -> Iterable[_core.Record]:
     """Up to what is none: the trail itself says so."""
     try:
-        yield from records(data)
+        yield from _core.records(data)
     except _core.Malformed:
         return

@@ -18,7 +18,7 @@ from typing import Any
 
 from . import _policy_file
 from ._errors import PolicyError
-from ._explanation import Explanation
+from ._explain.explanation import Explanation
 from ._grants import Content, File, Limits, Mount, Scratch, set_fields
 from ._messages import WALLS
 from ._network import Network, clean_network
@@ -113,7 +113,8 @@ class Policy:
         >>> Policy().explain("connect", "api.example.com:443").remedy
         '--allow api.example.com:443'
         """
-        explain = import_module("sandbox._explain").explain  # what explains stands on the plan, which stands on this
+        # Later than this module: what explains stands on the plan, and that on this.
+        explain = import_module("sandbox._explain.explain").explain
         explanation: Explanation = explain(self, call, subject, mode=mode, cwd=cwd)
         return explanation
 

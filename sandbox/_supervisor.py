@@ -26,7 +26,7 @@ from ._inbox import wall_bits, wall_names
 from ._loop import Loop
 from ._memfd import memfd, sealed
 from ._messages import Request, Service
-from ._metrics import Meter, MeteredSink, Metrics, added
+from ._metrics import MeteredSink, Metrics, Totals, added
 from ._parts import Parts
 from ._plan import OUTPUT_BYTES, Plan, compile_policy
 from ._policy import Policy
@@ -80,7 +80,7 @@ class Supervisor:
         self._loop = Loop("sandbox-supervisor")
         self._workers = Workers(_WORKERS)
         self._guests: set[Guest] = set()
-        self._meter = Meter()
+        self._totals = Totals()
         self._lock = threading.Lock()
         self._first = threading.Lock()
         self._options: Option | None = None  # that the walls here allow; None before the first guest
@@ -121,7 +121,7 @@ class Supervisor:
             undo.pop_all()
         with self._lock:
             self._guests.add(guest)
-            self._meter.begins()
+            self._totals.begins()
         try:
             guest.begin(setup)
         finally:
@@ -150,7 +150,7 @@ class Supervisor:
         about = {"pid": os.getpid(), "mounts": tuple(place.guest for place in plan.places)}
         sink = None
         if order.audit is not None:
-            sink = MeteredSink(self._meter, order.audit, tag, about)
+            sink = MeteredSink(self._totals, order.audit, tag, about)
             undo.callback(sink.close)
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
         undo.callback(ours.close)
@@ -207,13 +207,13 @@ class Supervisor:
         counted = guest.summary()
         with self._lock:
             self._guests.discard(guest)
-            self._meter.ends(guest, counted)
+            self._totals.ends(guest, counted)
 
     def metrics(self) -> Metrics:
         """Summaries are asked for without our lock: they may wait for records that are being written."""
         with self._lock:
             guests = list(self._guests)
-            found = self._meter.metrics(len(guests))
+            found = self._totals.metrics(len(guests))
         return replace(found, served=added([found.served, *(guest.summary() for guest in guests)]))
 
     def end_all(self) -> None:

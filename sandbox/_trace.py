@@ -6,7 +6,7 @@ from __future__ import annotations
 import errno
 import os
 
-from ._audit_events import Event
+from ._audit.event import Event
 from ._events import Decided
 from ._paths import printable
 

@@ -11,11 +11,11 @@ import pytest
 
 import sandbox
 from sandbox import _audit
-from sandbox._audit_format import BLOCK, LARGEST, SEAL, AuditDamage, batch
-from sandbox._audit_join import events
-from sandbox._audit_records import layout, numbers, records
-from sandbox._audit_verify import Part, verify
+from sandbox._audit.format import BLOCK, LARGEST, SEAL, AuditDamage, batch
+from sandbox._audit.join import events
+from sandbox._audit.verify import Part, verify
 from sandbox._core.binding import ffi
+from sandbox._core.records import layout, numbers, records
 from tests.test_audit import RECORD, record
 
 GUEST = 7 << 32
@@ -222,7 +222,7 @@ def test_a_file_in_small_pieces(tmp_path: Path) -> None:
 
 def test_requests_without_a_record_are_bounded(tmp_path: Path) -> None:
     """A sentry that asks without end and records nothing costs a reader no more memory."""
-    from sandbox._audit_guest import _SERVED_MAX, Guest
+    from sandbox._audit.guest import _SERVED_MAX, Guest
 
     guest = Guest(1)
     for number in range(1, _SERVED_MAX + 100):

@@ -13,8 +13,8 @@ import pytest
 
 import sandbox
 from sandbox import _audit
-from sandbox._audit_events import Event
-from sandbox._audit_schema import SCHEMA
+from sandbox._audit.event import Event
+from sandbox._audit.schema import SCHEMA
 from tests.test_audit import record
 from tests.test_cli import COMMAND, ENV, Terminal, call
 

@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from sandbox import Event, _audit
-from sandbox._audit_show import seconds
-from sandbox._audit_summary import Row, Summary, summary
-from sandbox._audit_times import Times
+from sandbox._audit.show import seconds
+from sandbox._audit.summary import Row, Summary, summary
+from sandbox._audit.times import Times
 from tests.test_audit import RECORD, record
 from tests.test_cli import COMMAND, ENV
 
@@ -81,7 +81,7 @@ def test_many_rows_that_cannot_fold_take_no_longer() -> None:
 
 
 def _audit_names() -> Iterator[str]:
-    from sandbox._audit_events import names
+    from sandbox._audit.event import names
 
     return iter(names().values())
 

@@ -15,7 +15,7 @@ import pytest
 import sandbox
 from sandbox import Limits, Metrics, Sandbox, _audit
 from sandbox._audit import AuditSummary
-from sandbox._metrics import Latency, Meter, added
+from sandbox._metrics import Latency, Totals, added
 from sandbox.prometheus import Collector
 from tests.test_audit import record
 
@@ -117,7 +117,7 @@ def test_latency_is_that_of_the_records(tmp_path: Path) -> None:
 
 def test_buckets() -> None:
     """What took just as long as a bound is within it; what no bound holds is in the last."""
-    meter = Meter()
+    meter = Totals()
     durations = (0, 1000, 1001, 5_000_000_000, 2**63)
     for nanoseconds in durations:
         made = bytearray(record(1))

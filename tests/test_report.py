@@ -17,7 +17,7 @@ import pytest
 
 import sandbox
 from sandbox import _audit
-from sandbox._audit_join import load_all
+from sandbox._audit.join import load_all
 from sandbox._report.groups import Groups, Seen
 from sandbox._report.kinds import MARKS, kind, mark
 from sandbox._report.timeline import BINS, Timeline

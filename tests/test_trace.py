@@ -15,8 +15,8 @@ import pytest
 
 import sandbox
 from sandbox import Deny, Event, GuestFault, Popen, Sandbox
-from sandbox._audit_events import Filter
-from sandbox._audit_guest import Guest
+from sandbox._audit.event import Filter
+from sandbox._audit.guest import Guest
 from sandbox._events import Decided, Events, Stream
 from sandbox._trace import line
 from tests.test_audit import record

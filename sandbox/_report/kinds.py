@@ -6,7 +6,7 @@ import os
 from functools import cache
 
 from .. import _core
-from .._audit_events import Event
+from .._audit.event import Event
 
 LOOKED, OPENED, CHANGED, RUN, REFUSED, FAILED = MARKS = ("looked at", "opened", "changed", "run", "refused", "failed")
 NETWORK = "network"

@@ -7,11 +7,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import count
 
-from .._audit_events import Event, names
-from .._audit_format import END, HEADER, RECORDS, AuditDamage
-from .._audit_guest import Guest
-from .._audit_join import joined
-from .._audit_reader import Frame, Reader
+from .._audit.event import Event, names
+from .._audit.format import END, HEADER, RECORDS, AuditDamage
+from .._audit.guest import Guest
+from .._audit.join import joined
+from .._audit.reader import Frame, Reader
 from .groups import Groups, Seen, Tally
 from .kinds import NETWORK, kind, mark
 from .timeline import Timeline, about

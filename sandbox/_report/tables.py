@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from .._audit_events import Event
-from .._audit_times import Times
+from .._audit.event import Event
+from .._audit.times import Times
 from .groups import Groups, Seen, Tally
 from .report import About, Report
 from .text import clock, more, number, shown, table, took

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from typing import NamedTuple
 
-from ._paths import printable
+from .._paths import printable
 
 BEHIND: Mapping[str, tuple[tuple[str, str], ...]] = {
     "granted": (),

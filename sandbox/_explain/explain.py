@@ -6,26 +6,27 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 
-from . import _explain_files, _explain_network, _view
-from ._errors import PolicyError
-from ._explain_walk import Ends, Walk
-from ._explanation import BEHIND, Explanation, Said
-from ._network import Network
-from ._paths import AnyPath
-from ._paths import _text as path_text
-from ._plan import compile_policy
-from ._policy import Policy
+from .. import _view
+from .._errors import PolicyError
+from .._network import Network
+from .._paths import AnyPath
+from .._paths import _text as path_text
+from .._plan import compile_policy
+from .._policy import Policy
+from . import files, network
+from .explanation import BEHIND, Explanation, Said
+from .walk import Ends, Walk
 
 _FILES: dict[str, Callable[[Walk, str, str], Said]] = {
-    "open": _explain_files.open_,
-    "create": _explain_files.create,
-    "stat": _explain_files.stat,
-    "exec": _explain_files.exec_,
+    "open": files.open_,
+    "create": files.create,
+    "stat": files.stat,
+    "exec": files.exec_,
 }
 _NETWORK: dict[str, Callable[[Network, str], Said]] = {
-    "connect": _explain_network.connect,
-    "listen": _explain_network.listen,
-    "resolve": _explain_network.resolve,
+    "connect": network.connect,
+    "listen": network.listen,
+    "resolve": network.resolve,
 }
 CALLS = (*_FILES, *_NETWORK)
 

@@ -6,14 +6,14 @@ import os
 from contextlib import suppress
 from ipaddress import IPv4Address, ip_address
 
-from . import _remedies
-from ._addresses import Address, plain, reached
-from ._domains import guest_name
-from ._errors import PolicyError
-from ._explanation import Said
-from ._network import Network, is_served
-from ._rules import Rules, Verdict
-from ._targets import Target, parse_target
+from .. import _remedies
+from .._addresses import Address, plain, reached
+from .._domains import guest_name
+from .._errors import PolicyError
+from .._network import Network, is_served
+from .._rules import Rules, Verdict
+from .._targets import Target, parse_target
+from .explanation import Said
 
 _OWN_NAMES = ("localhost", "sandbox", "ip6-localhost", "ip6-loopback")
 _SLICE_LAST = 254

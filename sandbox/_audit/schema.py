@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ._audit_events import JSON_VERSION
+from .event import JSON_VERSION
 
 _PROPERTIES: dict[str, dict[str, Any]] = {
     "version": {"const": JSON_VERSION, "description": "of this schema"},

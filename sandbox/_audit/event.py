@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from . import _core
-from ._paths import printable
+from .. import _core
+from .._paths import printable
 
 JSON_VERSION = 1
 _NAMES: dict[int, str] = {}

@@ -22,7 +22,7 @@ import os
 import struct
 from typing import NamedTuple
 
-from ._errors import SandboxError
+from .._errors import SandboxError
 
 VERSION = 2
 HEADER, RECORDS, SERVED, END, CHAIN = b"SBXH", b"SBXR", b"SBXS", b"SBXE", b"SBXC"

@@ -8,8 +8,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 
-from ._audit_events import Event, names
-from ._audit_times import Times
+from .event import Event, names
+from .times import Times
 
 _DEEPEST = 4  # components of a directory that is counted by itself
 _GROUPS = 1000  # that are counted at once

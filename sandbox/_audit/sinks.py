@@ -7,13 +7,13 @@ import time
 from collections.abc import Callable, Mapping
 from typing import IO, TYPE_CHECKING, Any, Protocol, Union
 
-from ._audit_blocks import Blocks, Descriptor, FileObject
-from ._audit_calls import Calls, logged
-from ._audit_events import Event
-from ._audit_file import AuditFile, Shared
-from ._audit_format import RECORDS, REQUEST, SERVED
-from ._errors import PolicyError
-from ._paths import AnyPath
+from .._errors import PolicyError
+from .._paths import AnyPath
+from .blocks import Blocks, Descriptor, FileObject
+from .calls import Calls, logged
+from .event import Event
+from .file import AuditFile, Shared
+from .format import RECORDS, REQUEST, SERVED
 
 if TYPE_CHECKING:
     import logging

@@ -9,10 +9,10 @@ import stat
 from collections import deque
 from dataclasses import dataclass
 
-from . import _core, _remedies
-from ._explanation import Said
-from ._plan import Plan
-from ._view import Kind, Place
+from .. import _core, _remedies
+from .._plan import Plan
+from .._view import Kind, Place
+from .explanation import Said
 
 _LINKS_MAX, _NAME_MAX = 40, 255
 _NOTHING = bytes(8)  # a filter that is never loaded

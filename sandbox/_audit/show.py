@@ -8,9 +8,9 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from ._audit_events import Event
-from ._audit_summary import Row, Summary
-from ._paths import printable
+from .._paths import printable
+from .event import Event
+from .summary import Row, Summary
 
 _STYLES = {"done": "green", "failed": "yellow", "denied": "red"}
 _ALARM = "bold red"

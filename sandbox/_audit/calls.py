@@ -7,11 +7,11 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ._audit_events import Event
-from ._audit_format import RECORDS, SERVED, request
-from ._audit_guest import Guest
-from ._audit_join import joined
-from ._errors import SandboxError
+from .._errors import SandboxError
+from .event import Event
+from .format import RECORDS, SERVED, request
+from .guest import Guest
+from .join import joined
 
 _LOOK = 0.1  # seconds between two looks for new records
 _LEVELS = {"done": 20, "failed": 20, "denied": 30}  # INFO and WARNING of logging; all else is an ERROR

@@ -8,12 +8,12 @@ import os
 import re
 from dataclasses import replace
 
-from . import _remedies
-from ._errors import PolicyError
-from ._explain_walk import Ends, Found, Walk, describe, may
-from ._explanation import Said
-from ._programs import HEAD, runs_by
-from ._view import Kind
+from .. import _remedies
+from .._errors import PolicyError
+from .._programs import HEAD, runs_by
+from .._view import Kind
+from .explanation import Said
+from .walk import Ends, Found, Walk, describe, may
 
 _MODE = re.compile(r"([rwax])(\+?)[bt]?|([rwax])[bt](\+)")
 _SCRIPTS_MAX = 5

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ._audit_format import START, VERSION
-from ._audit_records import numbers
+from .._core import numbers
+from .format import START, VERSION
 
 _SERVED_MAX = 1 << 16  # more than an honest sentry has between requests and their records
 _ENDED, _ROTATED = "ended", "rotated"

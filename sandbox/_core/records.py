@@ -4,12 +4,25 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
+from typing import NamedTuple
 
-from . import _core
-from ._core.binding import ffi, lib
+from .binding import Malformed, ffi, lib
 
 _CODES = {"uint8_t": "B", "uint16_t": "H", "uint32_t": "I", "int32_t": "i", "uint64_t": "Q"}
 _NO_MOUNT = 0xFFFF
+
+
+class Record(NamedTuple):
+    time_ns: int
+    sequence: int
+    pid: int
+    nr: int
+    error: int
+    mount: int | None
+    verdict: int
+    duration_ns: int
+    service: int
+    paths: tuple[bytes, ...]
 
 
 def layout(*names: str) -> struct.Struct:
@@ -25,11 +38,11 @@ _NUMBERS = layout("magic", "size", "sequence", "service")
 _MAGIC, _FIXED = int(lib.SBX_RECORD_MAGIC), _WHOLE.size
 
 
-def _wrong(at: int, how: str) -> _core.Malformed:
-    return _core.Malformed(f"a record at byte {at} {how}")
+def _wrong(at: int, how: str) -> Malformed:
+    return Malformed(f"a record at byte {at} {how}")
 
 
-def records(data: bytes) -> Iterator[_core.Record]:
+def records(data: bytes) -> Iterator[Record]:
     """The records of a batch, in order; Malformed where they are not whole records."""
     at, end = 0, len(data)
     while at < end:
@@ -42,7 +55,7 @@ def records(data: bytes) -> Iterator[_core.Record]:
         if count > 2 or len(paths) <= count:
             raise _wrong(at, "without its paths")
         place = None if mount == _NO_MOUNT else mount
-        yield _core.Record(when, sequence, pid, nr, error, place, verdict, took, service, tuple(paths[:count]))
+        yield Record(when, sequence, pid, nr, error, place, verdict, took, service, tuple(paths[:count]))
         at += size
 
 

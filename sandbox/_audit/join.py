@@ -7,13 +7,12 @@ import os
 from collections.abc import Iterable, Iterator
 from typing import IO, Any
 
-from . import _core
-from ._audit_events import ANY, Event, call_name
-from ._audit_format import RECORDS
-from ._audit_guest import Guest
-from ._audit_reader import Reader
-from ._audit_records import records
-from ._paths import AnyPath
+from .. import _core
+from .._paths import AnyPath
+from .event import ANY, Event, call_name
+from .format import RECORDS
+from .guest import Guest
+from .reader import Reader
 
 _VERDICTS = {int(verdict): verdict.name.lower() for verdict in _core.Verdict}
 
@@ -29,7 +28,7 @@ def events(file: IO[bytes], name: str = "?", guests: dict[int, Guest] | None = N
 def joined(guest: Guest, data: bytes) -> Iterator[Event]:
     """The events of a batch of records."""
     try:
-        for record in records(data):
+        for record in _core.records(data):
             if record.sequence != guest.sequence + 1:
                 yield _damaged(guest, f"record {record.sequence} follows {guest.sequence}")
             guest.sequence = record.sequence
