@@ -39,11 +39,13 @@ from ._parts import Command, Parts
 from ._records import Records
 from ._serving import Serving
 from ._workers import Workers
+from .services._names_of_sockets import shown
 
 GRACE = 2.0  # seconds that a sentry has to end by itself
 START = 60.0  # seconds that it has to begin a command
 _SETUP = 30.0  # seconds that it has until its guest can begin
 _LOOK = 0.1  # seconds between two looks at a guest's cgroup
+_ADDRESSED = ("bind", "connect", "send")
 _KILLED = -int(signal.SIGKILL)
 
 
@@ -378,7 +380,7 @@ class Guest:
             answer = self.parts.net.handle(event)
         finally:
             _drop(event)
-        self._records.served(event.request, f"net/{event.kind} {answer.rule}".rstrip().encode())
+        self._records.served(event.request, _served(event, answer.rule))
         fds = [] if answer.fd is None else [answer.fd]
         try:
             self._post([Message(MessageType.REPLY, event.request, answer.value, text=answer.address, fds=fds)])
@@ -489,6 +491,12 @@ class Guest:
         Fetched: _on_fetched,
         Drain: _on_drain,
     }
+
+
+def _served(asked: NetAsk, rule: str) -> bytes:
+    """What a record of a request to the network says: the call, the address that was judged, the rule."""
+    address = shown(asked.address) if asked.kind in _ADDRESSED else ""
+    return f"net/{asked.kind} {address}".rstrip().encode() + (b"\0" + rule.encode() if rule else b"")
 
 
 def _drop(event: Event) -> None:

@@ -20,6 +20,7 @@ from ._audit import AuditTarget
 from ._cgroup import Cgroup
 from ._cgroup import create as create_cgroup
 from ._core import Message, MessageType, Option
+from ._describe import describe, describe_network
 from ._errors import GuestFault, SandboxError
 from ._guest import Guest
 from ._inbox import wall_bits, wall_names
@@ -147,9 +148,9 @@ class Supervisor:
         cgroup = self._cgroup(order, tag)
         if cgroup is not None:
             undo.callback(cgroup.remove)
-        about = {"pid": os.getpid(), "mounts": tuple(place.guest for place in plan.places)}
+        about = _about(order) if order.trace or order.audit is not None else None
         sink = None
-        if order.audit is not None:
+        if order.audit is not None and about is not None:
             sink = MeteredSink(self._totals, order.audit, tag, about)
             undo.callback(sink.close)
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
@@ -182,20 +183,19 @@ class Supervisor:
             watch_memory=cgroup is not None and plan.limits.memory > 0,
             net=net,
         )
-        recorded = order.trace or sink is not None
         packed = plan.pack(
             filters=(*_filter.guest_programs(int(options)), _filter.sentry_program()),
             tag=tag,
             walls=wall_bits(order.walls),
             scratch=scratch,
             cgroup=cgroup.path if cgroup else "",
-            audit=recorded,
+            audit=about is not None,
             slice_=net.base if net else 0,
             resolver=net.resolver if net else 0,
             publishes=net.publishes if net else (),
         )
         messages, fds = _setup(packed, plan.contents, trail.fd)
-        guest = Guest(parts, self._loop, self._workers, self._gone, about if recorded else None)
+        guest = Guest(parts, self._loop, self._workers, self._gone, about)
         return guest, messages, fds
 
     def _cgroup(self, order: Order, tag: int) -> Cgroup | None:
@@ -237,6 +237,13 @@ class Supervisor:
             with suppress(OSError):
                 guest.forget_after_fork()
         self._loop.close_after_fork()
+
+
+def _about(order: Order) -> dict[str, object]:
+    """What a reader of a guest's records has to know."""
+    places = order.plan.places
+    mounts, rules = [place.guest for place in places], [describe(place) for place in places]
+    return {"pid": os.getpid(), "mounts": mounts, "rules": rules, "network": describe_network(order.policy.network)}
 
 
 def _internet(policy: Policy, loop: Loop) -> Internet:

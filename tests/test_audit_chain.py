@@ -178,12 +178,12 @@ def test_files_of_version_1_are_read(tmp_path: Path) -> None:
 def test_a_trail_cannot_pass_for_an_older_one(tmp_path: Path) -> None:
     """Called version 1 it would need no chain, but then there are no seals."""
     trail(tmp_path / "a")
-    (tmp_path / "a").write_bytes((tmp_path / "a").read_bytes().replace(b'"version": 2', b'"version": 1'))
+    (tmp_path / "a").write_bytes((tmp_path / "a").read_bytes().replace(b'"version": 3', b'"version": 1'))
     assert "a seal without its batch" in str(damage(tmp_path / "a")) and read(tmp_path / "a")[0] == []
 
 
 def test_a_newer_version_is_refused() -> None:
-    header = b'{"version": 3}'
+    header = b'{"version": 4}'
     with pytest.raises(AuditDamage, match="newer"):
         list(events(io.BytesIO(BLOCK.pack(b"SBXH", 1, len(header)) + header)))
 
@@ -226,7 +226,7 @@ def test_requests_without_a_record_are_bounded(tmp_path: Path) -> None:
 
     guest = Guest(1)
     for number in range(1, _SERVED_MAX + 100):
-        guest.has_served(number)
+        guest.has_served(number, b"file/0")
     assert len(guest.served) == _SERVED_MAX and 99 not in guest.served and 100 in guest.served
 
 

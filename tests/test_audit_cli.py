@@ -132,7 +132,7 @@ def test_lines_have_what_the_schema_says(tmp_path: Path) -> None:
             allowed = rule.get("type", [])
             kinds = [_TYPES[kind] for kind in ([allowed] if isinstance(allowed, str) else allowed)]
             assert not kinds or any(isinstance(row[name], kind) for kind in kinds), (name, row)
-    assert set(Event._fields) | {"version"} == set(SCHEMA["properties"])
+    assert set(Event._fields) | {"version", "access"} == set(SCHEMA["properties"])
 
 
 def test_lines_are_valid(tmp_path: Path) -> None:

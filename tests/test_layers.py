@@ -14,7 +14,7 @@ PACKAGE = ROOT / "sandbox"
 
 _NETWORK = ("_addresses", "_domains", "_targets", "_hosts", "_publish", "_network", "_verdicts", "_rules")
 _AUDIT = (
-    *("_audit.format", "_audit.guest", "_audit.event", "_audit.counts", "_audit.reader", "_audit.join", "_audit.disk"),
+    *("_audit.format", "_audit.guest", "_audit.opened", "_audit.event", "_audit.counts", "_audit.decided", "_audit.reader", "_audit.join", "_audit.disk"),
     *("_audit.file", "_audit.blocks", "_audit.calls", "_audit.sinks", "_audit"),
 )
 _COMMANDS = (
@@ -34,7 +34,7 @@ LAYERS = (
     *("_ffi", "_core.binding"),
     *("_core.enums", "_core.messages", "_core.plans", "_core.processes", "_core.records", "_core.table", "_core.trail", "_core", "_filter"),
     *("_loop", "services", "services.names_messages", "services.names_upstream", "services.names"),
-    *("services.files", "services.proc", "services._ingress", "services._diag", "services._names_of_sockets", "services._sockets", "services._refused", "services._meter", "services._outward", "services._published", "services._resolving", "services.net", "_view", "_plan", *_EXPLAIN, "_cgroup", "_remove", *_AUDIT, "_inbox"),
+    *("services.files", "services.proc", "services._ingress", "services._diag", "services._names_of_sockets", "services._sockets", "services._refused", "services._meter", "services._outward", "services._published", "services._resolving", "services.net", "_view", "_describe", "_plan", *_EXPLAIN, "_cgroup", "_remove", *_AUDIT, "_inbox"),
     *("_workers", "_outbox", "_memfd", "_parts", "_events", "_records", "_serving", "_fetches", "_ending", "_guest", "_metrics"),
     *("_supervisor", "prometheus", "_result", "_command", "_streams", "_pty"),
     *("_communicate", "_open", "_popen", "_run", "_export", "_async", "_live_network", "_sandbox", "_trace", "_terminal", "surface"),

@@ -58,7 +58,7 @@ class Calls:
             self._changed.notify()
 
     def _served(self, data: bytes) -> None:
-        self._guest.has_served(request(data))
+        self._guest.has_served(*request(data))
 
     _KINDS: dict[bytes, Any] = {RECORDS: _records, SERVED: _served}
 

@@ -83,7 +83,7 @@ class Writer:
         guest.pass_over(data)
 
     def _served(self, guest: Guest, data: bytes) -> None:
-        guest.has_served(request(data))
+        guest.has_served(*request(data))
 
     def _ends(self, guest: Guest, _: bytes = b"") -> None:
         self._guests = [other for other in self._guests if other is not guest]

@@ -9,9 +9,11 @@ from typing import IO, Any
 
 from .. import _core
 from .._paths import AnyPath
+from .decided import address, rule, served
 from .event import ANY, Event, call_name
 from .format import RECORDS
 from .guest import Guest
+from .opened import opens
 from .reader import Reader
 
 _VERDICTS = {int(verdict): verdict.name.lower() for verdict in _core.Verdict}
@@ -42,23 +44,28 @@ def _damaged(guest: Guest, why: str) -> Event:
 
 
 def _event(guest: Guest, record: _core.Record) -> Event:
-    service = record.service or None
-    trusted = service is None or service in guest.served
+    service, call, paths = record.service or None, call_name(record.nr), tuple(map(os.fsdecode, record.paths))
+    by, trusted = None, True
     if service is not None:
-        guest.served.pop(service, None)  # a request is part of one call
+        name = guest.served.pop(service, None)  # a request is part of one call
+        by = None if name is None else served(name)
+        trusted = by is not None and address(by.what) in ("", *paths)
     return Event(
         guest.number,
         record.time_ns / 1e9,
         record.sequence,
         record.pid,
-        call_name(record.nr),
-        tuple(map(os.fsdecode, record.paths)),
+        call,
+        paths,
         _mount(guest, record.mount),
         _VERDICTS.get(record.verdict) or f"verdict_{record.verdict}",
         errno.errorcode.get(record.error, str(record.error)) if record.error else None,
         record.duration_ns / 1e9,
         service,
         trusted,
+        record.flags if call in opens() else None,
+        None if by is None else by.what,
+        rule(guest, record, by),
     )
 
 

@@ -124,7 +124,7 @@ class Reader:
         self.guests[guest.number] = guest
 
     def _served(self, guest: Guest, data: bytes) -> None:
-        guest.has_served(request(data))
+        guest.has_served(*request(data))
 
     def _ends(self, guest: Guest, data: bytes) -> None:
         guest.rotated = is_rotated(data)

@@ -14,7 +14,8 @@ from .summary import Row, Summary
 
 _STYLES = {"done": "green", "failed": "yellow", "denied": "red"}
 _ALARM = "bold red"
-_HEADS = ("call", "where", "verdict", "count", "total", "median", "worst")
+_HEADS = ("call", "access", "where", "verdict", "count", "total", "median", "worst")
+_TEXTS = 4  # of them, the verdict last; then numbers
 _UNITS = ((1.0, "s"), (1e-3, "ms"), (1e-6, "us"))
 
 
@@ -67,7 +68,7 @@ def show_summary(made: Summary, as_json: bool) -> None:
 
 def _cells(row: Row) -> tuple[str, ...]:
     times = (seconds(value) for value in (row.total, row.median, row.worst))
-    return (row.call, printable(row.place), row.verdict, str(row.count), *times)
+    return (row.call, row.access, printable(row.place), row.verdict, str(row.count), *times)
 
 
 def seconds(value: float) -> str:
@@ -83,8 +84,8 @@ def seconds(value: float) -> str:
 def _plain(rows: list[tuple[str, ...]]) -> Iterator[str]:
     widths = [max(map(len, column)) for column in zip(*rows)]
     for row in rows:
-        cells = [cell.ljust(width) for cell, width in zip(row[:3], widths)]
-        cells += [cell.rjust(width) for cell, width in zip(row[3:], widths[3:])]
+        cells = [cell.ljust(width) for cell, width in zip(row[:_TEXTS], widths)]
+        cells += [cell.rjust(width) for cell, width in zip(row[_TEXTS:], widths[_TEXTS:])]
         yield "  ".join(cells).rstrip()
 
 
@@ -94,10 +95,10 @@ def _table(rows: list[Row], total: Row) -> Any:
 
     table = Table(box=None, show_footer=True)
     for head, foot in zip(_HEADS, _cells(total)):
-        table.add_column(head, foot, justify="left" if head in _HEADS[:3] else "right", overflow="fold")
+        table.add_column(head, foot, justify="left" if head in _HEADS[:_TEXTS] else "right", overflow="fold")
     for row in rows:
         cells = [Text(cell) for cell in _cells(row)]
-        cells[2].stylize(_STYLES.get(row.verdict, _ALARM))
+        cells[_TEXTS - 1].stylize(_STYLES.get(row.verdict, _ALARM))
         table.add_row(*cells)
     return table
 

@@ -9,11 +9,12 @@ import re
 from dataclasses import replace
 
 from .. import _remedies
+from .._describe import describe
 from .._errors import PolicyError
 from .._programs import HEAD, runs_by
 from .._view import Kind
 from .explanation import Said
-from .walk import Ends, Found, Walk, describe, may
+from .walk import Ends, Found, Walk, may
 
 _MODE = re.compile(r"([rwax])(\+?)[bt]?|([rwax])[bt](\+)")
 _SCRIPTS_MAX = 5

@@ -10,6 +10,7 @@ from collections import deque
 from dataclasses import dataclass
 
 from .. import _core, _remedies
+from .._describe import describe
 from .._plan import Plan
 from .._view import Kind, Place
 from .explanation import Said
@@ -23,29 +24,6 @@ _TYPES = {
     stat.S_IFLNK: "link",
     stat.S_IFIFO: "fifo",
     stat.S_IFSOCK: "socket",
-}
-
-
-def describe(place: Place) -> str:
-    """The text of a mount."""
-    what = f"mount {place.guest}: {place.source}" if place.kind is Kind.HOST else f"{place.guest}: {_KINDS[place.kind]}"
-    if place.kind not in (Kind.HOST, Kind.SCRATCH):
-        return what
-    words = ["writable" if place.writable else "read-only", *([] if place.executable else ["noexec"])]
-    words += [f"hides {' '.join(place.hide)}"] if place.hide else []
-    words += ["of the default view"] if place.optional or place.device else []
-    return ", ".join([what, *words])
-
-
-_KINDS = {
-    Kind.SKELETON: "the view's own directories, read-only",
-    Kind.SCRATCH: "private scratch",
-    Kind.BYTES: "a file of fixed bytes, read-only",
-    Kind.SERVICE: "a file made by a function at each open, read-only",
-    Kind.LINK: "a link of the view",
-    Kind.PROC: "the guest's own /proc",
-    Kind.PTS: "the guest's own terminals",
-    Kind.TTY: "the guest's own terminal",
 }
 
 
