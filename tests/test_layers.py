@@ -36,7 +36,7 @@ LAYERS = (
     *("_loop", "services", "services.names_messages", "services.names_upstream", "services.names"),
     *("services.files", "services.proc", "services._ingress", "services._diag", "services._names_of_sockets", "services._sockets", "services._refused", "services._meter", "services._outward", "services._published", "services._resolving", "services.net", "_view", "_describe", "_plan", *_EXPLAIN, "_cgroup", "_remove", *_AUDIT, "_inbox"),
     *("_workers", "_outbox", "_memfd", "_parts", "_events", "_records", "_serving", "_fetches", "_ending", "_guest", "_metrics"),
-    *("_supervisor", "prometheus", "_result", "_command", "_streams", "_pty"),
+    *("_supervisor", "prometheus", "otel", "_result", "_command", "_streams", "_pty"),
     *("_communicate", "_open", "_popen", "_run", "_export", "_async", "_live_network", "_sandbox", "_trace", "_terminal", "surface"),
     *(*(f"_learn.{name}" for name in _LEARN), "_learn", "_cli_learn", *_COMMANDS, "doctor"),
     *("__init__", "__main__"),

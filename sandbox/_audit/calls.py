@@ -21,8 +21,15 @@ _ERROR = 40
 class Calls:
     """At most one batch waits while another is gone through, and at the end what the ring still held."""
 
-    def __init__(self, call: Callable[[Event], object], guest: int, about: Mapping[str, object]) -> None:
-        self._call, self._guest = call, Guest(guest, about)
+    def __init__(
+        self,
+        call: Callable[[Event], object],
+        guest: int,
+        about: Mapping[str, object],
+        done: Callable[[], object] = lambda: None,
+    ) -> None:
+        """`done` is called behind the last event."""
+        self._call, self._guest, self._done = call, Guest(guest, about), done
         self._batches: deque[bytes] = deque()
         self._changed = threading.Condition()
         self._error: BaseException | None = None
@@ -50,6 +57,7 @@ class Calls:
             self._changed.notify()
         if self._thread.ident is not None:
             self._thread.join()
+        self._done()
         self._raise()
 
     def _records(self, data: bytes) -> None:
