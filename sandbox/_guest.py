@@ -69,6 +69,7 @@ class Guest:
         self.exceeded: str | None = None
         self.usage = Usage()
         self.ended = False
+        self.served_bytes = self.output_bytes = 0
         self._loop, self._workers, self._gone = loop, workers, on_gone
         self._changed = threading.Condition()
         self._commands: dict[int, Command] = {}
@@ -181,6 +182,11 @@ class Guest:
         if self._foreign:
             self._check()
         return self._records.listen(self.parts.tag, self._about, taken=taken)
+
+    def has_output(self, size: int) -> None:
+        """Bytes of a command's output that its caller keeps."""
+        with self._changed:
+            self.output_bytes += size
 
     def end(self) -> None:
         """Begin to end the guest. Its commands, if any run, are killed."""
@@ -392,6 +398,8 @@ class Guest:
         self._records.served(request, name)
         if error:
             return self._post([Message(MessageType.REPLY, request, -error)])
+        with self._changed:
+            self.served_bytes += len(content)
         fd = sealed(content, "sandbox-file")
         try:
             self._post([Message(MessageType.REPLY, request, 0, fds=[fd])])

@@ -352,6 +352,7 @@ class Popen:
                 outputs,
                 self._guest.parts.output_bytes,
                 lambda: self._guest.exceed("output_bytes"),
+                self._guest.has_output,
             )
         if data is not None and self.stdin is None and self.terminal is None:
             raise ValueError("input needs stdin=PIPE")

@@ -214,7 +214,12 @@ class Supervisor:
         with self._lock:
             guests = list(self._guests)
             found = self._totals.metrics(len(guests))
-        return replace(found, served=added([found.served, *(guest.summary() for guest in guests)]))
+        return replace(
+            found,
+            served=added([found.served, *(guest.summary() for guest in guests)]),
+            served_bytes=found.served_bytes + sum(guest.served_bytes for guest in guests),
+            output_bytes=found.output_bytes + sum(guest.output_bytes for guest in guests),
+        )
 
     def end_all(self) -> None:
         """End every guest and wait until nothing of any is left."""

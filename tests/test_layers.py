@@ -24,7 +24,7 @@ _COMMANDS = (
     *("_report.text", "_report.style", "_report.bars", "_report.tables", "_report.processes", "_report.files"),
     *("_report.page", "_cli_html", "_cli_explain", "_cli_hints", "_cli_trace", "_cli_completion"),
 )
-_EXPLAIN = ("_remedies", "_programs", "_explain.walk", "_explain.files", "_explain.network", "_explain.explain")
+_EXPLAIN = ("_remedies", "_programs", "_explain.walk", "_explain.answers", "_explain.files", "_explain.looks", "_explain.names", "_explain.moves", "_explain.attributes", "_explain.network", "_explain.explain")
 _LEARN = (
     *("_seen", "_walk", "_task", "_executed", "_files", "_dns", "_sockaddr", "_sockets", "_peaks", "_refusals", "_tracer", "_helper"),
     *("_broad", "_fold", "_standing", "_places", "_peers", "_variables", "_lines", "_merge", "_text", "_learned", "_run"),

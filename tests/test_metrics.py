@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import subprocess
 import sys
 import threading
 from collections import Counter
@@ -46,6 +47,19 @@ def test_a_guest_that_is_gone_is_still_counted(tmp_path: Path) -> None:
     assert started == 1 and served.calls == {call: tuple(row) for call, row in counted.items()}
     assert served.refused.get("openat") == 1
     assert sandbox.metrics().record_bytes > before.record_bytes
+
+
+def test_bytes() -> None:
+    """Of a guest that runs and of one that is gone: what was made for it, and what was kept of its output."""
+    before = sandbox.metrics()
+    with Sandbox(files={"/work/made": lambda: b"x" * 1000}) as box:
+        box.run(["cat", "made"])
+        box.run("cat made >&2", shell=True, capture_output=True)
+        box.run(["cat", "made"], stdout=subprocess.DEVNULL)
+        during = sandbox.metrics()
+    after = sandbox.metrics()
+    assert during.output_bytes - before.output_bytes == after.output_bytes - before.output_bytes == 2000
+    assert during.served_bytes - before.served_bytes >= 3000 and after.served_bytes >= during.served_bytes
 
 
 def test_guests_that_run() -> None:
@@ -177,6 +191,7 @@ def test_prometheus(tmp_path: Path) -> None:
         found, now = exposed(), sandbox.metrics()
     single = {"sandbox_guests": now.guests, "sandbox_guests_started_total": now.started, "sandbox_guests_failed_total": now.failed}
     single |= {"sandbox_record_bytes_total": now.record_bytes, "sandbox_peak_memory_bytes": now.peak_memory}
+    single |= {"sandbox_served_bytes_total": now.served_bytes, "sandbox_output_bytes_total": now.output_bytes}
     for name, value in single.items():
         assert found[name] == {(): value}, name
     for call, row in now.served.calls.items():
