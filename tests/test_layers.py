@@ -26,7 +26,7 @@ _COMMANDS = (
 )
 _EXPLAIN = ("_remedies", "_programs", "_explain.walk", "_explain.answers", "_explain.files", "_explain.looks", "_explain.names", "_explain.moves", "_explain.attributes", "_explain.network", "_explain.explain")
 _LEARN = (
-    *("_seen", "_walk", "_task", "_executed", "_files", "_dns", "_sockaddr", "_sockets", "_peaks", "_refusals", "_tracer", "_helper"),
+    *("_seen", "_walk", "_task", "_executed", "_files", "_dns", "_sockaddr", "_plain", "_sockets", "_peaks", "_refusals", "_tracer", "_helper"),
     *("_broad", "_fold", "_standing", "_places", "_peers", "_variables", "_lines", "_merge", "_text", "_learned", "_run"),
 )
 LAYERS = (
