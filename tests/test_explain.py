@@ -66,7 +66,7 @@ def connect(subject, _):
         s.settimeout(0.3)
         try:
             s.connect((host, port))
-        except (TimeoutError, ConnectionRefusedError):
+        except (socket.timeout, TimeoutError, ConnectionRefusedError):  # one and the same since 3.10
             pass  # nobody is there
 
 def listen(subject, _):

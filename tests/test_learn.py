@@ -497,7 +497,8 @@ def test_names_by_the_c_library(top: Path) -> None:
     (top / "hosts").write_text(f"127.0.0.1 localhost\n{FOUND} own.example\n")
     with name_server(2), listening(FOUND) as port:
         command = [unshare, "-m", "sh", "-c", RESOLVED, "sh", sys.executable, "-c", LEARN, str(port)]
-        text = subprocess.check_output(command, cwd=top, text=True, timeout=60)
+        env = {**os.environ, "PYTHONPATH": str(Path(sandbox.__file__).parent.parent)}
+        text = subprocess.check_output(command, cwd=top, env=env, text=True, timeout=60)
     allowed = (Allow(f"tcp://{FOUND}:{port}"), Allow(f"tcp://db.example:{port}", private=True))
     assert Policy.loads(text).network == (*allowed, sandbox.Hosts({"own.example": FOUND})), text
 
