@@ -21,6 +21,7 @@ from . import (
     _cli_html,
     _cli_learn,
     _cli_trace,
+    _console,
     _terminal,
     doctor,
     surface,
@@ -47,6 +48,13 @@ _LIMITS = {
     "output_bytes": "bytes of output that a caller keeps, 1G by default",
     "connections": "connections to the outside",
     "connections_per_second": "connections to the outside by the second",
+}
+_DOCTOR = {
+    r"(?m)^[a-zA-Z].*$": "bold",
+    r"(?m)  (stands|yes)$": "green",
+    r"(?m)  no(: .*)?$": "yellow",
+    r"(?m)commands do not run here.*$|^warning: .*$": "bold red",
+    r"(?m)^ +do: .*$": "cyan",
 }
 _PORTS = "a port on the host: [ADDRESS:]PORT:PORT"
 _BYTES = ("memory", "file_size", "scratch_bytes", "output_bytes")
@@ -203,7 +211,10 @@ def _explain(options: argparse.Namespace) -> int:
 
 def _doctor(options: argparse.Namespace) -> int:
     report = doctor.examine()
-    print(report.to_json() if options.json else report)
+    if options.json:
+        print(report.to_json())
+    else:
+        _console.show(str(report), _DOCTOR)
     return 1 if report.error else 0
 
 

@@ -7,11 +7,19 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
+from ._console import show
 from ._errors import SandboxError
 from ._explain.explain import CALLS, MODES, MOVES
 from ._policy import Policy
 from ._supervisor import start_guest
 
+_STYLES = {
+    r"\A.*: ": "bold",
+    r"(?m)(?<=: )allowed$": "bold green",
+    r"(?m)(?<=: )refused E\w+$": "bold red",
+    r"(?m)(?<=: )(fails E\w+|depends)$": "yellow",
+    r"(?m)^  [a-z ]+: +": "dim",
+}
 _USAGE = "sandbox explain [options] CALL WHAT [MODE or TO]"
 
 
@@ -33,7 +41,10 @@ def run(options: argparse.Namespace, policy: Policy) -> int:
     key = "to" if options.call in MOVES else "mode"
     detail = {} if options.detail is None else {key: options.detail}
     said = policy.explain(options.call, options.subject, **detail, cwd=options.cwd)
-    print(said.to_json() if options.json else said.text(standing() if said.decision == "refused" else ()))
+    if options.json:
+        print(said.to_json())
+    else:
+        show(said.text(standing() if said.decision == "refused" else ()), _STYLES)
     return 0 if said.allowed else 1
 
 

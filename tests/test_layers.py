@@ -30,7 +30,7 @@ _LEARN = (
     *("_broad", "_fold", "_standing", "_places", "_peers", "_variables", "_lines", "_merge", "_text", "_learned", "_run"),
 )
 LAYERS = (
-    *("_errors", "_paths", "_toml", "_grants", *_NETWORK, "_messages", "_network_file", "_policy_file", "_explain", "_explain.explanation", "_policy"),
+    *("_errors", "_paths", "_console", "_toml", "_grants", *_NETWORK, "_messages", "_network_file", "_policy_file", "_explain", "_explain.explanation", "_policy"),
     *("_ffi", "_core.binding"),
     *("_core.enums", "_core.messages", "_core.plans", "_core.processes", "_core.records", "_core.table", "_core.trail", "_core", "_filter"),
     *("_loop", "services", "services.names_messages", "services.names_upstream", "services.names"),

@@ -224,6 +224,8 @@ def test_a_header_may_lie(trail: Path) -> None:
     sink = _audit.Sink(trail, 1, about)
     sink.records(record(1) + record(2, nr=2**31) + record(4, path=b"/" + b"a/" * 2000 + b"b", service=9))
     sink.records(b"no record")
+    sink.served(7, b"net/connect 192.0.2.1:80\0host")
+    sink.records(record(5, nr=42, service=7, path=b"192.0.2.2:80"))
     sink.close()
     shown = page(trail)
     assert "other" in shown.by_call() and r"<b>\n\ud800" in shown.words["totals"]
@@ -231,6 +233,7 @@ def test_a_header_may_lie(trail: Path) -> None:
         ["2", "?", "record 4 follows 2"],
         ["4", "openat", "names a request that was not served for it"],
         ["4", "?", "a record at byte 0 that is none"],
+        ["5", "connect", "is not what was served: net/connect 192.0.2.1:80"],
     ]
     assert max(map(len, shown.tree)) < 40
 

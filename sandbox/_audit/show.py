@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import sys
 import time
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from .._console import console
 from .._paths import printable
 from .event import Event
 from .summary import Row, Summary
@@ -17,17 +17,6 @@ _ALARM = "bold red"
 _HEADS = ("call", "access", "where", "verdict", "count", "total", "median", "worst")
 _TEXTS = 4  # of them, the verdict last; then numbers
 _UNITS = ((1.0, "s"), (1e-3, "ms"), (1e-6, "us"))
-
-
-def console() -> Any:
-    """rich's, or None where nobody would see it or there is none."""
-    if not sys.stdout.isatty():
-        return None
-    try:
-        from rich.console import Console
-    except ImportError:
-        return None
-    return Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
 
 
 def lines(events: Iterable[Event], as_json: bool) -> Iterator[str]:

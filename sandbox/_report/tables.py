@@ -99,4 +99,6 @@ def wrong(report: Report) -> str:
 
 
 def _why(event: Event) -> str:
-    return event.error or "" if event.verdict == "damaged" else "names a request that was not served for it"
+    if event.verdict == "damaged":
+        return event.error or ""
+    return f"is not what was served: {event.served}" if event.served else "names a request that was not served for it"
