@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -201,6 +202,15 @@ def test_prometheus(tmp_path: Path) -> None:
     assert found["sandbox_call_seconds_sum"][()] == pytest.approx(now.latency.total)
     buckets = list(found["sandbox_call_seconds_bucket"].values())
     assert buckets == sorted(buckets) and len(buckets) == len(Latency().buckets)
+
+
+def test_every_metric_has_its_line() -> None:
+    """docs/audit.md names each family, and no other."""
+    pytest.importorskip("prometheus_client", reason="prometheus_client is not installed")
+    page = (Path(__file__).parent.parent / "docs" / "audit.md").read_text("utf-8")
+    table = "".join(line.split("|")[1] for line in page.splitlines() if line.startswith("| `sandbox_"))
+    documented = {name.removesuffix("_total") for name in re.findall(r"`(sandbox_\w+)", table)}
+    assert documented == {family.name for family in Collector().collect()}
 
 
 def test_prometheus_is_not_needed_before_it_is_asked() -> None:

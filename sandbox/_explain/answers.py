@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 
 from .. import _remedies
 from .._describe import describe
@@ -34,3 +35,12 @@ def pinned(found: Found) -> Said:
 
 def made_up(found: Found) -> Said:
     return Said("refused", "EPERM", describe(found.place), "its content is made at each open", "sentry")
+
+
+def not_empty(found: Found) -> Said | None:
+    """Of a directory that has to be empty, and none where it is."""
+    try:
+        names = os.listdir(found.host)
+    except PermissionError:
+        return Said("depends", None, describe(found.place), f"whether {found.host} is empty is not the user's to see")
+    return fails(errno.ENOTEMPTY, found, f"{found.guest} is not empty") if names else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 
-from .answers import allowed, depends, fails, pinned, read_only
+from .answers import allowed, depends, fails, not_empty, pinned, read_only
 from .explanation import Said
 from .names import Named, cannot_stand, may_be_made, named, too_long
 from .walk import Found, Walk, may, own
@@ -89,6 +89,4 @@ def _over(old: Named, new: Named) -> Said | None:
         return fails(errno.EISDIR, target, f"{target.guest} is a directory")
     if is_directory and old.parent.guest != new.parent.guest and not may(old.found, os.W_OK):
         return fails(errno.EACCES, old.found, f"the user may not write to {old.found.host}")
-    if new.there and is_directory and os.listdir(target.host):
-        return fails(errno.ENOTEMPTY, target, f"{target.guest} is not empty")
-    return None
+    return not_empty(target) if new.there and is_directory else None

@@ -8,7 +8,7 @@ import os
 from dataclasses import dataclass, replace
 
 from .._view import Kind
-from .answers import allowed, depends, fails, made_up, pinned, read_only
+from .answers import allowed, depends, fails, made_up, not_empty, pinned, read_only
 from .explanation import Said
 from .walk import NAME_MAX, Found, Walk, may
 
@@ -125,9 +125,9 @@ def _removed(walk: Walk, old: Named, *, directory: bool) -> Said:
         return fails(errno.EACCES, found, f"the user may not write to {old.parent.host}")
     if wrong:
         return wrong
-    if directory and (walk.shelters(found) or os.listdir(found.host)):
+    if directory and walk.shelters(found):
         return fails(errno.ENOTEMPTY, found, f"{found.guest} is not empty")
-    return allowed(found, "it may be removed")
+    return (not_empty(found) if directory else None) or allowed(found, "it may be removed")
 
 
 def _wrong_kind(old: Named, *, directory: bool) -> Said | None:
