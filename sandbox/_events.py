@@ -165,6 +165,8 @@ def _events(stream: Stream, wanted: Filter, check: Callable[[], None]) -> Iterat
     """Of no Events, which is to be garbage as soon as nobody has it."""
     while stream.wait():
         for event in stream.ready():
+            if stream.left:
+                return  # between two events of one batch
             if wanted(event):
                 yield event
     if not stream.left:

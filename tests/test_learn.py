@@ -44,7 +44,7 @@ def run(top: Path, script: str, **options: Any) -> Learned:
 
 
 def python(top: Path, code: str, *arguments: str, **options: Any) -> Learned:
-    made = learn([interpreter(), "-c", code, *arguments], cwd=top, **{"env": PLAIN, **options})
+    made = learn([interpreter(), "-I", "-c", code, *arguments], cwd=top, **{"env": PLAIN, **options})
     assert made.returncode == 0
     assert Policy.loads(made.to_toml()) == made.policy
     return made
