@@ -504,7 +504,7 @@ class Guest:
 def _served(asked: NetAsk, rule: str) -> bytes:
     """What a record of a request to the network says: the call, the address that was judged, the rule."""
     address = shown(asked.address) if asked.kind in _ADDRESSED else ""
-    return f"net/{asked.kind} {address}".rstrip().encode() + (b"\0" + rule.encode() if rule else b"")
+    return f"net/{asked.kind} {address}".rstrip().encode() + b"\0" + rule.encode()
 
 
 def _drop(event: Event) -> None:

@@ -202,6 +202,27 @@ def test_the_address_is_the_supervisors() -> None:
         assert (event.trusted, event.served, event.rule) == (trusted, "net/connect 192.0.2.1:80", "allow 192.0.2.1")
 
 
+ADDRESSED = """
+import socket
+for family, any, peer in ((2, "127.0.0.1", "192.0.2.1"), (10, "::1", "2001:db8::1"), (10, "::1", "::ffff:192.0.2.1")):
+    with socket.socket(family, socket.SOCK_DGRAM) as s:
+        s.bind((any, 0))
+        for call in (lambda: s.sendto(b"x", (peer, 9)), lambda: s.sendmsg([b"x"], [], 0, (peer, 9)), lambda: s.connect((peer, 9))):
+            try: call()
+            except OSError: pass
+"""
+
+
+def test_addresses_are_those_that_were_judged(tmp_path: Path) -> None:
+    """Of every family and call: the sentry's text is the Supervisor's, and a bind has no rule."""
+    path = tmp_path / "audit"
+    sandbox.run([sys.executable, "-c", ADDRESSED], audit=path, network=[sandbox.Allow("192.0.2.1")], check=True)
+    found = [event for event in _audit.load(path) if (event.served or "").startswith(("net/bind", "net/connect", "net/send"))]
+    assert len(found) == 12 and all(event.trusted and event.served.endswith(" " + event.paths[0]) for event in found)  # type: ignore[union-attr]
+    assert {event.rule for event in found} == {None, "allow 192.0.2.1", "default"}
+    assert {event.rule for event in found if event.call == "bind"} == {None}
+
+
 def test_gap_is_seen() -> None:
     assert [event.verdict for event in events(audit_file(record(1) + record(3)))] == ["done", "damaged", "done"]
 

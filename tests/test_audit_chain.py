@@ -230,6 +230,18 @@ def test_requests_without_a_record_are_bounded(tmp_path: Path) -> None:
     assert len(guest.served) == _SERVED_MAX and 99 not in guest.served and 100 in guest.served
 
 
+def test_requests_that_wait_keep_their_names_in_the_next_file() -> None:
+    """A rotation may fall between a request and its record; version 2 had the numbers alone."""
+    from sandbox._audit.guest import Guest, guest_of
+
+    guest = Guest(1, {"mounts": ["/"]}, part=2)
+    guest.has_served(4, b"net/connect 192.0.2.1:80\0allow 192.0.2.1")
+    guest.has_served(5, b"proc/\xff")
+    assert guest_of(1, guest.header()).served == guest.served
+    old = guest.header().replace(b'"version": 3', b'"version": 2').replace(guest.header()[guest.header().index(b'"served"') :], b'"served": [4, 5]}')
+    assert list(guest_of(1, old).served) == [4, 5]
+
+
 def test_what_could_not_be_written_has_no_end(tmp_path: Path) -> None:
     """A trail that lacks a batch does not look whole."""
 

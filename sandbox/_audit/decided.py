@@ -21,7 +21,7 @@ class Served(NamedTuple):
 
 
 def served(name: bytes) -> Served:
-    """Out of the name of a request: what, and after a NUL by which rule. Files before version 3 have a space there.
+    """Out of the name of a request: what, and to the network after a NUL by which rule; before version 3 a space.
 
     >>> served(b"net/connect 192.0.2.1:80\\0allow 192.0.2.1"), served(b"proc/self/status")
     (Served(what='net/connect 192.0.2.1:80', rule='allow 192.0.2.1'), Served(what='proc/self/status', rule=None))

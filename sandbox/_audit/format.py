@@ -5,7 +5,8 @@ A block is `magic, guest, length` and that many bytes:
     SBXH  JSON that tells of a guest: version, time, pid, mounts, rules, network; after a rotation also part, previous,
           sequence and served
     SBXR  its records, as the sentry wrote them
-    SBXS  request, time and name of what the Supervisor has served for it; after a NUL the rule that it went by
+    SBXS  request, time and name of what the Supervisor has served for it; to the
+          network after a NUL the rule that it went by
     SBXE  JSON: nothing more of this guest is in this file, and why
     SBXC  SHA-256 of the guest's last chain value and of the block before
 

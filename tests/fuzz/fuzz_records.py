@@ -45,6 +45,7 @@ def well_formed(data: Input) -> bytes:
         row = ffi.new("struct sbx_record *")
         row.magic, row.size, row.sequence = lib.SBX_RECORD_MAGIC, FIXED + len(text), len(wrote) + 1
         row.pid, row.nr, row.error = data.number(4), data.number(2), data.number(4, signed=True)
+        row.flags = data.number(4)
         row.verdict, row.mount, row.paths = data.number(), data.number(2), len(paths)
         wrote.append(tuple(paths))
         whole += bytes(ffi.buffer(row)) + text
@@ -110,7 +111,7 @@ def sealed(data: Input) -> bytes:
         guest, body = data.number() % 2, data.take(data.number())
         if kind == b"SBXH":
             values[guest] = bytes(32)
-            body = json.dumps({"version": 2, "mounts": [body.decode("latin-1")]}).encode()
+            body = json.dumps({"version": 2 + len(body) % 2, "mounts": [body.decode("latin-1")], "rules": ["r"]}).encode()
         elif kind == b"SBXE":
             body = json.dumps({"why": ("ended", "rotated")[len(body) % 2]}).encode()
         made = batch(guest, values[guest], kind, body)
