@@ -95,7 +95,7 @@ def test_slow_function_holds_its_guest_only() -> None:
     with Sandbox(audit=call) as slow, Sandbox(files={"/work/f": lambda: b"x"}) as other:
         process = slow.popen([sys.executable, "-S", "-c", LOOP.format(200000)])
         assert begun.wait(30)
-        until(lambda: slow.audit.total > 20000)
+        until(lambda: slow.audit.total > 14000)  # what a ring holds
         before = slow.audit.total
         assert other.run(["cat", "/work/f"]).stdout == b"x"
         assert before <= slow.audit.total < 60000 and process.poll() is None
