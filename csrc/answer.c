@@ -32,7 +32,7 @@ static void record(const struct request *request, const struct answer *answer, i
         .pid = (uint32_t)request->tid, .nr = request->nr, .error = error,
         .mount = answer->mount < 0 ? 0xffff : (uint16_t)answer->mount,
         .verdict = answer->denied ? SBX_VERDICT_DENIED : error ? SBX_VERDICT_FAILED : SBX_VERDICT_DONE,
-        .duration_ns = answer_now() - request->began_ns, .service = request->service,
+        .duration_ns = answer_now() - request->began_ns, .service = request->service, .flags = request->flags,
     };
     trail_append(&entry, request->paths > 0 ? request->path[0] : NULL, request->paths > 1 ? request->path[1] : NULL);
 }

@@ -261,7 +261,7 @@ enum sbx_command_flag {
 enum sbx_verdict { SBX_VERDICT_NONE, SBX_VERDICT_DENIED, SBX_VERDICT_FAILED, SBX_VERDICT_DONE };
 /* DENIED: the policy or a rule of ours refused. FAILED: Linux's own error. */
 
-#define SBX_RECORD_MAGIC 0x53425831
+#define SBX_RECORD_MAGIC 0x53425832 /* one less: a record without flags, of 56 bytes */
 struct sbx_record {
     uint32_t magic;
     uint32_t size;        /* bytes of the record with its path, a multiple of 8 */
@@ -275,6 +275,8 @@ struct sbx_record {
     uint8_t paths;        /* 0, 1 or 2 paths follow, each NUL-terminated, as the guest gave them */
     uint64_t duration_ns; /* from receive to answer */
     uint64_t service;     /* request id of the SERVE that was part of it, or 0 */
+    uint32_t flags;       /* as the guest gave them, with those that the call implies; 0 where it has none */
+    uint32_t unused;
 };
 
 /* Head of the shared memory; the ring of `capacity` bytes follows at offset 64 KiB. The sentry writes head, the

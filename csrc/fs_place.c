@@ -98,7 +98,7 @@ int place_parent(struct request *request, int which, struct place *place, enum p
 int place_parent_stands(const struct place *place) {
     char parent[SBX_PATH_MAX + 2];
     const char *slash = strrchr(place->name, '/');
-    if (place->special) return 0;
+    if (place->special || place_is_point(place)) return 0; /* a point was reached by its directory */
     if (slash == NULL) return syscall(SYS_faccessat2, place->dir, "", X_OK, AT_EMPTY_PATH | AT_EACCESS) < 0 && errno == EACCES ? -EACCES : 0;
     snprintf(parent, sizeof parent, "%.*s/.", (int)(slash - place->name), place->name);
     struct stat status;

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING as _TYPE_CHECKING
 from ._async import arun
 from ._audit import AuditFile, Event
 from ._errors import CommandFailed, CommandTimeout, GuestFault, PolicyError, SandboxError, WallMissing
-from ._explanation import Explanation
+from ._explain.explanation import Explanation
 from ._metrics import Metrics
 from ._network import Allow, Deny, Hosts, Publish, Resolvers
 from ._policy import File, Limits, Mount, Policy, Scratch

@@ -21,6 +21,7 @@ from . import (
     _cli_html,
     _cli_learn,
     _cli_trace,
+    _console,
     _terminal,
     doctor,
     surface,
@@ -35,6 +36,27 @@ from ._popen import Popen
 
 TIMEOUT, OWN_ERROR, CANNOT_RUN, NOT_FOUND = 124, 125, 126, 127
 _SUFFIXES = {"k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
+_LIMITS = {
+    "memory": "bytes of all processes together; K, M, G, T as in 64M",
+    "processes": "processes and threads together",
+    "open_files": "descriptors of each process",
+    "file_size": "bytes of each file",
+    "cpu_seconds": "processor seconds of all together",
+    "wall_seconds": "seconds until everything is killed",
+    "scratch_bytes": "bytes in private directories, 1G by default",
+    "scratch_files": "files in private directories, 262144 by default",
+    "output_bytes": "bytes of output that a caller keeps, 1G by default",
+    "connections": "connections to the outside",
+    "connections_per_second": "connections to the outside by the second",
+}
+_DOCTOR = {
+    r"(?m)^[a-zA-Z].*$": "bold",
+    r"(?m)  (stands|yes)$": "green",
+    r"(?m)  no(: .*)?$": "yellow",
+    r"(?m)commands do not run here.*$|^warning: .*$": "bold red",
+    r"(?m)^ +do: .*$": "cyan",
+}
+_PORTS = "a port on the host: [ADDRESS:]PORT:PORT"
 _BYTES = ("memory", "file_size", "scratch_bytes", "output_bytes")
 
 
@@ -96,9 +118,9 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--timeout", type=float, metavar="S", help="kill everything after S seconds, exit with 124")
     run.add_argument("--cwd", metavar="DIR", help="guest path of the working directory, /work by default")
     run.add_argument("--hints", action=argparse.BooleanOptionalAction, help="say what was refused and would allow it")
-    run.add_argument("command", nargs=argparse.REMAINDER)
+    run.add_argument("command", nargs=argparse.REMAINDER, help="what runs, behind --")
     look = commands.add_parser("doctor", help="what stands here and what does not")
-    look.add_argument("--json", action="store_true")
+    look.add_argument("--json", action="store_true", help="one JSON object")
     commands.add_parser("surface", help="the table of system calls")
     _cli_explain.add(commands, _grants)
     _cli_audit.add(commands)
@@ -114,15 +136,16 @@ def _grants(run: argparse.ArgumentParser) -> None:
     run.add_argument("--rw", action="append", type=mount, default=[], metavar="HOST[:GUEST]", help="mount writable")
     run.add_argument("--root", metavar="DIR", help="another root instead of the default view")
     run.add_argument("--policy", metavar="FILE", help="a policy in TOML")
-    run.add_argument("--env", action="append", type=assignment, default=[], metavar="NAME=VALUE")
+    run.add_argument("--env", action="append", type=assignment, default=[], metavar="NAME=VALUE", help="set a variable")
     run.add_argument("--network", choices=("none", "loopback", "host"), help="none by default, loopback with rules")
-    run.add_argument("--allow", action="append", default=[], metavar="TARGET", help="[tcp://|udp://]WHAT[:PORTS]")
-    run.add_argument("--deny", action="append", default=[], metavar="TARGET")
-    run.add_argument("--publish", action="append", default=[], metavar="HOST:GUEST", help="[ADDRESS:]PORT:PORT")
+    run.add_argument("--allow", action="append", default=[], metavar="TARGET", help="may be reached: [tcp://|udp://]WHAT[:PORTS]")
+    run.add_argument("--deny", action="append", default=[], metavar="TARGET", help="may not be reached")
+    run.add_argument("--publish", action="append", default=[], metavar="HOST:GUEST", help=_PORTS)
     run.add_argument("--require", action="append", default=[], metavar="WALL", help="refuse to run without this wall")
     for entry in fields(Limits):
         kind: Any = size if entry.name in _BYTES else float if entry.name in FRACTIONS else int
-        run.add_argument("--" + entry.name.replace("_", "-"), type=kind, metavar="N", help=f"limit: {entry.name}")
+        name, text = entry.name.replace("_", "-"), f"limit: {_LIMITS[entry.name]}"
+        run.add_argument(f"--{name}", type=kind, metavar="N", help=text)
 
 
 def _policy(options: argparse.Namespace) -> Policy:
@@ -188,7 +211,10 @@ def _explain(options: argparse.Namespace) -> int:
 
 def _doctor(options: argparse.Namespace) -> int:
     report = doctor.examine()
-    print(report.to_json() if options.json else report)
+    if options.json:
+        print(report.to_json())
+    else:
+        _console.show(str(report), _DOCTOR)
     return 1 if report.error else 0
 
 

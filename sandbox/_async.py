@@ -10,7 +10,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ._events import Decided, Events, Stream
+from ._events import Events, Stream
 from ._paths import AnyPath
 from ._popen import Popen
 from ._result import Result
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Iterator
 
-    from ._audit_events import Event
+    from ._audit.event import Event
 
 T = TypeVar("T")
 _AT_ONCE = 64  # events between two turns of the event loop's other tasks
@@ -106,7 +106,7 @@ class AsyncEvents:
 
     def __init__(self, events: Events) -> None:
         self._events = events
-        self._ready: Iterator[Decided] = iter(())
+        self._ready: Iterator[Event] = iter(())
         self._seen = 0
 
     @property
@@ -127,8 +127,8 @@ class AsyncEvents:
             found = next(self._ready, None)
             if found is None:
                 await self._more(stream)
-            elif self._events.wanted(found.event):
-                return found.event
+            elif self._events.wanted(found):
+                return found
 
     async def _more(self, stream: Stream) -> None:
         off = threading.Event()

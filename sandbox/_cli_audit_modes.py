@@ -9,13 +9,13 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
-from . import _audit_show
-from ._audit_events import Event, Filter
-from ._audit_format import AuditDamage
-from ._audit_join import load_all
-from ._audit_schema import SCHEMA
-from ._audit_summary import summary
-from ._audit_verify import verify
+from ._audit import show
+from ._audit.event import Event, Filter
+from ._audit.format import AuditDamage
+from ._audit.join import load_all
+from ._audit.schema import SCHEMA
+from ._audit.summary import summary
+from ._audit.verify import verify
 from ._errors import SandboxError
 from ._paths import printable
 
@@ -48,14 +48,14 @@ def _wanted(options: argparse.Namespace) -> Readable:
 
 def _print(options: argparse.Namespace) -> int:
     events = _wanted(options)
-    _audit_show.show(events, options.json)
+    show.show(events, options.json)
     events.check()
     return 0
 
 
 def _summary(options: argparse.Namespace) -> int:
     events = _wanted(options)
-    _audit_show.show_summary(summary(events), options.json)
+    show.show_summary(summary(events), options.json)
     events.check()
     return 0
 

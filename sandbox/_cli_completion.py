@@ -31,7 +31,7 @@ class Argument(NamedTuple):
 
 def add(commands: Any) -> None:
     parser = commands.add_parser("completion", help="print a script that completes commands for a shell")
-    parser.add_argument("shell", choices=tuple(_SCRIPTS))
+    parser.add_argument("shell", choices=tuple(_SCRIPTS), help="whose script")
 
 
 def run(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:

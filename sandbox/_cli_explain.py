@@ -7,12 +7,20 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
+from ._console import show
 from ._errors import SandboxError
-from ._explain import CALLS
+from ._explain.explain import CALLS, MODES, MOVES
 from ._policy import Policy
 from ._supervisor import start_guest
 
-_USAGE = "sandbox explain [options] CALL WHAT [MODE]"
+_STYLES = {
+    r"\A.*: ": "bold",
+    r"(?m)(?<=: )allowed$": "bold green",
+    r"(?m)(?<=: )refused E\w+$": "bold red",
+    r"(?m)(?<=: )(fails E\w+|depends)$": "yellow",
+    r"(?m)^  [a-z ]+: +": "dim",
+}
+_USAGE = "sandbox explain [options] CALL WHAT [MODE or TO]"
 
 
 def add(commands: Any, grants: Callable[[argparse.ArgumentParser], None]) -> None:
@@ -23,14 +31,20 @@ def add(commands: Any, grants: Callable[[argparse.ArgumentParser], None]) -> Non
     parser.add_argument("--json", action="store_true", help="one line of JSON")
     parser.add_argument("call", metavar="CALL", choices=CALLS, help=", ".join(CALLS))
     parser.add_argument("subject", metavar="WHAT", help="a guest path, HOST:PORT, or a name")
-    parser.add_argument("mode", metavar="MODE", nargs="?", help="of open, as Python's: r, w, a, x, +")
+    text = "of open as Python's: r, w, a, x, +; of access: r, w, x; of link and rename: the new path"
+    parser.add_argument("detail", metavar="MODE", nargs="?", help=text)
 
 
 def run(options: argparse.Namespace, policy: Policy) -> int:
-    if options.mode is not None and options.call != "open":
-        raise ValueError(f"explain {options.call}: only open has a mode")
-    said = policy.explain(options.call, options.subject, mode=options.mode or "r", cwd=options.cwd)
-    print(said.to_json() if options.json else said.text(standing() if said.decision == "refused" else ()))
+    if options.detail is not None and options.call not in (*MODES, *MOVES):
+        raise ValueError(f"explain {options.call}: has no mode and no other path")
+    key = "to" if options.call in MOVES else "mode"
+    detail = {} if options.detail is None else {key: options.detail}
+    said = policy.explain(options.call, options.subject, **detail, cwd=options.cwd)
+    if options.json:
+        print(said.to_json())
+    else:
+        show(said.text(standing() if said.decision == "refused" else ()), _STYLES)
     return 0 if said.allowed else 1
 
 

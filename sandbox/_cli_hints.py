@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 
 from . import _remedies
 from ._audit import AuditTarget, Event
-from ._audit_format import RECORDS
-from ._audit_join import joined
-from ._audit_reader import Reader
+from ._audit.format import RECORDS
+from ._audit.join import joined
+from ._audit.reader import Reader
 from ._errors import PolicyError, SandboxError
 from ._paths import AnyPath
 from ._plan import compile_policy

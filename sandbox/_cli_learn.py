@@ -28,10 +28,11 @@ def add(commands: Any, assignment: Callable[[str], tuple[str, str]]) -> None:
     where.add_argument("--into", metavar="FILE", help="merge with the policy there, and write it back")
     parser.add_argument("--merge", action="append", default=[], metavar="FILE", help="grant what that grants, too")
     parser.add_argument("--dry-run", action="store_true", help="write nothing; print what would change in FILE")
-    parser.add_argument("--cwd", metavar="DIR")
-    parser.add_argument("--env", action="append", type=assignment, default=[], metavar="NAME=VALUE")
+    parser.add_argument("--cwd", metavar="DIR", help="where the command runs; else here")
+    variable = {"type": assignment, "metavar": "NAME=VALUE", "help": "set a variable for the command"}
+    parser.add_argument("--env", action="append", default=[], **variable)
     parser.add_argument("--stop-after", type=float, metavar="S", help="end the command after S seconds by SIGTERM")
-    parser.add_argument("command", nargs=argparse.REMAINDER)
+    parser.add_argument("command", nargs=argparse.REMAINDER, help="what runs, behind --")
 
 
 def run(options: argparse.Namespace) -> int:

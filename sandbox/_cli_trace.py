@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import islice
 
-from ._audit_events import Filter
+from ._audit.event import Filter
 from ._errors import SandboxError
 from ._events import Events
 from ._popen import Popen
@@ -95,7 +95,7 @@ class _Trace:
         stream = self._events.stream
         try:
             while stream.wait():
-                self._write(line(found) for found in stream.ready() if self._wanted(found.event))
+                self._write(line(event) for event in stream.ready() if self._wanted(event))
         except OSError as error:
             self._error = error
         finally:

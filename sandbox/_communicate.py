@@ -19,16 +19,23 @@ class TimeIsOut(Exception):
 
 class Exchange:
     """`output` has one source each for stdout and stderr; `sink` takes the input. None: not a pipe of ours.
-    `on_more` is called when there is more than `most` bytes of both."""
+    `on_kept` is told of the bytes of each read, `on_more` is called when there is more than `most` bytes of both."""
 
-    def __init__(self, sink: Any, outputs: dict[str, Any], most: int, on_more: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        sink: Any,
+        outputs: dict[str, Any],
+        most: int,
+        on_more: Callable[[], None],
+        on_kept: Callable[[int], None],
+    ) -> None:
         self._sink = sink
         self._input: memoryview = memoryview(b"")
         self._outputs = {name: source for name, source in outputs.items() if source is not None}
         self._open = {name: source for name, source in self._outputs.items() if not source.closed}
         self._chunks: dict[str, list[bytes]] = {name: [] for name in self._outputs}
         self._fed = False
-        self._room, self._on_more = most, on_more
+        self._room, self._on_more, self._on_kept = most, on_more, on_kept
 
     def feed(self, data: bytes) -> None:
         if not self._fed:
@@ -103,6 +110,7 @@ class Exchange:
         kept = data[: self._room]
         self._chunks[name].append(kept)
         self._room -= len(kept)
+        self._on_kept(len(kept))
         if len(kept) < len(data):
             self._on_more()
 

@@ -8,19 +8,18 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
-from ._audit_events import Event, Filter
-from ._audit_guest import Guest
-from ._audit_join import joined
-from ._audit_records import numbers
+from . import _core
+from ._audit.event import Event, Filter
+from ._audit.guest import Guest
+from ._audit.join import joined
 from ._parts import Command
 
 _MOST = 1 << 20  # bytes of records that may wait
 _LOOK = 0.025  # seconds between two looks at the ring, while somebody waits
-_NAMES_MAX, _NAME_MAX = 1 << 12, 256  # names that wait for their records, and bytes of each
 
 
 class Batch(NamedTuple):
@@ -28,13 +27,6 @@ class Batch(NamedTuple):
 
     data: bytes
     skipped: int
-
-
-class Decided(NamedTuple):
-    """An event, and what the Supervisor has served for it: the service and what that decided by."""
-
-    event: Event
-    by: bytes | None
 
 
 class Stream:
@@ -49,7 +41,6 @@ class Stream:
         self._batches: deque[Batch] = deque()
         self._size = self._skipped = 0
         self._whole = False
-        self._names: OrderedDict[int, bytes] = OrderedDict()
 
     # ---- for Records, under its lock -------------------------------------------------------------------------------
 
@@ -74,7 +65,7 @@ class Stream:
         if self.left or not data:
             return
         if not self.taken and self._size >= _MOST:
-            count = sum(1 for _ in numbers(data))
+            count = sum(1 for _ in _core.numbers(data))
             self._skipped += count
             self.lost += count
             return
@@ -85,10 +76,7 @@ class Stream:
             self._changed.notify()
 
     def served(self, request: int, name: bytes) -> None:
-        self._guest.has_served(request)
-        self._names[request] = name[:_NAME_MAX]
-        if len(self._names) > _NAMES_MAX:
-            self._names.popitem(last=False)
+        self._guest.has_served(request, name)
 
     def close(self) -> None:
         with self._changed:
@@ -122,15 +110,14 @@ class Stream:
                     self._changed.wait(_LOOK)
         return False
 
-    def ready(self) -> Iterator[Decided]:
+    def ready(self) -> Iterator[Event]:
         """What is there."""
         while (batch := self._next()) is not None:
             if not self._whole:
-                self._guest.sequence = next(numbers(batch.data), (1, 0))[0] - 1
+                self._guest.sequence = next(_core.numbers(batch.data), (1, 0))[0] - 1
             self._whole = True
             self._guest.sequence += batch.skipped
-            for event in joined(self._guest, batch.data):
-                yield Decided(event, None if event.service is None else self._names.pop(event.service, None))
+            yield from joined(self._guest, batch.data)
 
     def _next(self) -> Batch | None:
         with self._changed:
@@ -177,7 +164,9 @@ class Events(Iterator[Event]):
 def _events(stream: Stream, wanted: Filter, check: Callable[[], None]) -> Iterator[Event]:
     """Of no Events, which is to be garbage as soon as nobody has it."""
     while stream.wait():
-        for event, _ in stream.ready():
+        for event in stream.ready():
+            if stream.left:
+                return  # between two events of one batch
             if wanted(event):
                 yield event
     if not stream.left:

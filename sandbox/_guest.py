@@ -39,11 +39,13 @@ from ._parts import Command, Parts
 from ._records import Records
 from ._serving import Serving
 from ._workers import Workers
+from .services._names_of_sockets import shown
 
 GRACE = 2.0  # seconds that a sentry has to end by itself
 START = 60.0  # seconds that it has to begin a command
 _SETUP = 30.0  # seconds that it has until its guest can begin
 _LOOK = 0.1  # seconds between two looks at a guest's cgroup
+_ADDRESSED = ("bind", "connect", "send")
 _KILLED = -int(signal.SIGKILL)
 
 
@@ -67,6 +69,7 @@ class Guest:
         self.exceeded: str | None = None
         self.usage = Usage()
         self.ended = False
+        self.served_bytes = self.output_bytes = 0
         self._loop, self._workers, self._gone = loop, workers, on_gone
         self._changed = threading.Condition()
         self._commands: dict[int, Command] = {}
@@ -179,6 +182,11 @@ class Guest:
         if self._foreign:
             self._check()
         return self._records.listen(self.parts.tag, self._about, taken=taken)
+
+    def has_output(self, size: int) -> None:
+        """Bytes of a command's output that its caller keeps."""
+        with self._changed:
+            self.output_bytes += size
 
     def end(self) -> None:
         """Begin to end the guest. Its commands, if any run, are killed."""
@@ -378,7 +386,7 @@ class Guest:
             answer = self.parts.net.handle(event)
         finally:
             _drop(event)
-        self._records.served(event.request, f"net/{event.kind} {answer.rule}".rstrip().encode())
+        self._records.served(event.request, _served(event, answer.rule))
         fds = [] if answer.fd is None else [answer.fd]
         try:
             self._post([Message(MessageType.REPLY, event.request, answer.value, text=answer.address, fds=fds)])
@@ -390,6 +398,8 @@ class Guest:
         self._records.served(request, name)
         if error:
             return self._post([Message(MessageType.REPLY, request, -error)])
+        with self._changed:
+            self.served_bytes += len(content)
         fd = sealed(content, "sandbox-file")
         try:
             self._post([Message(MessageType.REPLY, request, 0, fds=[fd])])
@@ -489,6 +499,12 @@ class Guest:
         Fetched: _on_fetched,
         Drain: _on_drain,
     }
+
+
+def _served(asked: NetAsk, rule: str) -> bytes:
+    """What a record of a request to the network says: the call, the address that was judged, the rule."""
+    address = shown(asked.address) if asked.kind in _ADDRESSED else ""
+    return f"net/{asked.kind} {address}".rstrip().encode() + b"\0" + rule.encode()
 
 
 def _drop(event: Event) -> None:

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 from . import _core
 from ._audit import AuditSummary, Sink
-from ._audit_records import records
 
 if TYPE_CHECKING:
     from ._guest import Guest
@@ -48,9 +47,10 @@ class Metrics:
     """Numbers of all guests that this process has made. All but `guests` and `peak_memory` only grow.
 
     `guests` run now, of `started`; `failed` ended by a fault of theirs or of ours, `exceeded` by a limit, by its name.
-    `served` has the calls as Result.audit has them, refusals included. `record_bytes` are those of audit records,
-    `peak_memory` is the most that a guest that has ended used, 0 where it is not known. What goes over granted files
-    and connections goes past the sandbox: its bytes are not known.
+    `served` has the calls as Result.audit has them, refusals included. Bytes: `record_bytes` of audit records,
+    `served_bytes` of files that were made at each open (File functions and /proc), `output_bytes` of commands' output
+    that callers kept; `peak_memory` is the most that a guest that has ended used, 0 where it is not known. What goes
+    over granted files and connections goes past the sandbox: its bytes are not known.
 
     >>> Metrics().served.total
     0
@@ -63,17 +63,19 @@ class Metrics:
     served: AuditSummary = field(default_factory=lambda: AuditSummary({}))
     latency: Latency = field(default_factory=Latency)
     record_bytes: int = 0
+    served_bytes: int = 0
+    output_bytes: int = 0
     peak_memory: int = 0
 
 
-class Meter:
+class Totals:
     """Of one Supervisor, which tells what begins and what ends, under its own lock."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()  # of what is taken from records
         self._buckets = [0] * (len(_BOUNDS) + 1)
         self._nanoseconds = self._bytes = 0
-        self._started = self._failed = self._peak = 0
+        self._started = self._failed = self._peak = self._served = self._output = 0
         self._exceeded: Counter[str] = Counter()
         self._gone = AuditSummary({})
 
@@ -84,6 +86,8 @@ class Meter:
         self._failed += guest.failure is not None
         self._exceeded.update([guest.exceeded] if guest.exceeded else [])
         self._peak = max(self._peak, guest.usage.peak_memory)
+        self._served += guest.served_bytes
+        self._output += guest.output_bytes
         self._gone = added([self._gone, counted])
 
     def moved(self, data: bytes) -> None:
@@ -96,24 +100,35 @@ class Meter:
                 self._buckets[bisect_left(_BOUNDS, duration / 1e9)] += 1
 
     def metrics(self, guests: int) -> Metrics:
-        """Of the guests that are gone; calls of the others are to be added."""
+        """Of the guests that are gone; calls and bytes of the others are to be added."""
         with self._lock:
             latency = Latency(_BOUNDS, tuple(self._buckets), self._nanoseconds / 1e9)
             size = self._bytes
         exceeded = MappingProxyType(dict(self._exceeded))
-        return Metrics(guests, self._started, self._failed, exceeded, self._gone, latency, size, self._peak)
+        return Metrics(
+            guests=guests,
+            started=self._started,
+            failed=self._failed,
+            exceeded=exceeded,
+            served=self._gone,
+            latency=latency,
+            record_bytes=size,
+            served_bytes=self._served,
+            output_bytes=self._output,
+            peak_memory=self._peak,
+        )
 
 
 class MeteredSink(Sink):
     """A sink whose records are looked at when they have been kept."""
 
-    def __init__(self, meter: Meter, *of: Any) -> None:
+    def __init__(self, totals: Totals, *of: Any) -> None:
         super().__init__(*of)
-        self._meter = meter
+        self._totals = totals
 
     def records(self, data: bytes) -> None:
         super().records(data)
-        self._meter.moved(data)
+        self._totals.moved(data)
 
 
 def added(summaries: Iterable[AuditSummary]) -> AuditSummary:
@@ -128,6 +143,6 @@ def added(summaries: Iterable[AuditSummary]) -> AuditSummary:
 def _readable(data: bytes) -> Iterable[_core.Record]:
     """Up to what is none: the trail itself says so."""
     try:
-        yield from records(data)
+        yield from _core.records(data)
     except _core.Malformed:
         return

@@ -18,7 +18,7 @@ from typing import Any
 
 from . import _policy_file
 from ._errors import PolicyError
-from ._explanation import Explanation
+from ._explain.explanation import Explanation
 from ._grants import Content, File, Limits, Mount, Scratch, set_fields
 from ._messages import WALLS
 from ._network import Network, clean_network
@@ -98,12 +98,16 @@ class Policy:
             network=self.network if network is None else network,
         )
 
-    def explain(self, call: str, subject: AnyPath, *, mode: str = "r", cwd: AnyPath = "/work") -> Explanation:
+    def explain(
+        self, call: str, subject: AnyPath, *, mode: str = "r", to: AnyPath | None = None, cwd: AnyPath = "/work"
+    ) -> Explanation:
         """What happens if a guest of this policy makes a call, what decides it and why. Nothing is run or opened.
 
-        `call` and `subject`: open (with a `mode` as Python's), create, stat and exec a guest path, where a relative one
-        starts at `cwd` and exec searches PATH for a name; connect HOST:PORT or udp://HOST:PORT, listen [ADDRESS:]PORT,
-        resolve a name. It tells of a guest that has made no file yet, and of the host as it is now.
+        `call` and `subject`: a guest path, where a relative one starts at `cwd`, for open (with a `mode` as Python's),
+        create, stat, access (`mode` is some of r, w, x), readlink, list, chdir, exec (which searches PATH for a name),
+        mkdir, mknod, symlink (the link's path), unlink, rmdir, link and rename (`to` is the new path), truncate, chmod,
+        chown (to whom it is) and utime (to now); HOST:PORT or udp://HOST:PORT for connect, [ADDRESS:]PORT for listen, a
+        name for resolve. It tells of a guest that has made no file yet, and of the host as it is now.
 
         PolicyError: there is no such call, the subject is none of its kind, or a mount's source is missing.
 
@@ -113,8 +117,9 @@ class Policy:
         >>> Policy().explain("connect", "api.example.com:443").remedy
         '--allow api.example.com:443'
         """
-        explain = import_module("sandbox._explain").explain  # what explains stands on the plan, which stands on this
-        explanation: Explanation = explain(self, call, subject, mode=mode, cwd=cwd)
+        # Later than this module: what explains stands on the plan, and that on this.
+        explain = import_module("sandbox._explain.explain").explain
+        explanation: Explanation = explain(self, call, subject, mode=mode, to=to, cwd=cwd)
         return explanation
 
     @classmethod

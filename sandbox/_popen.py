@@ -15,7 +15,7 @@ from typing import IO, Any
 
 from . import _streams
 from ._audit import AuditSummary, AuditTarget
-from ._audit_events import Filter
+from ._audit.event import Filter
 from ._command import Spec, make_spec, refuse_senseless
 from ._communicate import Exchange, TimeIsOut, close_quietly
 from ._errors import CommandTimeout, GuestFault
@@ -352,6 +352,7 @@ class Popen:
                 outputs,
                 self._guest.parts.output_bytes,
                 lambda: self._guest.exceed("output_bytes"),
+                self._guest.has_output,
             )
         if data is not None and self.stdin is None and self.terminal is None:
             raise ValueError("input needs stdin=PIPE")

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 from . import _core
 from ._audit import AuditSummary, Sink
-from ._audit_guest import Guest
+from ._audit.guest import Guest
 from ._errors import GuestFault
 from ._events import Stream
 from ._workers import Workers

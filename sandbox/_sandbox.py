@@ -12,7 +12,7 @@ from typing import Any
 from . import _core, _view
 from ._async import AsyncForms
 from ._audit import AuditSummary, AuditTarget
-from ._audit_events import Filter
+from ._audit.event import Filter
 from ._events import Events
 from ._export import check_name, export, regular
 from ._live_network import LiveNetwork

@@ -20,13 +20,14 @@ from ._audit import AuditTarget
 from ._cgroup import Cgroup
 from ._cgroup import create as create_cgroup
 from ._core import Message, MessageType, Option
+from ._describe import describe, describe_network
 from ._errors import GuestFault, SandboxError
 from ._guest import Guest
 from ._inbox import wall_bits, wall_names
 from ._loop import Loop
 from ._memfd import memfd, sealed
 from ._messages import Request, Service
-from ._metrics import Meter, MeteredSink, Metrics, added
+from ._metrics import MeteredSink, Metrics, Totals, added
 from ._parts import Parts
 from ._plan import OUTPUT_BYTES, Plan, compile_policy
 from ._policy import Policy
@@ -80,7 +81,7 @@ class Supervisor:
         self._loop = Loop("sandbox-supervisor")
         self._workers = Workers(_WORKERS)
         self._guests: set[Guest] = set()
-        self._meter = Meter()
+        self._totals = Totals()
         self._lock = threading.Lock()
         self._first = threading.Lock()
         self._options: Option | None = None  # that the walls here allow; None before the first guest
@@ -121,7 +122,7 @@ class Supervisor:
             undo.pop_all()
         with self._lock:
             self._guests.add(guest)
-            self._meter.begins()
+            self._totals.begins()
         try:
             guest.begin(setup)
         finally:
@@ -147,10 +148,10 @@ class Supervisor:
         cgroup = self._cgroup(order, tag)
         if cgroup is not None:
             undo.callback(cgroup.remove)
-        about = {"pid": os.getpid(), "mounts": tuple(place.guest for place in plan.places)}
+        about = _about(order) if order.trace or order.audit is not None else None
         sink = None
-        if order.audit is not None:
-            sink = MeteredSink(self._meter, order.audit, tag, about)
+        if order.audit is not None and about is not None:
+            sink = MeteredSink(self._totals, order.audit, tag, about)
             undo.callback(sink.close)
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
         undo.callback(ours.close)
@@ -182,20 +183,19 @@ class Supervisor:
             watch_memory=cgroup is not None and plan.limits.memory > 0,
             net=net,
         )
-        recorded = order.trace or sink is not None
         packed = plan.pack(
             filters=(*_filter.guest_programs(int(options)), _filter.sentry_program()),
             tag=tag,
             walls=wall_bits(order.walls),
             scratch=scratch,
             cgroup=cgroup.path if cgroup else "",
-            audit=recorded,
+            audit=about is not None,
             slice_=net.base if net else 0,
             resolver=net.resolver if net else 0,
             publishes=net.publishes if net else (),
         )
         messages, fds = _setup(packed, plan.contents, trail.fd)
-        guest = Guest(parts, self._loop, self._workers, self._gone, about if recorded else None)
+        guest = Guest(parts, self._loop, self._workers, self._gone, about)
         return guest, messages, fds
 
     def _cgroup(self, order: Order, tag: int) -> Cgroup | None:
@@ -207,14 +207,19 @@ class Supervisor:
         counted = guest.summary()
         with self._lock:
             self._guests.discard(guest)
-            self._meter.ends(guest, counted)
+            self._totals.ends(guest, counted)
 
     def metrics(self) -> Metrics:
         """Summaries are asked for without our lock: they may wait for records that are being written."""
         with self._lock:
             guests = list(self._guests)
-            found = self._meter.metrics(len(guests))
-        return replace(found, served=added([found.served, *(guest.summary() for guest in guests)]))
+            found = self._totals.metrics(len(guests))
+        return replace(
+            found,
+            served=added([found.served, *(guest.summary() for guest in guests)]),
+            served_bytes=found.served_bytes + sum(guest.served_bytes for guest in guests),
+            output_bytes=found.output_bytes + sum(guest.output_bytes for guest in guests),
+        )
 
     def end_all(self) -> None:
         """End every guest and wait until nothing of any is left."""
@@ -237,6 +242,13 @@ class Supervisor:
             with suppress(OSError):
                 guest.forget_after_fork()
         self._loop.close_after_fork()
+
+
+def _about(order: Order) -> dict[str, object]:
+    """What a reader of a guest's records has to know."""
+    places = order.plan.places
+    mounts, rules = [place.guest for place in places], [describe(place) for place in places]
+    return {"pid": os.getpid(), "mounts": mounts, "rules": rules, "network": describe_network(order.policy.network)}
 
 
 def _internet(policy: Policy, loop: Loop) -> Internet:

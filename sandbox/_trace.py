@@ -6,22 +6,20 @@ from __future__ import annotations
 import errno
 import os
 
-from ._audit_events import Event
-from ._events import Decided
+from ._audit.event import Event
+from ._audit.opened import flag_names
 from ._paths import printable
 
 
-def line(decided: Decided) -> str:
+def line(event: Event) -> str:
     r"""One line, safe on a terminal.
 
-    >>> event = Event(1, 0.0, 1, 7, "openat", ("/a\n",), "/", "failed", "ENOENT", 0.000031, None)
-    >>> line(Decided(event, None))
-    '[pid 7] openat("/a\\n") = -1 ENOENT (No such file or directory) <0.000031> [/]'
+    >>> line(Event(1, 0.0, 1, 7, "openat", ("/a\n",), "/", "failed", "ENOENT", 0.000031, None, flags=os.O_RDONLY))
+    '[pid 7] openat("/a\\n", O_RDONLY) = -1 ENOENT (No such file or directory) <0.000031> [/]'
     """
-    event, by = decided
-    paths = ", ".join(map(_quoted, event.paths))
-    text = f"[pid {event.pid}] {event.call}({paths}) = {_result(event)} <{event.duration:.6f}>{_decided(event, by)}"
-    return text if event.trusted else f"{text} NOT SERVED BY THE SUPERVISOR"
+    arguments = ", ".join([*map(_quoted, event.paths), *([] if event.flags is None else [flag_names(event.flags)])])
+    text = f"[pid {event.pid}] {event.call}({arguments}) = {_result(event)} <{event.duration:.6f}>{_decided(event)}"
+    return text if event.trusted else f"{text} NOT WHAT THE SUPERVISOR SERVED"
 
 
 def _quoted(path: str) -> str:
@@ -40,8 +38,7 @@ def _result(event: Event) -> str:
     return f"-1 {name}{why}" + (" (DENIED)" if event.verdict == "denied" else "")
 
 
-def _decided(event: Event, by: bytes | None) -> str:
-    """The mount, and what the Supervisor did: a service, and the rule of the network that it went by."""
-    parts = [printable(event.mount)] if event.mount else []
-    parts += [printable(os.fsdecode(by))] if by else []
+def _decided(event: Event) -> str:
+    """The mount or the rule, and what the Supervisor did."""
+    parts = [printable(part) for part in (event.decided, event.served) if part]
     return f" [{', '.join(parts)}]" if parts else ""

@@ -4,7 +4,7 @@
 
 Names begin with `sandbox_`: guests, guests_started_total, guests_failed_total, guests_exceeded_total{limit},
 calls_total{call,verdict}, call_seconds (a sample, of guests with an audit trail), record_bytes_total,
-peak_memory_bytes."""
+served_bytes_total, output_bytes_total, peak_memory_bytes."""
 
 from __future__ import annotations
 
@@ -22,6 +22,8 @@ _COUNTERS = (
     ("guests_started", "guests that were made", "started"),
     ("guests_failed", "guests that ended by a fault", "failed"),
     ("record_bytes", "bytes of audit records", "record_bytes"),
+    ("served_bytes", "bytes of files that were made at each open", "served_bytes"),
+    ("output_bytes", "bytes of commands' output that callers kept", "output_bytes"),
 )
 _GAUGES = (
     ("guests", "guests that run", "guests"),

@@ -15,6 +15,7 @@ import pytest
 import sandbox
 from sandbox import GuestFault, Sandbox, SandboxError, _audit
 from sandbox._audit import AuditSummary, Event, Filter, events
+from sandbox._audit.verify import verify
 
 
 def recorded(script: str, tmp_path: Path, **options: object) -> tuple[sandbox.Result, list[Event]]:
@@ -108,22 +109,78 @@ def test_served_requests_are_joined(tmp_path: Path) -> None:
     assert all(event.trusted for event in served)
 
 
+ACCESS = {
+    "open('r')": ("read",),
+    "os.open('r', os.O_PATH)": ("path",),
+    "os.open('r', os.O_RDONLY | os.O_TRUNC)": ("read", "write"),
+    "open('r', 'r+')": ("read", "write"),
+    "open('new', 'x')": ("write", "create"),
+    "os.open('.', os.O_TMPFILE | os.O_RDWR)": ("read", "write", "create"),
+    "os.creat": ("write", "create"),
+}
+
+
+def test_what_a_file_was_opened_for(tmp_path: Path) -> None:
+    """Reading can be told from writing, whether the open was done or refused; no other call opens."""
+    creat = "import ctypes; ctypes.CDLL(None).syscall(85, b'by-creat', 0o600)"
+    code = "import os\nopen('r', 'w').close()\n" + "\n".join(creat if how == "os.creat" else how for how in ACCESS)
+    code += "\ntry: open('/usr/x', 'w')\nexcept OSError: pass\nos.stat('r')"
+    _, found = recorded(f'{sys.executable} -S -c "{code}"', tmp_path)
+    opened = [event for event in found if event.flags is not None]
+    assert [event.access for event in opened if event.paths[-1] in ("r", "new", ".", "by-creat")] == [("write", "create"), *ACCESS.values()]
+    assert [event.access for event in opened if event.verdict == "denied"] == [("write", "create")]
+    assert all(event.access == () for event in found if "open" not in event.call and event.call != "creat")
+    row = json.loads(next(event for event in opened if event.verdict == "denied").to_json())
+    assert row["access"] == ["write", "create"] and row["flags"] & os.O_TRUNC
+    assert '"r" read ' in str(next(event for event in opened if event.access == ("read",) and event.paths == ("r",)))
+
+
+def test_the_rule_is_that_of_explain(tmp_path: Path) -> None:
+    """What decided, in the words of Policy.explain: a mount, the network, or the table of system calls."""
+    code = "import os, socket\ntry: socket.socket()\nexcept OSError: pass\ntry: os.setgroups([1])\nexcept OSError: pass"
+    _, found = recorded(f"cat /usr/lib/os-release /d/x; echo > /d/y; {sys.executable} -c '{code}'", tmp_path, mounts={"/d": "/usr/share"})
+    policy = sandbox.Policy(mounts=[sandbox.Mount("/d", "/usr/share")])
+    for path, mode in (("/usr/lib/os-release", "r"), ("/d/x", "r"), ("/d/y", "w")):
+        assert {event.rule for event in found if path in event.paths} == {policy.explain("open", path, mode=mode).rule}
+    assert {event.rule for event in found if event.call == "socket"} == {policy.explain("connect", "192.0.2.1:80").rule}
+    assert {event.rule for event in found if event.call == "setgroups"} == {"system calls"}
+    assert all(event.rule for event in found if event.verdict == "denied")
+
+
+OLD = Path(__file__).with_name("trail_of_version_2")
+
+
+def test_a_file_of_the_version_before() -> None:
+    """It was written by the release that had no flags and no rules: read and verified as ever, and what it does not say
+    is None."""
+    found = list(_audit.load(OLD))
+    assert {event.verdict for event in found} == {"done", "failed", "denied"} and all(event.trusted for event in found)
+    assert [event.sequence for event in found] == list(range(1, len(found) + 1))
+    denied = [event for event in found if event.verdict == "denied"]
+    assert [(event.paths, event.mount) for event in denied] == [(("/usr/x",), "/usr")]
+    assert {(event.flags, event.rule, event.access) for event in found} == {(None, None, ())}
+    assert "file/0" in {event.served for event in found}
+    (part,) = verify([str(OLD)])
+    assert part.ok and part.records == len(found)
+
+
 # ---- a sentry that lies ---------------------------------------------------------------------------------------------
 
-RECORD = struct.Struct("<IIQQIIiHBBQQ")
+RECORD = struct.Struct("<IIQQIIiHBBQQII")
+OLD_RECORD = struct.Struct("<IIQQIIiHBBQQ")
 
 
-def record(sequence: int, *, nr: int = 257, service: int = 0, path: bytes = b"/f", size: int = 0, magic: int = 0x53425831) -> bytes:
+def record(sequence: int, *, nr: int = 257, service: int = 0, path: bytes = b"/f", size: int = 0, magic: int = 0x53425832, flags: int = 0) -> bytes:
     text = (path + b"\0").ljust(-(-(len(path) + 1) // 8) * 8, b"\0")
-    head = RECORD.pack(magic, size or RECORD.size + len(text), 10**18, sequence, 5, nr, 0, 0, 3, 1, 1000, service)
+    head = RECORD.pack(magic, size or RECORD.size + len(text), 10**18, sequence, 5, nr, 0, 0, 3, 1, 1000, service, flags, 0)
     return head + text
 
 
-def audit_file(records: bytes, served: tuple[int, ...] = (), guest: int = 7 << 32) -> io.BytesIO:
+def audit_file(records: bytes, served: tuple[int, ...] = (), guest: int = 7 << 32, name: bytes = b"file/0", **about: object) -> io.BytesIO:
     file = io.BytesIO()
-    sink = _audit.Sink(file, guest, {"mounts": ["/"]})
+    sink = _audit.Sink(file, guest, {"mounts": ["/"], **about})
     for request in served:
-        sink.served(request, b"file/0")
+        sink.served(request, name)
     sink.records(records)
     file.seek(0)
     return file
@@ -134,7 +191,36 @@ def test_forged_request_is_seen() -> None:
     file = audit_file(record(1, service=4) + record(2, service=4) + record(3, service=5), served=(4,))
     assert [event.trusted for event in events(file)] == [True, False, False]
     file.seek(0)
-    assert "NOT SERVED" in str(list(events(file))[2])
+    assert "NOT WHAT THE SUPERVISOR SERVED" in str(list(events(file))[2])
+
+
+def test_the_address_is_the_supervisors() -> None:
+    """A record with another address than the one that was judged is not trusted."""
+    for path, trusted in ((b"192.0.2.1:80", True), (b"192.0.2.2:80", False), (b"[::1]:80", False)):
+        name = b"net/connect 192.0.2.1:80\0allow 192.0.2.1"
+        (event,) = events(audit_file(record(1, nr=42, service=4, path=path), (4,), name=name))
+        assert (event.trusted, event.served, event.rule) == (trusted, "net/connect 192.0.2.1:80", "allow 192.0.2.1")
+
+
+ADDRESSED = """
+import socket
+for family, any, peer in ((2, "127.0.0.1", "192.0.2.1"), (10, "::1", "2001:db8::1"), (10, "::1", "::ffff:192.0.2.1")):
+    with socket.socket(family, socket.SOCK_DGRAM) as s:
+        s.bind((any, 0))
+        for call in (lambda: s.sendto(b"x", (peer, 9)), lambda: s.sendmsg([b"x"], [], 0, (peer, 9)), lambda: s.connect((peer, 9))):
+            try: call()
+            except OSError: pass
+"""
+
+
+def test_addresses_are_those_that_were_judged(tmp_path: Path) -> None:
+    """Of every family and call: the sentry's text is the Supervisor's, and a bind has no rule."""
+    path = tmp_path / "audit"
+    sandbox.run([sys.executable, "-c", ADDRESSED], audit=path, network=[sandbox.Allow("192.0.2.1")], check=True)
+    found = [event for event in _audit.load(path) if (event.served or "").startswith(("net/bind", "net/connect", "net/send"))]
+    assert len(found) == 12 and all(event.trusted and event.served.endswith(" " + event.paths[0]) for event in found)  # type: ignore[union-attr]
+    assert {event.rule for event in found} == {None, "allow 192.0.2.1", "default"}
+    assert {event.rule for event in found if event.call == "bind"} == {None}
 
 
 def test_gap_is_seen() -> None:

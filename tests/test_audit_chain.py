@@ -11,11 +11,11 @@ import pytest
 
 import sandbox
 from sandbox import _audit
-from sandbox._audit_format import BLOCK, LARGEST, SEAL, AuditDamage, batch
-from sandbox._audit_join import events
-from sandbox._audit_records import layout, numbers, records
-from sandbox._audit_verify import Part, verify
+from sandbox._audit.format import BLOCK, LARGEST, SEAL, AuditDamage, batch
+from sandbox._audit.join import events
+from sandbox._audit.verify import Part, verify
 from sandbox._core.binding import ffi
+from sandbox._core.records import layout, numbers, records
 from tests.test_audit import RECORD, record
 
 GUEST = 7 << 32
@@ -178,12 +178,12 @@ def test_files_of_version_1_are_read(tmp_path: Path) -> None:
 def test_a_trail_cannot_pass_for_an_older_one(tmp_path: Path) -> None:
     """Called version 1 it would need no chain, but then there are no seals."""
     trail(tmp_path / "a")
-    (tmp_path / "a").write_bytes((tmp_path / "a").read_bytes().replace(b'"version": 2', b'"version": 1'))
+    (tmp_path / "a").write_bytes((tmp_path / "a").read_bytes().replace(b'"version": 3', b'"version": 1'))
     assert "a seal without its batch" in str(damage(tmp_path / "a")) and read(tmp_path / "a")[0] == []
 
 
 def test_a_newer_version_is_refused() -> None:
-    header = b'{"version": 3}'
+    header = b'{"version": 4}'
     with pytest.raises(AuditDamage, match="newer"):
         list(events(io.BytesIO(BLOCK.pack(b"SBXH", 1, len(header)) + header)))
 
@@ -222,12 +222,24 @@ def test_a_file_in_small_pieces(tmp_path: Path) -> None:
 
 def test_requests_without_a_record_are_bounded(tmp_path: Path) -> None:
     """A sentry that asks without end and records nothing costs a reader no more memory."""
-    from sandbox._audit_guest import _SERVED_MAX, Guest
+    from sandbox._audit.guest import _SERVED_MAX, Guest
 
     guest = Guest(1)
     for number in range(1, _SERVED_MAX + 100):
-        guest.has_served(number)
+        guest.has_served(number, b"file/0")
     assert len(guest.served) == _SERVED_MAX and 99 not in guest.served and 100 in guest.served
+
+
+def test_requests_that_wait_keep_their_names_in_the_next_file() -> None:
+    """A rotation may fall between a request and its record; version 2 had the numbers alone."""
+    from sandbox._audit.guest import Guest, guest_of
+
+    guest = Guest(1, {"mounts": ["/"]}, part=2)
+    guest.has_served(4, b"net/connect 192.0.2.1:80\0allow 192.0.2.1")
+    guest.has_served(5, b"proc/\xff")
+    assert guest_of(1, guest.header()).served == guest.served
+    old = guest.header().replace(b'"version": 3', b'"version": 2').replace(guest.header()[guest.header().index(b'"served"') :], b'"served": [4, 5]}')
+    assert list(guest_of(1, old).served) == [4, 5]
 
 
 def test_what_could_not_be_written_has_no_end(tmp_path: Path) -> None:

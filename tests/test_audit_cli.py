@@ -13,8 +13,8 @@ import pytest
 
 import sandbox
 from sandbox import _audit
-from sandbox._audit_events import Event
-from sandbox._audit_schema import SCHEMA
+from sandbox._audit.event import Event
+from sandbox._audit.schema import SCHEMA
 from tests.test_audit import record
 from tests.test_cli import COMMAND, ENV, Terminal, call
 
@@ -65,17 +65,32 @@ def test_hostile_names_otherwise(mode: list[str], trail: Path) -> None:
 def test_on_a_terminal(mode: list[str], trail: Path) -> None:
     """In colour where rich is installed; what is shown drives nothing but the colour."""
     pytest.importorskip("rich")
+    shown = on_terminal("audit", str(trail), *mode)
+    plain = strip_colours(shown)
+    assert safe(plain) and ("\x1b[" in shown) == (mode != ["--verify"])
+    assert mode or r"\x1b]0;title\x07\x1b[2J" in plain
+
+
+@pytest.mark.parametrize("arguments", [["doctor"], ["explain", "open", "/usr/x\x1b[2J\n", "w"], ["explain", "stat", "/usr"]])
+def test_answers_on_a_terminal(arguments: list[str]) -> None:
+    """The same text, coloured where a person reads it and rich is installed; a program gets it plain."""
+    pytest.importorskip("rich")
+    shown = on_terminal(*arguments)
+    assert "\x1b[" in shown
+    assert safe(strip_colours(shown)) and strip_colours(shown) == call(*arguments).stdout
+
+
+def on_terminal(*arguments: str) -> str:
+    """What a command prints on a terminal that it has for itself."""
     terminal = Terminal.__new__(Terminal)
     terminal.seen = b""
     terminal.pid, terminal.fd = os.forkpty()
     if terminal.pid == 0:
-        os.execvpe(sys.executable, [*COMMAND, "audit", str(trail), *mode], {**ENV, "TERM": "xterm", "COLUMNS": "200"})
+        os.execvpe(sys.executable, [*COMMAND, *arguments], {**ENV, "TERM": "xterm", "COLUMNS": "200"})
     shown = terminal.until(b"\0never").decode()
     os.close(terminal.fd)
-    assert os.waitstatus_to_exitcode(os.waitpid(terminal.pid, 0)[1]) == 0
-    plain = strip_colours(shown.replace("\r\n", "\n"))
-    assert safe(plain) and ("\x1b[" in shown) == (mode != ["--verify"])
-    assert mode or r"\x1b]0;title\x07\x1b[2J" in plain
+    os.waitpid(terminal.pid, 0)
+    return shown.replace("\r\n", "\n")
 
 
 def strip_colours(text: str) -> str:
@@ -132,7 +147,7 @@ def test_lines_have_what_the_schema_says(tmp_path: Path) -> None:
             allowed = rule.get("type", [])
             kinds = [_TYPES[kind] for kind in ([allowed] if isinstance(allowed, str) else allowed)]
             assert not kinds or any(isinstance(row[name], kind) for kind in kinds), (name, row)
-    assert set(Event._fields) | {"version"} == set(SCHEMA["properties"])
+    assert set(Event._fields) | {"version", "access"} == set(SCHEMA["properties"])
 
 
 def test_lines_are_valid(tmp_path: Path) -> None:

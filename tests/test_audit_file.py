@@ -13,8 +13,8 @@ import pytest
 
 import sandbox
 from sandbox import AuditFile, PolicyError, Sandbox, SandboxError, _audit
-from sandbox._audit_join import load_all
-from sandbox._audit_verify import Part, verify
+from sandbox._audit.join import load_all
+from sandbox._audit.verify import Part, verify
 from tests.test_audit import record
 
 ABOUT = {"pid": 1, "mounts": ["/"]}

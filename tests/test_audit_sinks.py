@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import logging.handlers
+import socket
 import subprocess
 import sys
 import threading
@@ -93,7 +95,7 @@ def test_slow_function_holds_its_guest_only() -> None:
     with Sandbox(audit=call) as slow, Sandbox(files={"/work/f": lambda: b"x"}) as other:
         process = slow.popen([sys.executable, "-S", "-c", LOOP.format(200000)])
         assert begun.wait(30)
-        until(lambda: slow.audit.total > 20000)
+        until(lambda: slow.audit.total > 14000)  # what a ring holds
         before = slow.audit.total
         assert other.run(["cat", "/work/f"]).stdout == b"x"
         assert before <= slow.audit.total < 60000 and process.poll() is None
@@ -176,12 +178,37 @@ def test_logger_and_damage(logger: logging.Logger) -> None:
     assert [record.levelname for record in logger.handlers[0].records] == ["ERROR", "ERROR"]  # type: ignore[attr-defined]
 
 
+# ---- syslog ---------------------------------------------------------------------------------------------------------
+
+FORGING = "import os\nfor name in ('/usr/x\\n<0>forged', '/usr/\\x1b[2J', b'/usr/\\xff\\0'[:-1]):\n try: os.open(name, 65)\n except OSError: pass"
+
+
+@pytest.mark.parametrize("family", [socket.AF_UNIX, socket.AF_INET])
+def test_syslog(family: int, tmp_path: Path) -> None:
+    """By the standard library's handler, to a local socket and by UDP: a refusal is user.warning, and what a guest gives
+    as a name makes neither a second line nor a control character."""
+    with socket.socket(family, socket.SOCK_DGRAM) as server:
+        server.bind(str(tmp_path / "log") if family == socket.AF_UNIX else ("127.0.0.1", 0))
+        server.settimeout(30)
+        handler = logging.handlers.SysLogHandler(server.getsockname())
+        handler.ident = "sandbox: "
+        logger = logging.Logger("sandbox-test", logging.WARNING)
+        logger.addHandler(handler)
+        sandbox.run([sys.executable, "-S", "-c", FORGING], audit=logger, check=True)
+        lines = [server.recv(8192) for _ in range(3)]
+        handler.close()
+    assert all(line.startswith(b"<12>sandbox: ") and line.endswith(b"\0") for line in lines)  # facility 1, severity 4
+    texts = [line[4:-1].decode("ascii") for line in lines]
+    assert all(text.isprintable() and "denied EROFS" in text for text in texts)
+    assert [name in text for name, text in zip(("/x\\n<0>forged", "/\\x1b[2J", "/\\xff"), texts)] == [True] * 3
+
+
 # ---- others ---------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("target", [3, 2.5, object(), ["a"], {}])
 def test_what_is_no_target(target: Any) -> None:
-    with pytest.raises(PolicyError, match="audit: .* is no path, AuditFile, binary file, function or logger"):
+    with pytest.raises(PolicyError, match="audit: .* is no path, AuditFile, binary file, function, logger or otel.Spans"):
         sandbox.run(["true"], audit=target)
 
 

@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from sandbox import Event, _audit
-from sandbox._audit_show import seconds
-from sandbox._audit_summary import Row, Summary, summary
-from sandbox._audit_times import Times
+from sandbox._audit.show import seconds
+from sandbox._audit.summary import Row, Summary, summary
+from sandbox._audit.times import Times
 from tests.test_audit import RECORD, record
 from tests.test_cli import COMMAND, ENV
 
@@ -33,10 +33,15 @@ def test_rows() -> None:
     """Counted by call, directory and verdict, with the time that they took; what took longest first."""
     made = summary([event(duration=1e-3), event(duration=3e-3), event("/etc/x"), event(verdict="denied", duration=2e-3)])
     first, second, third = made.rows()
-    assert first == Row("openat", "/usr/lib", "done", 2, 0.004, first.median, 0.003)
+    assert first == Row("openat", "", "/usr/lib", "done", 2, 0.004, first.median, 0.003)
     assert second.verdict == "denied" and (third.place, third.count) == ("/etc", 1)
     total = made.sum()
     assert (total.count, total.worst) == (4, 0.003) and total.total == pytest.approx(0.006001)
+
+
+def test_what_was_opened_for_is_told_apart() -> None:
+    made = summary(event(flags=flags) for flags in (os.O_RDONLY, os.O_WRONLY | os.O_TRUNC, os.O_RDONLY | os.O_CLOEXEC))
+    assert sorted((row.access, row.count) for row in made.rows()) == [("read", 2), ("write", 1)]
 
 
 def test_places() -> None:
@@ -81,7 +86,7 @@ def test_many_rows_that_cannot_fold_take_no_longer() -> None:
 
 
 def _audit_names() -> Iterator[str]:
-    from sandbox._audit_events import names
+    from sandbox._audit.event import names
 
     return iter(names().values())
 

@@ -123,7 +123,7 @@ def record(sequence: int, *paths: bytes, mount: int = 3) -> bytes:
     body = b"".join(path + b"\0" for path in paths)
     size = -(-(ffi.sizeof("struct sbx_record") + len(body)) // 8) * 8
     fixed = struct.pack(
-        "=IIQQIIiHBBQQ", lib.SBX_RECORD_MAGIC, size, 1000, sequence, 42, 257, 2, mount, 2, len(paths), 5000, 0
+        "=IIQQIIiHBBQQII", lib.SBX_RECORD_MAGIC, size, 1000, sequence, 42, 257, 2, mount, 2, len(paths), 5000, 0, 0o1101, 0
     )
     return (fixed + body).ljust(size, b"\0")
 
@@ -149,6 +149,7 @@ def test_records_come_out_as_they_went_in() -> None:
                 assert each.paths == ((b"/etc/passwd", b"\xff" * (written % 50)) if written % 3 else ())
                 assert each.mount == (3 if written % 3 else None)
                 assert (each.nr, each.error, each.pid, each.time_ns, each.duration_ns) == (257, 2, 42, 1000, 5000)
+                assert each.flags == 0o1101
     assert written == 3999
     assert trail.drain() == b""
     trail.close()
@@ -185,7 +186,8 @@ def test_counts() -> None:
         record(1)[:-8],
         record(1) + b"\0" * 8,
         record(1, b"/a").replace(b"/a\0", b"aaa").replace(b"\0" * 5, b"a" * 5),
-        struct.pack("=IIQQIIiHBBQQ", lib.SBX_RECORD_MAGIC, 56, 0, 1, 0, 0, 0, 0, 1, 2, 0, 0),
+        struct.pack("=IIQQIIiHBBQQII", lib.SBX_RECORD_MAGIC, 64, 0, 1, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0),
+        struct.pack("=IIQQIIiHBBQQ", lib.SBX_RECORD_MAGIC, 56, 0, 1, 0, 0, 0, 0, 1, 0, 0, 0),
     ],
 )
 def test_what_is_no_record_is_refused(data: bytes) -> None:

@@ -357,6 +357,19 @@ def documented_arguments(text: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("name", COMMANDS)
+def test_every_argument_has_a_help_text(name: str) -> None:
+    """--help says of every option and argument what it does, and the list of commands what each does."""
+    missing = [action.option_strings or action.dest for action in COMMANDS[name]._actions if not (action.help or "").strip()]
+    assert missing == [] and COMMANDS[name].format_help()
+
+
+def test_every_command_has_a_help_text() -> None:
+    (commands,) = (action for action in cli._parser()._actions if isinstance(action, argparse._SubParsersAction))
+    helps = {action.dest: action.help for action in commands._choices_actions}
+    assert set(helps) == set(commands.choices) and all(helps.values())
+
+
+@pytest.mark.parametrize("name", COMMANDS)
 def test_every_option_has_its_line(name: str) -> None:
     """docs/cli.md has a line for each argument of each command with what it takes, and no other."""
     parts = sections(DOCS / "cli.md")

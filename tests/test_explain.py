@@ -16,7 +16,7 @@ from typing import Any, Optional
 import pytest
 
 import sandbox
-from sandbox import Allow, Deny, File, Hosts, Mount, Policy, PolicyError, Scratch
+from sandbox import Allow, Deny, Explanation, File, Hosts, Mount, Policy, PolicyError, Scratch
 from tests.helpers import interpreter
 from tests.test_cli import call
 
@@ -66,7 +66,7 @@ def connect(subject, _):
         s.settimeout(0.3)
         try:
             s.connect((host, port))
-        except (TimeoutError, ConnectionRefusedError):
+        except (socket.timeout, TimeoutError, ConnectionRefusedError):  # one and the same since 3.10
             pass  # nobody is there
 
 def listen(subject, _):
@@ -202,6 +202,110 @@ def test_files(policy: Policy, done: dict[Case, Optional[str]], case: Case) -> N
     assert said.allowed == (done[case] is None)
 
 
+CHANGING = """
+import errno, json, os, stat, sys
+
+def again(do, undo):
+    do()
+    undo()
+
+def removed(path):
+    os.rmdir(path) if os.path.isdir(path) and not os.path.islink(path) else os.unlink(path.rstrip("/"))
+
+DO = {
+    "access": lambda path, mode: access(path, sum({"r": 4, "w": 2, "x": 1}[letter] for letter in mode)),
+    "readlink": lambda path, _: os.readlink(path),
+    "chdir": lambda path, _: again(lambda: os.chdir(path), lambda: os.chdir("/work")),
+    "list": lambda path, _: os.listdir(path),
+    "mkdir": lambda path, _: again(lambda: os.mkdir(path), lambda: os.rmdir(path)),
+    "symlink": lambda path, _: again(lambda: os.symlink("x", path), lambda: os.unlink(path)),
+    "mknod": lambda path, _: again(lambda: os.mkfifo(path), lambda: os.unlink(path)),
+    "unlink": lambda path, _: os.unlink(path),
+    "rmdir": lambda path, _: os.rmdir(path),
+    "link": lambda path, to: again(lambda: os.link(path, to, follow_symlinks=False), lambda: os.unlink(to)),
+    "rename": lambda path, to: os.rename(path, to),
+    "truncate": lambda path, _: os.truncate(path, 1),
+    "chmod": lambda path, _: os.chmod(path, stat.S_IMODE(os.stat(path).st_mode) if os.path.exists(path) else 0o600),
+    "chown": lambda path, _: os.chown(path, os.getuid(), os.getgid()),
+    "utime": lambda path, _: os.utime(path),
+}
+
+def access(path, mode):  # os.access does not say why not
+    import ctypes
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.access(os.fsencode(path), mode):
+        raise OSError(ctypes.get_errno(), "")
+
+for line in sys.stdin:
+    call, path, detail = json.loads(line)
+    try:
+        DO[call](path, detail)
+        said = None
+    except OSError as error:
+        said = errno.errorcode[error.errno]
+    print(json.dumps(said), flush=True)
+"""
+UNCHANGED = ("access", "readlink", "chdir", "list", "truncate", "chmod", "chown", "utime", "mkdir", "symlink", "mknod")
+SOURCES, TARGETS_OF = ("/rw/file", "/rw/sub", "/rw/theirs", "/rw/to-file"), ("/rw/new", "/rw/file", "/rw/sub/new", "/ro/new", "/s/new")
+MORE = ("/rw/new", "/rw/new/", "/s/new/", "/ro/new/", "/rw/to-sub/", "/rw/..", "/rw/sub/..", "/rw/dangling/", "/rw/fifo/", "/rw/shut/", "/rw/shut/new")
+CHANGES: list[Case] = [
+    *((kind, path, mode) for kind in UNCHANGED for path in (*PATHS, *MORE) for mode in (("r", "w", "x", "rw") if kind == "access" else ("",))),
+    *((kind, path, "") for kind in ("unlink", "rmdir") for path in (*PATHS, *MORE)),
+    *((kind, path, to) for kind in ("link", "rename") for path in (*PATHS, *MORE) for to in TARGETS_OF),
+    *((kind, path, to) for kind in ("link", "rename") for path in SOURCES for to in (*PATHS, *MORE)),
+]
+
+
+def explained(policy: Policy, case: Case) -> Explanation:
+    kind, path, detail = case
+    options = {"to": detail} if kind in ("link", "rename") else {"mode": detail} if detail else {}
+    return policy.explain(kind, path, **options)  # type: ignore[arg-type]
+
+
+def test_changes(policy: Policy, tree: Path) -> None:
+    """Decision and errno of each call that looks at a path or changes what is there. What a call has changed is as it
+    was before the next one is asked and made."""
+    wrong = []
+    with sandbox.Popen([interpreter(), "-c", CHANGING], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, policy=policy) as process:
+        assert process.stdin is not None and process.stdout is not None
+        for case in dict.fromkeys(CHANGES):
+            said = explained(policy, case)
+            process.stdin.write(json.dumps(case) + "\n")
+            process.stdin.flush()
+            happened = json.loads(process.stdout.readline())
+            if said.decision == "depends":
+                assert "is empty is not the user's to see" in said.reason
+            elif (said.error, said.allowed) != (happened, happened is None):
+                wrong.append((*case, said.error, happened, said.rule, said.reason))
+            if happened is None and case[0] not in ("access", "readlink", "chdir", "list", "utime"):
+                subprocess.run(["chmod", "-R", "u+rwX", str(tree / "b")], check=True)
+                for entry in (tree / "b").iterdir():
+                    shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
+                _fill(tree / "b")
+        process.stdin.close()
+    assert not wrong, "\n".join(map(str, wrong))
+
+
+def test_a_change_has_its_remedy_and_its_wall() -> None:
+    policy = Policy(mounts=[Mount("/data", "/usr/share")])
+    for said in (policy.explain("unlink", "/data/dict"), policy.explain("rename", "/data/a", to="/data/b"), policy.explain("chmod", "/data/dict")):
+        assert (said.decision, said.error) == ("refused", "EROFS") and said.remedy.startswith("--rw /usr/share:/data")
+        assert [name for name, _ in said.walls] == ["mountns", "landlock"]
+
+
+def test_a_mount_stays_where_it_is(tmp_path: Path) -> None:
+    """In a writable mount, too; a directory that has one below it, as well."""
+    for name in ("a/in", "b"):
+        (tmp_path / name).mkdir(parents=True)
+    policy = Policy(mounts=[Mount("/d", tmp_path, writable=True), Mount("/d/a/in", tmp_path / "b", writable=True)])
+    cases: list[Case] = [("rmdir", "/d/a/in", ""), ("rename", "/d/a/in", "/d/c"), ("rename", "/d/a", "/d/c"), ("rename", "/d/b", "/d/a")]
+    lines = "".join(json.dumps(case) + "\n" for case in cases)
+    ran = sandbox.run([interpreter(), "-c", CHANGING], input=lines, text=True, policy=policy)
+    assert [json.loads(line) for line in ran.stdout.splitlines()] == ["EBUSY"] * 4
+    said = [explained(policy, case) for case in cases]
+    assert {(each.decision, each.error) for each in said} == {("refused", "EBUSY")} and "a mount stands at" in said[0].reason
+
+
 RULES = [
     *(Allow("tcp://127.0.0.1:5432"), Allow("*.example.org:443"), Allow("192.0.2.9:1-99"), Deny("192.0.2.9:80")),
     *(Hosts({"db.internal": "127.0.0.1", "far.internal": "10.9.9.9"}), Allow("far.internal:1")),
@@ -212,7 +316,7 @@ TARGETS = (
     *("192.0.2.9:80", "192.0.2.8:443", "udp://192.0.2.8:53", "169.254.169.254:80", "10.9.9.9:1", "127.1.2.3:44"),
     *("db.internal:5432", "far.internal:1", "far.internal:2", "api.example.com:443"),
 )
-LISTENING = ("8080", "127.0.0.1:8080", "127.0.0.9:8080", "0.0.0.0:8081", "[::1]:8080", "192.0.2.8:8080")
+LISTENING = ("27083", "127.0.0.1:27083", "127.0.0.9:27083", "0.0.0.0:27084", "[::1]:27083", "192.0.2.8:27083")
 RESOLVED = ("localhost", "db.internal", "api.example.com", "example.org")
 NETWORK_CASES: list[Case] = [
     *(("connect", target, "") for target in TARGETS),
@@ -278,6 +382,7 @@ def test_nothing_raw_reaches_a_terminal(policy: Policy) -> None:
         *(("open", "", {}), ("open", "/a\0b", {}), ("open", "/a", {"mode": "rw"}), ("open", "/" + "a/" * 2048, {})),
         *(("fly", "/a", {}), ("connect", "example.org", {}), ("connect", "10.0.0.0/8:1", {}), ("connect", "*:443", {})),
         *(("connect", "127.0.0.1:0", {}), ("listen", "localhost:1", {}), ("listen", "99999", {}), ("stat", 7, {})),
+        *(("rename", "/a", {}), ("stat", "/a", {"to": "/b"}), ("access", "/a", {"mode": "rz"}), ("link", "/a", {"to": ""})),
     ],
 )
 def test_what_is_no_question(kind: str, subject: Any, options: dict[str, str]) -> None:
@@ -301,6 +406,9 @@ def test_command(tree: Path, tmp_path: Path) -> None:
     assert call("explain", "exec", "sh").returncode == 0
     assert call("explain", "fly", "x").returncode == call("explain", "stat", "/", "r").returncode == 125
     assert call("explain", "connect", "nowhere").returncode == 125
+    done = call("explain", "rename", "/work/a", "/usr/b")
+    assert done.returncode == 1 and done.stdout.startswith("rename /work/a /usr/b: fails EXDEV\n")
+    assert call("explain", "access", "/usr", "rx").returncode == 0 and call("explain", "rename", "/a").returncode == 125
 
 
 def test_a_hostile_name_on_the_command_line() -> None:

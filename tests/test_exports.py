@@ -27,7 +27,7 @@ def test_all_is_the_public_names() -> None:
     """__all__ is flat, sorted and complete, and nothing else is public but modules of the command line."""
     assert sandbox.__all__ == PUBLIC == sorted(PUBLIC)
     others = {name for name in vars(sandbox) if not name.startswith("_")} - set(PUBLIC)
-    assert others <= {"annotations", "services", "doctor", "surface", "prometheus"}
+    assert others <= {"annotations", "services", "doctor", "surface", "prometheus", "otel"}
 
 
 @pytest.mark.parametrize("name", PUBLIC)

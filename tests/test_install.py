@@ -30,6 +30,22 @@ print(sandbox.run([sys.executable, "-c", "import sys; print(sys.version_info[:2]
 """
 
 
+SEEING = """
+import subprocess
+import sandbox
+from sandbox import otel, prometheus
+found = []
+sandbox.run("cat /nowhere; echo > /usr/x", shell=True, audit=found.append)
+print(sorted({event.verdict for event in found}), {event.access for event in found if event.verdict == "denied"})
+print(sandbox.run(["/bin/true"], audit=otel.Spans()).returncode, len(list(prometheus.Collector().collect())) > 5)
+print(sandbox.Policy().explain("rename", "/usr/a", to="/usr/b").error)
+print(sandbox.learn(["/bin/cat", "/etc/hostname"], stdout=subprocess.DEVNULL).returncode)
+with sandbox.Popen(["/bin/true"], trace=True) as process:
+    print(any(event.call == "execve" for event in process.events()))
+"""
+SEEN = "['denied', 'done', 'failed'] {('write', 'create')}\n0 True\nEROFS\n0\nTrue\n"
+
+
 def _version(python: str) -> tuple[int, int]:
     ask = [python, "-Ic", "import ensurepip, sys, venv; print(*sys.version_info[:2])"]
     done = subprocess.run(ask, capture_output=True, text=True, check=False)
@@ -53,13 +69,20 @@ def _interpreters() -> list[str]:
 @pytest.mark.parametrize("python", _interpreters(), ids=lambda path: path.replace("/", "_"))
 def test_wheel(wheel: Path, tmp_path: Path, python: str) -> None:
     """Installed into an environment of its own, it runs programs, and so does its command."""
-    mine = install(python, tmp_path / "env", str(wheel))
+    mine = install(python, tmp_path / "env", f"{wheel}[cli,learn,otel,prometheus]")
     done = subprocess.run([mine, "-Ic", SMOKE], capture_output=True, text=True, cwd=tmp_path, check=False)
     version = "({}, {})".format(*_version(python))
     assert done.stdout == f"run\npopen\nserved\nwritten\nasync\nTrue\n{version}\n", done.stderr
     command = [str(tmp_path / "env/bin/sandbox"), "run", "--", "/bin/sh", "-c", "echo command; exit 3"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
     assert (done.returncode, done.stdout) == (3, "command\n"), done.stderr
+
+
+    done = subprocess.run([mine, "-Ic", SEEING], capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert done.stdout == SEEN, done.stderr
+    for arguments in (["run", "--audit", "trail", "--", "true"], ["audit", "--summary", "trail"], ["report", "trail"], ["doctor"]):
+        done = subprocess.run([command[0], *arguments], capture_output=True, text=True, cwd=tmp_path, check=False)
+        assert done.returncode == 0 and "Traceback" not in done.stderr, (arguments, done.stderr)
 
 
 @pytest.mark.parametrize("libc", ["musl", "glibc"])

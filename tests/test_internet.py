@@ -99,6 +99,7 @@ def test_a_refusal_is_recorded(tmp_path: Path) -> None:
     (event,) = [event for event in sandbox._audit.load(trail) if "198.51.100.7:443" in event.paths]
     assert (event.call, event.verdict) == ("connect", "denied")
     assert event.service is not None and event.trusted
+    assert (event.served, event.rule) == ("net/connect 198.51.100.7:443", "deny 198.51.100.0/24")
 
 
 def test_host_is_every_address_but_some(tcp: int) -> None:

@@ -14,29 +14,29 @@ PACKAGE = ROOT / "sandbox"
 
 _NETWORK = ("_addresses", "_domains", "_targets", "_hosts", "_publish", "_network", "_verdicts", "_rules")
 _AUDIT = (
-    *("_audit_format", "_audit_records", "_audit_guest", "_audit_events", "_audit_reader", "_audit_join", "_audit_disk"),
-    *("_audit_file", "_audit_blocks", "_audit_calls", "_audit_sinks", "_audit"),
+    *("_audit.format", "_audit.guest", "_audit.opened", "_audit.event", "_audit.counts", "_audit.decided", "_audit.reader", "_audit.join", "_audit.disk"),
+    *("_audit.file", "_audit.blocks", "_audit.calls", "_audit.sinks", "_audit"),
 )
 _COMMANDS = (
-    *("_audit_schema", "_audit_times", "_audit_summary", "_audit_verify", "_audit_show"),
+    *("_audit.schema", "_audit.times", "_audit.summary", "_audit.verify", "_audit.show"),
     *("_cli_audit_modes", "_cli_audit", "_cli_advice", "_cli_report"),
     *("_report", "_report.kinds", "_report.groups", "_report.timeline", "_report.tree", "_report.report"),
     *("_report.text", "_report.style", "_report.bars", "_report.tables", "_report.processes", "_report.files"),
     *("_report.page", "_cli_html", "_cli_explain", "_cli_hints", "_cli_trace", "_cli_completion"),
 )
-_EXPLAIN = ("_remedies", "_programs", "_explain_walk", "_explain_files", "_explain_network", "_explain")
+_EXPLAIN = ("_remedies", "_programs", "_explain.walk", "_explain.answers", "_explain.files", "_explain.looks", "_explain.names", "_explain.moves", "_explain.attributes", "_explain.network", "_explain.explain")
 _LEARN = (
-    *("_seen", "_walk", "_task", "_executed", "_files", "_dns", "_sockaddr", "_sockets", "_peaks", "_refusals", "_tracer", "_helper"),
+    *("_seen", "_walk", "_task", "_executed", "_files", "_dns", "_sockaddr", "_plain", "_sockets", "_peaks", "_refusals", "_tracer", "_helper"),
     *("_broad", "_fold", "_standing", "_places", "_peers", "_variables", "_lines", "_merge", "_text", "_learned", "_run"),
 )
 LAYERS = (
-    *("_errors", "_paths", "_toml", "_grants", *_NETWORK, "_messages", "_network_file", "_policy_file", "_explanation", "_policy"),
+    *("_errors", "_paths", "_console", "_toml", "_grants", *_NETWORK, "_messages", "_network_file", "_policy_file", "_explain", "_explain.explanation", "_policy"),
     *("_ffi", "_core.binding"),
-    *("_core.enums", "_core.messages", "_core.plans", "_core.processes", "_core.table", "_core.trail", "_core", "_filter"),
+    *("_core.enums", "_core.messages", "_core.plans", "_core.processes", "_core.records", "_core.table", "_core.trail", "_core", "_filter"),
     *("_loop", "services", "services.names_messages", "services.names_upstream", "services.names"),
-    *("services.files", "services.proc", "services._ingress", "services._diag", "services._names_of_sockets", "services._sockets", "services._refused", "services._meter", "services._outward", "services._published", "services._resolving", "services.net", "_view", "_plan", *_EXPLAIN, "_cgroup", "_remove", *_AUDIT, "_inbox"),
+    *("services.files", "services.proc", "services._ingress", "services._diag", "services._names_of_sockets", "services._sockets", "services._refused", "services._meter", "services._outward", "services._published", "services._resolving", "services.net", "_view", "_describe", "_plan", *_EXPLAIN, "_cgroup", "_remove", *_AUDIT, "_inbox"),
     *("_workers", "_outbox", "_memfd", "_parts", "_events", "_records", "_serving", "_fetches", "_ending", "_guest", "_metrics"),
-    *("_supervisor", "prometheus", "_result", "_command", "_streams", "_pty"),
+    *("_supervisor", "prometheus", "otel", "_result", "_command", "_streams", "_pty"),
     *("_communicate", "_open", "_popen", "_run", "_export", "_async", "_live_network", "_sandbox", "_trace", "_terminal", "surface"),
     *(*(f"_learn.{name}" for name in _LEARN), "_learn", "_cli_learn", *_COMMANDS, "doctor"),
     *("__init__", "__main__"),
@@ -78,7 +78,7 @@ def imports(name: str, path: Path) -> set[str]:
 
 
 def _from(name: str, node: ast.ImportFrom) -> Iterator[str]:
-    package = name.split(".") if name in ("_core", "services", "_learn") else name.split(".")[:-1]
+    package = name.split(".") if name in ("_core", "services", "_learn", "_audit", "_explain") else name.split(".")[:-1]
     if node.level:
         package = package[: len(package) - node.level + 1] if node.level > 1 else package
         base = ".".join([*package, *filter(None, [node.module])])

@@ -44,7 +44,7 @@ def run(top: Path, script: str, **options: Any) -> Learned:
 
 
 def python(top: Path, code: str, *arguments: str, **options: Any) -> Learned:
-    made = learn([interpreter(), "-c", code, *arguments], cwd=top, **{"env": PLAIN, **options})
+    made = learn([interpreter(), "-I", "-c", code, *arguments], cwd=top, **{"env": PLAIN, **options})
     assert made.returncode == 0
     assert Policy.loads(made.to_toml()) == made.policy
     return made
@@ -358,9 +358,17 @@ def test_a_server_is_published(top: Path, address: str, host: str) -> None:
     assert Policy.loads(made.to_toml()) == made.policy
 
 
+NET = f"127.{2 + os.getpid() % 60}.{os.getpid() // 60 % 256}"  # of no other run's, and of no guest's slice
+ASKED, FOUND = f"{NET}.1", f"{NET}.2"
+
+
+def addressed(code: str) -> str:
+    return code.replace("ASKED", ASKED).replace("FOUND", FOUND)
+
+
 @contextmanager
 def name_server(questions: int, stream: bool = False) -> Iterator[None]:
-    """At 127.77.0.1 a server that knows one address of everything: 127.77.0.2."""
+    """At ASKED a server that knows one address of everything: FOUND."""
     import dns.message
     import dns.rrset
 
@@ -368,7 +376,7 @@ def name_server(questions: int, stream: bool = False) -> Iterator[None]:
         query = dns.message.from_wire(wire)
         response = dns.message.make_response(query)
         if query.question[0].rdtype == 1:
-            response.answer = [dns.rrset.from_text(query.question[0].name, 60, "IN", "A", "127.77.0.2")]
+            response.answer = [dns.rrset.from_text(query.question[0].name, 60, "IN", "A", FOUND)]
         return response.to_wire()
 
     def serve() -> None:
@@ -384,7 +392,7 @@ def name_server(questions: int, stream: bool = False) -> Iterator[None]:
     with socket.socket(type=socket.SOCK_STREAM if stream else socket.SOCK_DGRAM) as server:
         server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            server.bind(("127.77.0.1", 53))
+            server.bind((ASKED, 53))
         except PermissionError:
             pytest.skip("port 53 is not ours")
         if stream:
@@ -398,16 +406,74 @@ def name_server(questions: int, stream: bool = False) -> Iterator[None]:
 RESOLVE = """
 import dns.message, dns.query, socket, sys
 for kind in ("A", "AAAA"):
-    answer = {how}(dns.message.make_query("Db.Example.", kind), "127.77.0.1", timeout=10)
-socket.create_connection(("127.77.0.2", int(sys.argv[1]))).close()
+    answer = {how}(dns.message.make_query("Db.Example.", kind), "ASKED", timeout=10)
+socket.create_connection(("FOUND", int(sys.argv[1]))).close()
 """
 
 
 @pytest.mark.parametrize("how", ["dns.query.udp", "dns.query.tcp"])
 def test_names(top: Path, how: str) -> None:
     """What a name server told is reached by its name; the name server itself needs no line."""
-    with name_server(2, stream=how.endswith("tcp")), listening("127.77.0.2") as port:
-        made = learn([sys.executable, "-c", RESOLVE.replace("{how}", how), str(port)], cwd=top, env=PLAIN)
+    with name_server(2, stream=how.endswith("tcp")), listening(FOUND) as port:
+        made = learn([sys.executable, "-c", addressed(RESOLVE).replace("{how}", how), str(port)], cwd=top, env=PLAIN)
+    assert made.returncode == 0
+    assert made.policy.network == (Allow(f"tcp://db.example:{port}", private=True),)
+
+
+PLAIN_ASK = """
+import dns.message, os, socket, sys, threading
+def ask(kind):
+    s = socket.socket(type=socket.SOCK_STREAM if {stream} else socket.SOCK_DGRAM)
+    s.connect(("ASKED", 53))
+    wire = dns.message.make_query("Db.Example.", kind).to_wire()
+    waits = threading.Thread(target=lambda: answers.append(os.read(s.fileno(), 9999)))
+    if not {stream}: waits.start()  # in another thread, which waits already
+    os.write(s.fileno(), (len(wire).to_bytes(2, "big") + wire) if {stream} else wire)
+    if {stream}: waits.start()
+    waits.join()
+    s.close()
+answers = []
+for kind in ("A", "AAAA"): ask(kind)
+assert all(answers)
+socket.create_connection(("FOUND", int(sys.argv[1]))).close()
+"""
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_names_by_read_and_write(top: Path, stream: bool) -> None:
+    """On a connected socket, by another thread than the one that asked."""
+    with name_server(2, stream), listening(FOUND) as port:
+        made = learn([sys.executable, "-c", addressed(PLAIN_ASK).replace("{stream}", str(stream)), str(port)], cwd=top, env=PLAIN)
+    assert made.returncode == 0
+    assert made.policy.network == (Allow(f"tcp://db.example:{port}", private=True),)
+
+
+GO = """
+package main
+import ("context"; "net"; "os"; "time")
+func main() {
+	ask := net.Resolver{PreferGo: true, Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return (&net.Dialer{}).DialContext(ctx, "udp", "ASKED:53")
+	}}
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	found, err := ask.LookupHost(ctx, "db.example")
+	if err != nil { panic(err) }
+	conn, err := net.Dial("tcp", net.JoinHostPort(found[0], os.Args[1]))
+	if err != nil { panic(err) }
+	conn.Close()
+}
+"""
+
+
+def test_names_by_go(top: Path) -> None:
+    """Its resolver writes and reads, and its runtime lets any thread do so."""
+    go = program("go")
+    (top / "main.go").write_text(addressed(GO))
+    env = {**os.environ, "HOME": str(top), "GOCACHE": str(top / "cache"), "GOFLAGS": "-mod=mod", "CGO_ENABLED": "0"}
+    subprocess.run([go, "build", "-o", "ask", "main.go"], cwd=top, env=env, check=True, timeout=300)
+    with name_server(2), listening(FOUND) as port:
+        made = learn([str(top / "ask"), str(port)], cwd=top, env=PLAIN)
     assert made.returncode == 0
     assert made.policy.network == (Allow(f"tcp://db.example:{port}", private=True),)
 
@@ -427,13 +493,14 @@ def test_names_by_the_c_library(top: Path) -> None:
     unshare = program("unshare")
     if subprocess.run([unshare, "-m", "mount", "--bind", "/etc/hosts", "/etc/hosts"], capture_output=True).returncode:
         pytest.skip("no mount namespace of one's own")
-    (top / "resolv.conf").write_text("nameserver 127.77.0.1\n")
-    (top / "hosts").write_text("127.0.0.1 localhost\n127.77.0.2 own.example\n")
-    with name_server(2), listening("127.77.0.2") as port:
+    (top / "resolv.conf").write_text(f"nameserver {ASKED}\n")
+    (top / "hosts").write_text(f"127.0.0.1 localhost\n{FOUND} own.example\n")
+    with name_server(2), listening(FOUND) as port:
         command = [unshare, "-m", "sh", "-c", RESOLVED, "sh", sys.executable, "-c", LEARN, str(port)]
-        text = subprocess.check_output(command, cwd=top, text=True, timeout=60)
-    allowed = (Allow(f"tcp://127.77.0.2:{port}"), Allow(f"tcp://db.example:{port}", private=True))
-    assert Policy.loads(text).network == (*allowed, sandbox.Hosts({"own.example": "127.77.0.2"})), text
+        env = {**os.environ, "PYTHONPATH": str(Path(sandbox.__file__).parent.parent)}
+        text = subprocess.check_output(command, cwd=top, env=env, text=True, timeout=60)
+    allowed = (Allow(f"tcp://{FOUND}:{port}"), Allow(f"tcp://db.example:{port}", private=True))
+    assert Policy.loads(text).network == (*allowed, sandbox.Hosts({"own.example": FOUND})), text
 
 
 def test_sockets_of_the_host_are_left_out(top: Path) -> None:

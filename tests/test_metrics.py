@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
+import subprocess
 import sys
 import threading
 from collections import Counter
@@ -15,7 +17,7 @@ import pytest
 import sandbox
 from sandbox import Limits, Metrics, Sandbox, _audit
 from sandbox._audit import AuditSummary
-from sandbox._metrics import Latency, Meter, added
+from sandbox._metrics import Latency, Totals, added
 from sandbox.prometheus import Collector
 from tests.test_audit import record
 
@@ -46,6 +48,19 @@ def test_a_guest_that_is_gone_is_still_counted(tmp_path: Path) -> None:
     assert started == 1 and served.calls == {call: tuple(row) for call, row in counted.items()}
     assert served.refused.get("openat") == 1
     assert sandbox.metrics().record_bytes > before.record_bytes
+
+
+def test_bytes() -> None:
+    """Of a guest that runs and of one that is gone: what was made for it, and what was kept of its output."""
+    before = sandbox.metrics()
+    with Sandbox(files={"/work/made": lambda: b"x" * 1000}) as box:
+        box.run(["cat", "made"])
+        box.run("cat made >&2", shell=True, capture_output=True)
+        box.run(["cat", "made"], stdout=subprocess.DEVNULL)
+        during = sandbox.metrics()
+    after = sandbox.metrics()
+    assert during.output_bytes - before.output_bytes == after.output_bytes - before.output_bytes == 2000
+    assert during.served_bytes - before.served_bytes >= 3000 and after.served_bytes >= during.served_bytes
 
 
 def test_guests_that_run() -> None:
@@ -117,7 +132,7 @@ def test_latency_is_that_of_the_records(tmp_path: Path) -> None:
 
 def test_buckets() -> None:
     """What took just as long as a bound is within it; what no bound holds is in the last."""
-    meter = Meter()
+    meter = Totals()
     durations = (0, 1000, 1001, 5_000_000_000, 2**63)
     for nanoseconds in durations:
         made = bytearray(record(1))
@@ -177,6 +192,7 @@ def test_prometheus(tmp_path: Path) -> None:
         found, now = exposed(), sandbox.metrics()
     single = {"sandbox_guests": now.guests, "sandbox_guests_started_total": now.started, "sandbox_guests_failed_total": now.failed}
     single |= {"sandbox_record_bytes_total": now.record_bytes, "sandbox_peak_memory_bytes": now.peak_memory}
+    single |= {"sandbox_served_bytes_total": now.served_bytes, "sandbox_output_bytes_total": now.output_bytes}
     for name, value in single.items():
         assert found[name] == {(): value}, name
     for call, row in now.served.calls.items():
@@ -186,6 +202,15 @@ def test_prometheus(tmp_path: Path) -> None:
     assert found["sandbox_call_seconds_sum"][()] == pytest.approx(now.latency.total)
     buckets = list(found["sandbox_call_seconds_bucket"].values())
     assert buckets == sorted(buckets) and len(buckets) == len(Latency().buckets)
+
+
+def test_every_metric_has_its_line() -> None:
+    """docs/audit.md names each family, and no other."""
+    pytest.importorskip("prometheus_client", reason="prometheus_client is not installed")
+    page = (Path(__file__).parent.parent / "docs" / "audit.md").read_text("utf-8")
+    table = "".join(line.split("|")[1] for line in page.splitlines() if line.startswith("| `sandbox_"))
+    documented = {name.removesuffix("_total") for name in re.findall(r"`(sandbox_\w+)", table)}
+    assert documented == {family.name for family in Collector().collect()}
 
 
 def test_prometheus_is_not_needed_before_it_is_asked() -> None:

@@ -36,8 +36,9 @@ from .messages import (
 )
 from .plans import COMMAND_FDS, Limits, PlanMount, build_plan, check_plan, find_mount, pack_command
 from .processes import spawn, sweep
+from .records import Record, numbers, records
 from .table import Comparison, Rule, Syscall, guest_rules, sentry_rules, syscalls
-from .trail import Record, Trail, records
+from .trail import Trail
 
 __all__ = [
     "COMMAND_FDS",
@@ -72,6 +73,7 @@ __all__ = [
     "check_plan",
     "find_mount",
     "guest_rules",
+    "numbers",
     "pack_command",
     "receive",
     "records",

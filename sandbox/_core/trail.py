@@ -6,41 +6,8 @@ import fcntl
 import mmap
 import os
 import struct
-from collections.abc import Iterator
-from typing import NamedTuple
 
-from .binding import Malformed, ffi, lib, read_struct
-
-
-class Record(NamedTuple):
-    time_ns: int
-    sequence: int
-    pid: int
-    nr: int
-    error: int
-    mount: int | None
-    verdict: int
-    duration_ns: int
-    service: int
-    paths: tuple[bytes, ...]
-
-
-def records(data: bytes) -> Iterator[Record]:
-    """The records in bytes that Trail.drain gave, in order. Malformed where they are not whole records."""
-    fixed, at = ffi.sizeof("struct sbx_record"), 0
-    while at < len(data):
-        row = read_struct("struct sbx_record *", data[at : at + fixed])
-        if row.magic != lib.SBX_RECORD_MAGIC or row.size % 8 or not fixed <= row.size <= len(data) - at:
-            raise Malformed(f"a record at byte {at} that is none")
-        paths = data[at + fixed : at + row.size].split(b"\0")
-        if row.paths > 2 or len(paths) <= row.paths:
-            raise Malformed(f"a record at byte {at} without its paths")
-        mount = None if row.mount == 0xFFFF else row.mount
-        yield Record(
-            row.time_ns, row.sequence, row.pid, row.nr, row.error, mount, row.verdict, row.duration_ns, row.service,
-            tuple(paths[: row.paths]),
-        )  # fmt: skip
-        at += row.size
+from .binding import Malformed, ffi, lib
 
 
 class Trail:

@@ -61,11 +61,16 @@ def of_headers(task: Task, arguments: tuple[int, ...]) -> Iterator[Message]:
 
 def _header(task: Task, address: int) -> Message:
     raw = task.read(address, _MESSAGE).ljust(_MESSAGE, b"\0")
-    name, size, vector, count = struct.unpack_from("QIxxxxQQ", raw)
-    listed = task.read(vector, 16 * min(count, _MOST_BUFFERS))
-    buffers = [struct.unpack_from("QQ", listed, at) for at in range(0, len(listed) - 15, 16)]
+    name, size, at, count = struct.unpack_from("QIxxxxQQ", raw)
     peer = inet(task.read(name, min(size, 128))) if name else None
-    return Message(peer, [(base, min(length, _LARGEST_MESSAGE)) for base, length in buffers])
+    return Message(peer, vector(task, at, count))
+
+
+def vector(task: Task, address: int, count: int) -> list[tuple[int, int]]:
+    """The buffers of an array of struct iovec."""
+    listed = task.read(address, 16 * min(count, _MOST_BUFFERS))
+    buffers = [struct.unpack_from("QQ", listed, at) for at in range(0, len(listed) - 15, 16)]
+    return [(base, min(length, _LARGEST_MESSAGE)) for base, length in buffers]
 
 
 def listening(tid: int, inode: str) -> Name | None:

@@ -10,6 +10,7 @@ from sandbox._core import syscalls
 
 from . import _dns
 from ._files import AT_FDCWD, Files
+from ._plain import Plain
 from ._seen import Seen
 from ._sockaddr import Message, Name, inet, listening, local, of_call, of_header, of_headers
 from ._task import Enter, Leave, Task, signed
@@ -29,6 +30,7 @@ class Sockets:
         self._kinds: dict[str, str] = {}
         self._connected: dict[str, Name] = {}
         self._asking: set[str] = set()
+        self.plain = Plain(self._read)
         self._chosen: set[str] = set()
 
     def calls(self) -> Iterator[tuple[int, Enter]]:
@@ -66,6 +68,8 @@ class Sockets:
             if result not in (0, -errno.EINPROGRESS, -errno.EINTR):
                 return
             self._connected[inode] = name
+            if name.port == _dns.PORT:
+                self.plain.connected(task, inode)
             if self._kinds.get(inode, "tcp") == "tcp" and name.port != _dns.PORT:
                 self._peer("tcp", name, f"{task.program} connect")
 
@@ -143,6 +147,9 @@ class Sockets:
                 if told is not None:
                     self._seen.names.setdefault(told[0], set()).update(told[1])
                     self._seen.askers.setdefault(told[0], set()).add(f"{task.program} DNS")
+
+    def _read(self, task: Task, inode: str, buffers: list[tuple[int, int]], result: int) -> None:
+        self._answered(task, [Message(None, buffers)], result, self._kinds.get(inode) == "tcp")
 
     def _peer(self, protocol: str, name: Name, by: str) -> None:
         self._seen.peers.setdefault((protocol, *name), set()).add(by)

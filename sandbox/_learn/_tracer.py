@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import signal
 from contextlib import suppress
+from ctypes import addressof, create_string_buffer
 from typing import Any
 
 from ptrace import PtraceError
@@ -26,7 +27,8 @@ from ._seen import Seen
 from ._sockets import Sockets
 from ._task import Enter, Task
 
-_SEIZE, _LISTEN = 0x4206, 0x4208
+_SEIZE, _INTERRUPT, _LISTEN, _SYSCALL_INFO = 0x4206, 0x4207, 0x4208, 0x420E
+_INFO_SIZE, _IS_ENTRY = 88, 1  # struct ptrace_syscall_info, whose first byte says which stop it is
 _FORK, _VFORK, _CLONE, _EXEC, _EXIT, _SECCOMP, _STOP = 1, 2, 3, 4, 6, 7, 128  # events
 _EXIT_KILL = 1 << 20
 _OPTIONS = 1 | sum(1 << event for event in (_FORK, _VFORK, _CLONE, _EXEC, _EXIT, _SECCOMP)) | _EXIT_KILL
@@ -46,6 +48,7 @@ class Tracer:
         self._files = Files(seen)
         self._peaks = Peaks(seen)
         sockets = Sockets(seen, self._files)
+        self._plain = sockets.plain
         self.enters: dict[int, Enter] = {**dict(self._files.calls()), **dict(sockets.calls())}
         self._tasks: dict[int, Task] = {}
         self._started = False
@@ -103,19 +106,20 @@ class Tracer:
 
     def _stopped(self, task: Task, status: int) -> None:
         number, event = os.WSTOPSIG(status), status >> 16
-        request, deliver = PTRACE_CONT, 0
+        request, deliver = self._onward(task), 0
         if event == _SECCOMP:
-            request = PTRACE_SYSCALL if self._entered(task) else PTRACE_CONT
+            request = PTRACE_SYSCALL if self._entered(task) else self._onward(task)
         elif event == _EXEC:
             self._executed(task)
         elif event == _EXIT:
             self._peaks.leaving(task.process)
         elif event == _STOP:
-            request = _LISTEN if number in _GROUP_STOPS else PTRACE_CONT
+            request = _LISTEN if number in _GROUP_STOPS else request
         elif event:
             self._born(task)
         elif number == _SYSCALL_STOP:
-            self._returned(task)
+            self._at_call(task)
+            request = self._onward(task)
         else:
             deliver = number
         ptrace(request, task.tid, 0, deliver)
@@ -132,6 +136,22 @@ class Tracer:
         task.leave = enter(task, _arguments(registers)) if enter else None
         return task.leave is not None
 
+    def _onward(self, task: Task) -> int:
+        return int(PTRACE_SYSCALL if task.process in self._plain.asks else PTRACE_CONT)
+
+    def _at_call(self, task: Task) -> None:
+        info = create_string_buffer(_INFO_SIZE)
+        ptrace(_SYSCALL_INFO, task.tid, _INFO_SIZE, addressof(info))
+        if info.raw[0] != _IS_ENTRY:
+            return self._returned(task)
+        registers = ptrace_getregs(task.tid)
+        task.leave, asks = self._plain.entered(task, registers.orig_rax, _arguments(registers))
+        if asks:
+            for other in self._tasks.values():
+                if other.process == task.process and other is not task:
+                    with suppress(PtraceError):  # it stands still, or is gone
+                        ptrace(_INTERRUPT, other.tid)
+
     def _returned(self, task: Task) -> None:
         leave, task.leave = task.leave, None
         if leave is not None:
@@ -146,6 +166,7 @@ class Tracer:
         leave, task.leave = (former or task).leave, None
         if leave is not None:
             leave(0)
+        self._plain.forget(task.process)
         task.program = _command(task.tid) or task.program
         self._examine(task.link("exe"))
         self._files.executed(task)
@@ -160,6 +181,7 @@ class Tracer:
 
     def _ended(self, tid: int, status: int, usage: Any) -> None:
         self._remove(tid)
+        self._plain.forget(tid)
         self._peaks.used(usage)
         if tid == self.pid:
             self.status = status

@@ -9,8 +9,8 @@ from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
-from .._audit_events import Event
-from .._audit_times import Times
+from .._audit.event import Event
+from .._audit.times import Times
 
 
 class Merges(Protocol):

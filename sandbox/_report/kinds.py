@@ -1,4 +1,5 @@
-"""What a call did to what it names. A record has no flags: that a file was opened is known, not what for."""
+"""What a call did to what it names. A trail of before version 3 has no flags: that a file was opened is known, not what
+for."""
 
 from __future__ import annotations
 
@@ -6,9 +7,11 @@ import os
 from functools import cache
 
 from .. import _core
-from .._audit_events import Event
+from .._audit.event import Event
 
-LOOKED, OPENED, CHANGED, RUN, REFUSED, FAILED = MARKS = ("looked at", "opened", "changed", "run", "refused", "failed")
+LOOKED, READ, WRITTEN, CHANGED, OPENED, RUN, REFUSED, FAILED = MARKS = (
+    *("looked at", "read", "written", "changed", "opened", "run", "refused", "failed"),
+)
 NETWORK = "network"
 _OPS = {
     RUN: ("exec",),
@@ -26,7 +29,7 @@ _QUIET = frozenset({"sendmsg", "recvmsg", "sockname", "sockopt"})  # a busy serv
 def _kinds() -> dict[str, str]:
     by_op = {op: kind for kind, ops in _OPS.items() for op in ops}
     kinds = {row.name: by_op.get(row.op, LOOKED) for row in _core.syscalls()}
-    creating = {row.name: CHANGED for row in _core.syscalls() if row.op == "open" and row.preset & os.O_CREAT}
+    creating = {row.name: WRITTEN for row in _core.syscalls() if row.op == "open" and row.preset & os.O_CREAT}
     return {**kinds, **creating}
 
 
@@ -36,14 +39,20 @@ def _quiet() -> frozenset[str]:
 
 
 def kind(call: str) -> str:
-    """LOOKED, OPENED, CHANGED, RUN or NETWORK."""
+    """LOOKED, OPENED, WRITTEN, CHANGED, RUN or NETWORK."""
     return _kinds().get(call, LOOKED)
+
+
+def did(event: Event) -> str:
+    """The kind of a call that was done, READ and what it was opened for included."""
+    access = event.access
+    return WRITTEN if "write" in access or "create" in access else READ if "read" in access else kind(event.call)
 
 
 def mark(event: Event) -> str:
     """One of MARKS, for each path of a call that is not of the network."""
     if event.verdict == "done":
-        return kind(event.call)
+        return did(event)
     return FAILED if event.verdict == "failed" else REFUSED
 
 
@@ -51,4 +60,4 @@ def is_notable(event: Event) -> bool:
     """Is it shown by itself among the calls of its process?"""
     if event.verdict not in ("done", "failed") or not event.trusted:
         return True
-    return event.verdict == "done" and kind(event.call) in (RUN, CHANGED, NETWORK) and event.call not in _quiet()
+    return event.verdict == "done" and did(event) in (RUN, WRITTEN, CHANGED, NETWORK) and event.call not in _quiet()

@@ -35,10 +35,11 @@ SECTIONS = (
         "files",
         "Files",
         files,
-        "A record has neither flags nor modes: a mark is the kind of the call. An <b>opened</b> file may have been"
-        " read, written or both; <b>changed</b> are creat, mkdir, unlink, rename, link, chmod, truncate and the like"
-        " that were done; <b>refused</b> is the policy's answer, <b>failed</b> Linux's own error, often that there is"
-        " no such file. A directory counts what is below it. Paths are as the guest gave them: .. and links are not"
+        "<b>read</b> is what was opened to read only, <b>written</b> what was opened to write, truncate or make;"
+        " <b>changed</b> are mkdir, unlink, rename, link, chmod, truncate and the like; <b>opened</b> is what was"
+        " opened for its path only, or by a trail of an older version, which does not say what for. <b>refused</b> is"
+        " the policy's answer, <b>failed</b> Linux's own error, often that there is no such file. A directory counts"
+        " what is below it. Paths are as the guest gave them: .. and links are not"
         " resolved, and where a relative path began is not in a trail.",
     ),
     Section(

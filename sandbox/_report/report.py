@@ -7,11 +7,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import count
 
-from .._audit_events import Event, names
-from .._audit_format import END, HEADER, RECORDS, AuditDamage
-from .._audit_guest import Guest
-from .._audit_join import joined
-from .._audit_reader import Frame, Reader
+from .._audit.event import Event, names
+from .._audit.format import END, HEADER, RECORDS, AuditDamage
+from .._audit.guest import Guest
+from .._audit.join import joined
+from .._audit.reader import Frame, Reader
 from .groups import Groups, Seen, Tally
 from .kinds import NETWORK, kind, mark
 from .timeline import Timeline, about
@@ -19,10 +19,10 @@ from .tree import Tree
 
 _GROUPS = 1000
 _SLOWEST = 40
-_LONGEST = 255  # characters of a mount
+_LONGEST = 255  # characters of a mount or rule
 _WRONG = 20  # events that are not trusted and are shown one by one
 _VERDICTS = frozenset({"done", "failed", "denied", "damaged"})
-About = tuple[str, str, str, str]  # call, path or address, mount, how it ended
+About = tuple[str, str, str, str]  # call, path or address, what decided, how it ended
 
 
 @dataclass
@@ -93,7 +93,7 @@ class Report:
         took = round(event.duration * 1e9)
         self.seen.see(event)
         self.calls.at(call).see(verdict, took)
-        self.mounts.at(_mount(event)).see(verdict, took)
+        self.mounts.at(_cut(event.decided)).see(verdict, took)
         self._keep_slow(event)
         if not event.trusted:
             self._distrust(event)
@@ -127,8 +127,8 @@ class Report:
 
 def _about(event: Event) -> About:
     ended = event.verdict if event.error is None else f"{event.verdict} {event.error}"
-    return event.call, about(event), _mount(event), ended
+    return event.call, about(event), _cut(event.rule or event.mount), ended
 
 
-def _mount(event: Event) -> str:
-    return event.mount[:_LONGEST] if event.mount else ""
+def _cut(text: str | None) -> str:
+    return text[:_LONGEST] if text else ""

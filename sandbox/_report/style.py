@@ -20,7 +20,7 @@ nav a { margin-right: 1rem; }
 .note { opacity: .75; max-width: 60rem; }
 i { font-style: normal; opacity: .85; padding-left: .6rem; white-space: nowrap; font-size: .9em; }
 .refused { color: #c00; opacity: 1; font-weight: bold; }
-.changed { color: #b60; opacity: 1; }
+.changed, .written { color: #b60; opacity: 1; }
 .run { color: #07a; }
 .failed { opacity: .55; }
 .row { display: grid; grid-template-columns: 5rem 16rem 1fr 8rem 7rem; gap: .6rem; }
@@ -30,7 +30,7 @@ svg { width: 100%; height: 1.2rem; }
 svg.all { height: 5rem; }
 .l0 { fill: #8885; } .l1 { fill: #9bd; } .l2 { fill: #59c; } .l3 { fill: #26a; } .l4 { fill: #c00; }
 @media (prefers-color-scheme: dark) {
-  .refused, .wrong { color: #f77; } .changed { color: #fa5; } .run { color: #6cf; }
+  .refused, .wrong { color: #f77; } .changed, .written { color: #fa5; } .run { color: #6cf; }
 }
 """
 

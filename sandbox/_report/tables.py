@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from .._audit_events import Event
-from .._audit_times import Times
+from .._audit.event import Event
+from .._audit.times import Times
 from .groups import Groups, Seen, Tally
 from .report import About, Report
 from .text import clock, more, number, shown, table, took
@@ -31,7 +31,7 @@ def totals(report: Report) -> Iterator[str]:
     verdicts = [verdict for verdict in _VERDICTS if every.verdicts[verdict]]
     yield table(("verdict", "calls#"), ([name, number(every.verdicts[name])] for name in verdicts), "No call.")
     yield "<h3>By call</h3>\n" + _tallies("call", report.calls, verdicts)
-    yield "<h3>By mount</h3>\n" + _tallies("mount that decided", report.mounts, verdicts)
+    yield "<h3>By what decided</h3>\n" + _tallies("mount or rule", report.mounts, verdicts)
 
 
 def _tallies(head: str, groups: Groups[str, Tally], verdicts: list[str]) -> str:
@@ -71,7 +71,7 @@ def connections(report: Report) -> Iterator[str]:
 
 
 def _abouts(groups: Groups[About, Seen], empty: str) -> str:
-    heads = ("first", "calls#", "call", "about", "mount", "verdict")
+    heads = ("first", "calls#", "call", "about", "decided by", "verdict")
     rows = (
         [clock(seen.first), number(seen.count), *map(shown, about)] for about, seen in groups.top(_ROWS)
     )
@@ -99,4 +99,6 @@ def wrong(report: Report) -> str:
 
 
 def _why(event: Event) -> str:
-    return event.error or "" if event.verdict == "damaged" else "names a request that was not served for it"
+    if event.verdict == "damaged":
+        return event.error or ""
+    return f"is not what was served: {event.served}" if event.served else "names a request that was not served for it"

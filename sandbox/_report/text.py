@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterable
 from html import escape
 
-from .._audit_show import seconds
+from .._audit.show import seconds
 from .._paths import printable
 
 LONGEST = 160  # characters of a name

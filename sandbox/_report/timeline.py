@@ -7,7 +7,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from .._audit_events import Event
+from .._audit.event import Event
 from .groups import Groups
 from .kinds import RUN, is_notable, kind
 

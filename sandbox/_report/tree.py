@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Optional
 
-from .kinds import CHANGED, MARKS, REFUSED
+from .kinds import CHANGED, MARKS, REFUSED, WRITTEN
 
 _NODES = 20_000  # that are kept at once
 _DEEPEST = 32  # names below each other; what is deeper is one name
@@ -13,7 +13,7 @@ _LONGEST = 255  # characters of a name; those that begin alike are one
 _CACHED = 4096
 Key = tuple[str, Optional[str]]
 _PLACE = {mark: place for place, mark in enumerate(MARKS)}
-_REFUSED, _CHANGED = _PLACE[REFUSED], _PLACE[CHANGED]
+_REFUSED, _CHANGED, _WRITTEN = _PLACE[REFUSED], _PLACE[CHANGED], _PLACE[WRITTEN]
 
 
 class Node:
@@ -110,4 +110,4 @@ def _leaves(top: Node) -> Iterator[tuple[Node, str, Node]]:
 
 def _weight(leaf: Node) -> tuple[bool, bool, int]:
     counts = _sum(leaf.counts, leaf.rest)
-    return counts[_REFUSED] > 0, counts[_CHANGED] > 0, sum(counts)
+    return counts[_REFUSED] > 0, counts[_CHANGED] + counts[_WRITTEN] > 0, sum(counts)

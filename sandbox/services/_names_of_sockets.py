@@ -43,3 +43,14 @@ def write_name(name: Name, family: int) -> bytes:
         assert len(packed) == 4
         return head + packed + bytes(8)
     return head + bytes(4) + (packed if len(packed) == 16 else bytes(10) + b"\xff\xff" + packed) + bytes(4)
+
+
+def shown(text: bytes) -> str:
+    """What a guest gave as an address, as a sentry records it (socket_name.c); empty where it is no whole one."""
+    family = struct.unpack_from("=H", text)[0] if len(text) >= 2 else socket.AF_UNSPEC
+    port = int.from_bytes(text[2:4], "big")
+    if family == socket.AF_INET and len(text) >= 16:
+        return f"{socket.inet_ntop(family, text[4:8])}:{port}"
+    if family == socket.AF_INET6 and len(text) >= 24:
+        return f"[{socket.inet_ntop(family, text[8:24])}]:{port}"
+    return ""

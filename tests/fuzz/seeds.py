@@ -382,16 +382,18 @@ def messages() -> None:
 
 
 def records() -> None:
-    row = struct.pack("<IIQQIIiHBBQQ", lib.SBX_RECORD_MAGIC, 72, 1, 1, 5, 257, 2, 1, 2, 1, 900, 0)
+    row = struct.pack("<IIQQIIiHBBQQII", lib.SBX_RECORD_MAGIC, 80, 1, 1, 5, 257, 2, 1, 2, 1, 900, 0, 2, 0)
     assert len(row) == ffi.sizeof("struct sbx_record")
     keep("records", "plain", b"\0", row, b"/work/a\0")
     keep("records", "no-path", b"\0", row, b"/work/aa")
+    old = struct.pack("<IIQQIIiHBBQQ", lib.SBX_RECORD_MAGIC - 1, 64, 1, 1, 5, 257, 2, 1, 2, 1, 900, 0)
+    keep("records", "old", b"\0", old, b"/work/a\0", row, b"/work/a\0")
     keep("records", "cut", b"\0", row[:40])
     keep("records", "well-formed", b"\1\2\5/work\3b c", bytes(14), b"\0", bytes(14))
     keep("records", "ring", b"\2\1\x40\0\0", bytes(12), b"\1\x40\0\1", bytes(12))
     keep("records", "ring-back", b"\2\1\x40\0\0", bytes(12), b"\0", b"\xff" * 20)
     keep(
-        "records", "file", b"\3SBXH", struct.pack("<QI", 7, 2), b"{}SBXR", struct.pack("<QI", 7, 72), row, b"/work/a\0"
+        "records", "file", b"\3SBXH", struct.pack("<QI", 7, 2), b"{}SBXR", struct.pack("<QI", 7, 80), row, b"/work/a\0"
     )
     keep("records", "blocks", b"\4\0\1\1m\1\1\x48", row, b"/work/a\0\2\1\x10", bytes(16))
     keep("records", "damaged", b"\5\x05\0\xff\1\5/work", bytes(14))

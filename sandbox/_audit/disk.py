@@ -7,8 +7,8 @@ import os
 import stat
 from contextlib import suppress
 
-from ._audit_format import SEAL, Batch, is_seal, write_all
-from ._errors import SandboxError
+from .._errors import SandboxError
+from .format import SEAL, Batch, is_seal, write_all
 
 _FLAGS = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOCTTY
 

@@ -6,14 +6,15 @@ import os
 from contextlib import suppress
 from ipaddress import IPv4Address, ip_address
 
-from . import _remedies
-from ._addresses import Address, plain, reached
-from ._domains import guest_name
-from ._errors import PolicyError
-from ._explanation import Said
-from ._network import Network, is_served
-from ._rules import Rules, Verdict
-from ._targets import Target, parse_target
+from .. import _remedies
+from .._addresses import Address, plain, reached
+from .._describe import describe_network
+from .._domains import guest_name
+from .._errors import PolicyError
+from .._network import Network, is_served
+from .._rules import Rules, Verdict
+from .._targets import Target, parse_target
+from .explanation import Said
 
 _OWN_NAMES = ("localhost", "sandbox", "ip6-localhost", "ip6-loopback")
 _SLICE_LAST = 254
@@ -39,7 +40,7 @@ def _no_network(subject: str) -> Said:
     return Said(
         "refused",
         "EAFNOSUPPORT",
-        'network = "none"',
+        describe_network("none"),
         "the guest has no TCP and UDP sockets",
         "no network",
         f"{_remedies.reach(subject)}; --network loopback for a loopback of its own",
@@ -58,7 +59,7 @@ def connect(network: Network, subject: str) -> Said:
 
 
 def _inside(address: Address | None, target: Target, subject: str) -> Said:
-    rule, remedy = 'network = "loopback"', _remedies.reach(subject)
+    rule, remedy = describe_network("loopback"), _remedies.reach(subject)
     if address is None and target.what not in _OWN_NAMES:
         return resolve("loopback", target.what)._replace(remedy=remedy)
     if address is None or address.is_loopback or address.is_unspecified:
@@ -149,7 +150,7 @@ def resolve(network: Network, subject: str) -> Said:
         return Said("allowed", None, "/etc/hosts", "the guest's own loopback has this name")
     if not is_served(network):
         reason = "the guest has no resolver"
-        return Said("refused", "EAI_AGAIN", f'network = "{network}"', reason, "names", _remedies.reach(subject))
+        return Said("refused", "EAI_AGAIN", describe_network(network), reason, "names", _remedies.reach(subject))
     rules = Rules.compile(network)
     if name and name in rules.hosts:
         found = " ".join(map(str, rules.hosts[name]))

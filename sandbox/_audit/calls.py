@@ -7,11 +7,11 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ._audit_events import Event
-from ._audit_format import RECORDS, SERVED, request
-from ._audit_guest import Guest
-from ._audit_join import joined
-from ._errors import SandboxError
+from .._errors import SandboxError
+from .event import Event
+from .format import RECORDS, SERVED, request
+from .guest import Guest
+from .join import joined
 
 _LOOK = 0.1  # seconds between two looks for new records
 _LEVELS = {"done": 20, "failed": 20, "denied": 30}  # INFO and WARNING of logging; all else is an ERROR
@@ -21,8 +21,15 @@ _ERROR = 40
 class Calls:
     """At most one batch waits while another is gone through, and at the end what the ring still held."""
 
-    def __init__(self, call: Callable[[Event], object], guest: int, about: Mapping[str, object]) -> None:
-        self._call, self._guest = call, Guest(guest, about)
+    def __init__(
+        self,
+        call: Callable[[Event], object],
+        guest: int,
+        about: Mapping[str, object],
+        done: Callable[[], object] = lambda: None,
+    ) -> None:
+        """`done` is called behind the last event."""
+        self._call, self._guest, self._done = call, Guest(guest, about), done
         self._batches: deque[bytes] = deque()
         self._changed = threading.Condition()
         self._error: BaseException | None = None
@@ -50,6 +57,7 @@ class Calls:
             self._changed.notify()
         if self._thread.ident is not None:
             self._thread.join()
+        self._done()
         self._raise()
 
     def _records(self, data: bytes) -> None:
@@ -58,7 +66,7 @@ class Calls:
             self._changed.notify()
 
     def _served(self, data: bytes) -> None:
-        self._guest.has_served(request(data))
+        self._guest.has_served(*request(data))
 
     _KINDS: dict[bytes, Any] = {RECORDS: _records, SERVED: _served}
 

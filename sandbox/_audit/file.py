@@ -7,12 +7,12 @@ import threading
 from dataclasses import dataclass
 from typing import Any
 
-from ._audit_disk import Disk
-from ._audit_format import BLOCK, END, HEADER, RECORDS, SEAL, SERVED, batch, request
-from ._audit_guest import Guest
-from ._errors import PolicyError
-from ._grants import set_fields
-from ._paths import AnyPath, host_path
+from .._errors import PolicyError
+from .._grants import set_fields
+from .._paths import AnyPath, host_path
+from .disk import Disk
+from .format import BLOCK, END, HEADER, RECORDS, SEAL, SERVED, batch, request
+from .guest import Guest
 
 _CLOSING = 160  # bytes of what ends a guest's part, and more
 
@@ -83,7 +83,7 @@ class Writer:
         guest.pass_over(data)
 
     def _served(self, guest: Guest, data: bytes) -> None:
-        guest.has_served(request(data))
+        guest.has_served(*request(data))
 
     def _ends(self, guest: Guest, _: bytes = b"") -> None:
         self._guests = [other for other in self._guests if other is not guest]

@@ -6,7 +6,7 @@ import struct
 from collections.abc import Callable, Iterator
 from typing import IO, NamedTuple
 
-from ._audit_format import (
+from .format import (
     BLOCK,
     CHAIN,
     END,
@@ -19,7 +19,7 @@ from ._audit_format import (
     follow,
     request,
 )
-from ._audit_guest import Guest, guest_of, is_rotated
+from .guest import Guest, guest_of, is_rotated
 
 _UNREADABLE = (ValueError, AttributeError, TypeError, KeyError, RecursionError, struct.error)
 
@@ -124,7 +124,7 @@ class Reader:
         self.guests[guest.number] = guest
 
     def _served(self, guest: Guest, data: bytes) -> None:
-        guest.has_served(request(data))
+        guest.has_served(*request(data))
 
     def _ends(self, guest: Guest, data: bytes) -> None:
         guest.rotated = is_rotated(data)

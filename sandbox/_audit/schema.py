@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ._audit_events import JSON_VERSION
+from .event import JSON_VERSION
 
 _PROPERTIES: dict[str, dict[str, Any]] = {
     "version": {"const": JSON_VERSION, "description": "of this schema"},
@@ -30,6 +30,14 @@ _PROPERTIES: dict[str, dict[str, Any]] = {
     "duration": {"type": "number", "minimum": 0, "description": "from reception to answer, in seconds"},
     "service": {"type": ["integer", "null"], "description": "request that the Supervisor served as a part of the call"},
     "trusted": {"type": "boolean", "description": "false: not what the Supervisor knows of the guest"},
+    "flags": {"type": ["integer", "null"], "description": "of a call that opens a file; null: another, or not known"},
+    "served": {"type": ["string", "null"], "description": "what that was: net/CALL ADDRESS, file/NUMBER or proc/NAME"},
+    "rule": {"type": ["string", "null"], "description": "mount or rule that decided, as `sandbox explain` names it"},
+    "access": {
+        "type": "array",
+        "items": {"enum": ["read", "write", "create", "path"]},
+        "description": "what a file was opened for: write is truncation, too; create is where it is missing",
+    },
 }
 
 SCHEMA: dict[str, Any] = {

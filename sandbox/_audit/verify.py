@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from ._audit_format import END, HEADER, RECORDS
-from ._audit_guest import Guest
-from ._audit_reader import Reader
+from .format import END, HEADER, RECORDS
+from .guest import Guest
+from .reader import Reader
 
 _STATES = {
     "ended": "whole",

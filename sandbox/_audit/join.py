@@ -7,13 +7,14 @@ import os
 from collections.abc import Iterable, Iterator
 from typing import IO, Any
 
-from . import _core
-from ._audit_events import ANY, Event, call_name
-from ._audit_format import RECORDS
-from ._audit_guest import Guest
-from ._audit_reader import Reader
-from ._audit_records import records
-from ._paths import AnyPath
+from .. import _core
+from .._paths import AnyPath
+from .decided import address, rule, served
+from .event import ANY, Event, call_name
+from .format import RECORDS
+from .guest import Guest
+from .opened import opens
+from .reader import Reader
 
 _VERDICTS = {int(verdict): verdict.name.lower() for verdict in _core.Verdict}
 
@@ -29,7 +30,7 @@ def events(file: IO[bytes], name: str = "?", guests: dict[int, Guest] | None = N
 def joined(guest: Guest, data: bytes) -> Iterator[Event]:
     """The events of a batch of records."""
     try:
-        for record in records(data):
+        for record in _core.records(data):
             if record.sequence != guest.sequence + 1:
                 yield _damaged(guest, f"record {record.sequence} follows {guest.sequence}")
             guest.sequence = record.sequence
@@ -43,23 +44,28 @@ def _damaged(guest: Guest, why: str) -> Event:
 
 
 def _event(guest: Guest, record: _core.Record) -> Event:
-    service = record.service or None
-    trusted = service is None or service in guest.served
+    service, call, paths = record.service or None, call_name(record.nr), tuple(map(os.fsdecode, record.paths))
+    by, trusted = None, True
     if service is not None:
-        guest.served.pop(service, None)  # a request is part of one call
+        name = guest.served.pop(service, None)  # a request is part of one call
+        by = None if name is None else served(name)
+        trusted = by is not None and address(by.what) in ("", *paths)
     return Event(
         guest.number,
         record.time_ns / 1e9,
         record.sequence,
         record.pid,
-        call_name(record.nr),
-        tuple(map(os.fsdecode, record.paths)),
+        call,
+        paths,
         _mount(guest, record.mount),
         _VERDICTS.get(record.verdict) or f"verdict_{record.verdict}",
         errno.errorcode.get(record.error, str(record.error)) if record.error else None,
         record.duration_ns / 1e9,
         service,
         trusted,
+        record.flags if call in opens() else None,
+        None if by is None else by.what,
+        rule(guest, record, by),
     )
 
 

@@ -6,8 +6,8 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
-from ._audit_format import END, HEADER, batch, write_all
-from ._audit_guest import Guest
+from .format import END, HEADER, batch, write_all
+from .guest import Guest
 
 
 class Outlet(Protocol):

@@ -8,12 +8,14 @@ import os
 import re
 from dataclasses import replace
 
-from . import _remedies
-from ._errors import PolicyError
-from ._explain_walk import Ends, Found, Walk, describe, may
-from ._explanation import Said
-from ._programs import HEAD, runs_by
-from ._view import Kind
+from .. import _remedies
+from .._describe import describe
+from .._errors import PolicyError
+from .._programs import HEAD, runs_by
+from .._view import Kind
+from .answers import allowed, depends, fails, read_only
+from .explanation import Said
+from .walk import Ends, Found, Walk, may
 
 _MODE = re.compile(r"([rwax])(\+?)[bt]?|([rwax])[bt](\+)")
 _SCRIPTS_MAX = 5
@@ -29,16 +31,16 @@ def open_(walk: Walk, path: str, mode: str) -> Said:
     wants = os.R_OK | os.W_OK if plus else os.R_OK if letter == "r" else os.W_OK
     creates = letter != "r"
     if creates and path.endswith("/") and path.strip("/"):
-        return _fails(errno.EISDIR, walk(path.rstrip("/"), follow=False), "the name of a new file ends in no slash")
+        return fails(errno.EISDIR, walk(path.rstrip("/"), follow=False), "the name of a new file ends in no slash")
     found = walk(path, follow=letter != "x")
     if found.kind == "special":
-        return _depends(found)
+        return depends(found)
     if found.kind == "missing":
         return _make(found) if creates and not path.endswith("/.") else found.missing().said
     if letter == "x":
-        return _fails(errno.EEXIST, found, f"{found.guest} is there")
+        return fails(errno.EEXIST, found, f"{found.guest} is there")
     if found.place.kind is Kind.SERVICE and wants & os.W_OK:
-        return _read_only(found)
+        return read_only(found)
     return _use(found, wants, truncates=letter == "w")
 
 
@@ -49,8 +51,8 @@ def create(walk: Walk, path: str, _: str) -> Said:
 def stat(walk: Walk, path: str, _: str) -> Said:
     found = walk(path)
     if found.kind == "special":
-        return _depends(found)
-    return found.missing().said if found.kind == "missing" else _allowed(found, "it may be looked at")
+        return depends(found)
+    return found.missing().said if found.kind == "missing" else allowed(found, "it may be looked at")
 
 
 def exec_(walk: Walk, path: str, search: str) -> Said:
@@ -78,37 +80,37 @@ def _program(walk: Walk, path: str) -> Said:
         first = first or found
         by = runs_by(_head(found))
         if by is None:
-            return _fails(errno.ENOEXEC, found, "it is neither a program for x86_64 nor a script with #!")
+            return fails(errno.ENOEXEC, found, "it is neither a program for x86_64 nor a script with #!")
         if not by.path:
-            return _allowed(first, _RUN)
+            return allowed(first, _RUN)
         path = os.path.normpath(os.path.join("/work", by.path))
         if by.is_loader:
             loader = walk(path)
             said = _executable(loader)
             reason = f"{found.guest} is run by {path}: {said.reason}"
-            return _allowed(first, _RUN) if said.decision == "allowed" else said._replace(reason=reason)
+            return allowed(first, _RUN) if said.decision == "allowed" else said._replace(reason=reason)
     assert told is not None and first is not None
-    return _fails(errno.ELOOP, first, "scripts of scripts, too deep")
+    return fails(errno.ELOOP, first, "scripts of scripts, too deep")
 
 
 def _executable(found: Found) -> Said:
     place = found.place
     if found.kind == "special":
-        return _depends(found)
+        return depends(found)
     if found.kind == "missing":
         return found.missing().said
     if place.kind is Kind.SERVICE:
         remedy = _remedies.execute(place)
         return Said("refused", "EACCES", describe(place), "its content is made at each open", "sentry", remedy)
     if found.kind != "file":
-        return _fails(errno.EACCES, found, f"{found.guest} is no regular file but a {found.kind}")
+        return fails(errno.EACCES, found, f"{found.guest} is no regular file but a {found.kind}")
     if place.kind is Kind.HOST and not may(found, os.R_OK):
-        return _fails(errno.EACCES, found, f"the user may not read {found.host}")
+        return fails(errno.EACCES, found, f"the user may not read {found.host}")
     if not place.executable:
         return Said("refused", "EACCES", describe(place), "nothing in it may run", "noexec", _remedies.execute(place))
     if place.kind is Kind.HOST and not may(found, os.X_OK):
-        return _fails(errno.EACCES, found, f"the user may not execute {found.host}")
-    return _allowed(found, _RUN)
+        return fails(errno.EACCES, found, f"the user may not execute {found.host}")
+    return allowed(found, _RUN)
 
 
 def _head(found: Found) -> bytes:
@@ -119,48 +121,31 @@ def _head(found: Found) -> bytes:
         return file.read(HEAD)
 
 
-def _allowed(found: Found, reason: str) -> Said:
-    return Said("allowed", None, describe(found.place), reason)
-
-
-def _depends(found: Found) -> Said:
-    return Said("depends", None, describe(found.place), "what is there depends on what the guest does")
-
-
-def _fails(error: int, found: Found, reason: str) -> Said:
-    return Said("fails", errno.errorcode[error], describe(found.place), reason, "host")
-
-
-def _read_only(found: Found) -> Said:
-    remedy = _remedies.write(found.place, found.guest)
-    return Said("refused", "EROFS", describe(found.place), "it is read-only", "read-only", remedy)
-
-
 def _make(found: Found) -> Said:
     """A file that is not there yet."""
     parent = replace(found, host=os.path.dirname(found.host), kind="directory")
     if not may(parent, os.X_OK):
-        return _fails(errno.EACCES, found, f"the user may not search {parent.host}")
+        return fails(errno.EACCES, found, f"the user may not search {parent.host}")
     if not found.place.writable:
-        return _read_only(found)
+        return read_only(found)
     if not may(parent, os.W_OK):
-        return _fails(errno.EACCES, found, f"the user may not write to {parent.host}")
-    return _allowed(found, "files may be made there")
+        return fails(errno.EACCES, found, f"the user may not write to {parent.host}")
+    return allowed(found, "files may be made there")
 
 
 def _use(found: Found, wants: int, *, truncates: bool) -> Said:
     """A file that is there."""
     writes, place = bool(wants & os.W_OK), found.place
     if found.kind == "directory" and writes:
-        return _fails(errno.EISDIR, found, f"{found.guest} is a directory")
+        return fails(errno.EISDIR, found, f"{found.guest} is a directory")
     if found.kind == "socket":
-        return _fails(errno.ENXIO, found, f"{found.guest} is a socket")
+        return fails(errno.ENXIO, found, f"{found.guest} is a socket")
     if found.kind == "device" and not place.device:
         return Said("refused", "EACCES", describe(place), "devices of a mount are not opened", "device")
     permitted = may(found, wants)
     first = truncates if found.kind == "file" else found.kind == "fifo"  # the mount is asked before the rights
     if writes and not place.writable and found.kind in ("file", "fifo") and (permitted or first):
-        return _read_only(found)
+        return read_only(found)
     if not permitted:
-        return _fails(errno.EACCES, found, f"the user may not {_WORD[wants]} {found.host or found.guest}")
-    return _allowed(found, f"it may be opened to {_WORD[wants]}")
+        return fails(errno.EACCES, found, f"the user may not {_WORD[wants]} {found.host or found.guest}")
+    return allowed(found, f"it may be opened to {_WORD[wants]}")

@@ -1,4 +1,4 @@
-"""The audit trail: counts always, and every served call where it is asked for."""
+"""How many calls were served, by call and verdict."""
 
 from __future__ import annotations
 
@@ -6,12 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from ._audit_events import Event, Filter, call_name
-from ._audit_file import AuditFile
-from ._audit_join import events, load
-from ._audit_sinks import AuditTarget, Sink
-
-__all__ = ["AuditFile", "AuditSummary", "AuditTarget", "Event", "Filter", "Sink", "call_name", "events", "load"]
+from .event import call_name
 
 Counts = Mapping[int, "tuple[int, int, int]"]
 

@@ -3,30 +3,20 @@
 from __future__ import annotations
 
 import json
-import sys
 import time
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from ._audit_events import Event
-from ._audit_summary import Row, Summary
-from ._paths import printable
+from .._console import console
+from .._paths import printable
+from .event import Event
+from .summary import Row, Summary
 
 _STYLES = {"done": "green", "failed": "yellow", "denied": "red"}
 _ALARM = "bold red"
-_HEADS = ("call", "where", "verdict", "count", "total", "median", "worst")
+_HEADS = ("call", "access", "where", "verdict", "count", "total", "median", "worst")
+_TEXTS = 4  # of them, the verdict last; then numbers
 _UNITS = ((1.0, "s"), (1e-3, "ms"), (1e-6, "us"))
-
-
-def console() -> Any:
-    """rich's, or None where nobody would see it or there is none."""
-    if not sys.stdout.isatty():
-        return None
-    try:
-        from rich.console import Console
-    except ImportError:
-        return None
-    return Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
 
 
 def lines(events: Iterable[Event], as_json: bool) -> Iterator[str]:
@@ -67,7 +57,7 @@ def show_summary(made: Summary, as_json: bool) -> None:
 
 def _cells(row: Row) -> tuple[str, ...]:
     times = (seconds(value) for value in (row.total, row.median, row.worst))
-    return (row.call, printable(row.place), row.verdict, str(row.count), *times)
+    return (row.call, row.access, printable(row.place), row.verdict, str(row.count), *times)
 
 
 def seconds(value: float) -> str:
@@ -83,8 +73,8 @@ def seconds(value: float) -> str:
 def _plain(rows: list[tuple[str, ...]]) -> Iterator[str]:
     widths = [max(map(len, column)) for column in zip(*rows)]
     for row in rows:
-        cells = [cell.ljust(width) for cell, width in zip(row[:3], widths)]
-        cells += [cell.rjust(width) for cell, width in zip(row[3:], widths[3:])]
+        cells = [cell.ljust(width) for cell, width in zip(row[:_TEXTS], widths)]
+        cells += [cell.rjust(width) for cell, width in zip(row[_TEXTS:], widths[_TEXTS:])]
         yield "  ".join(cells).rstrip()
 
 
@@ -94,10 +84,10 @@ def _table(rows: list[Row], total: Row) -> Any:
 
     table = Table(box=None, show_footer=True)
     for head, foot in zip(_HEADS, _cells(total)):
-        table.add_column(head, foot, justify="left" if head in _HEADS[:3] else "right", overflow="fold")
+        table.add_column(head, foot, justify="left" if head in _HEADS[:_TEXTS] else "right", overflow="fold")
     for row in rows:
         cells = [Text(cell) for cell in _cells(row)]
-        cells[2].stylize(_STYLES.get(row.verdict, _ALARM))
+        cells[_TEXTS - 1].stylize(_STYLES.get(row.verdict, _ALARM))
         table.add_row(*cells)
     return table
 

@@ -8,21 +8,23 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 
-from ._audit_events import Event, names
-from ._audit_times import Times
+from .event import Event, names
+from .times import Times
 
 _DEEPEST = 4  # components of a directory that is counted by itself
 _GROUPS = 1000  # that are counted at once
 _ROWS = 40  # that are shown
-Key = tuple[str, str, str]  # call, place, verdict
+Key = tuple[str, str, str, str]  # call, access, place, verdict
 _VERDICTS = frozenset({"done", "failed", "denied", "damaged"})
 
 
 @dataclass(frozen=True)
 class Row:
-    """Seconds; `place` is a directory with all below it that has no row of its own, an address, or empty."""
+    """Seconds; `access` is what a call opened files for, `place` a directory with all below it that has no row of its
+    own, an address, or empty."""
 
     call: str
+    access: str
     place: str
     verdict: str
     count: int
@@ -51,10 +53,10 @@ def _place(event: Event) -> str:
 
 def _parent(key: Key) -> Key | None:
     """What a group folds into. An address, or a name without a place, folds into its call."""
-    call, place, verdict = key
+    call, access, place, verdict = key
     if place in ("", "/"):
         return None
-    return call, posixpath.dirname(place) if place.startswith("/") else "", verdict
+    return call, access, posixpath.dirname(place) if place.startswith("/") else "", verdict
 
 
 class Summary:
@@ -70,7 +72,8 @@ class Summary:
 
     def add(self, event: Event) -> None:
         call = event.call if event.call in self._known else "other"
-        key = call, _place(event), event.verdict if event.verdict in _VERDICTS else "other"
+        access = "+".join(event.access)
+        key = call, access, _place(event), event.verdict if event.verdict in _VERDICTS else "other"
         times = self._times.get(key)
         if times is None:
             times = self._begun(key)
@@ -108,7 +111,7 @@ class Summary:
         every = Times()
         for times in self._times.values():
             every.merge(times)
-        return _row(("all", "", ""), every)
+        return _row(("all", "", "", ""), every)
 
 
 def _row(key: Key, times: Times) -> Row:

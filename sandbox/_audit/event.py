@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from . import _core
-from ._paths import printable
+from .. import _core
+from .._paths import printable
+from .opened import access
 
 JSON_VERSION = 1
 _NAMES: dict[int, str] = {}
@@ -32,8 +33,10 @@ class Event(NamedTuple):
     which may be any text: str(event) is one line that is safe on a terminal.
 
     `verdict` is done, failed (with Linux's own `error`), denied by the policy, or damaged: what a broken sentry wrote
-    or left out. `service` is the request that the Supervisor served as a part of the call, or None; `trusted` is False
-    where the sentry claims a request that the Supervisor has not served."""
+    or left out. `service` is the request that the Supervisor served as a part of the call, or None, and `served` what
+    that was ("net/connect 192.0.2.1:80"); `trusted` is False where the sentry claims a request that the Supervisor has
+    not served, or another address. `flags` are those of a call that opens a file, else None. `rule` is the mount or
+    rule that decided, as Policy.explain names it; "system calls" is the table of `sandbox surface`."""
 
     guest: int
     time: float
@@ -47,19 +50,34 @@ class Event(NamedTuple):
     duration: float
     service: int | None
     trusted: bool = True
+    flags: int | None = None
+    served: str | None = None
+    rule: str | None = None
+
+    @property
+    def access(self) -> tuple[str, ...]:
+        """What a file was to be opened for: some of read, write, create, or path. Empty for other calls."""
+        return () if self.flags is None else access(self.flags)
 
     def to_json(self) -> str:
         """One line of JSON; `sandbox audit --schema` prints its schema."""
-        return json.dumps({"version": JSON_VERSION, **self._asdict(), "guest": f"{self.guest:016x}"})
+        told = {"guest": f"{self.guest:016x}", "access": self.access}
+        return json.dumps({"version": JSON_VERSION, **self._asdict(), **told})
 
     def columns(self) -> tuple[str, str, str, str, str, str]:
         """Time, pid, call, verdict, duration, and what it was about; printable."""
         verdict = self.verdict if self.error is None else f"{self.verdict} {self.error}"
         about = " ".join(f'"{printable(path)}"' for path in self.paths)
-        about += f" [{printable(self.mount)}]" if self.mount else ""
-        about += "" if self.trusted else " NOT SERVED BY THE SUPERVISOR"
+        about += f" {'+'.join(self.access)}" if self.access else ""
+        about += f" [{printable(self.decided)}]" if self.decided else ""
+        about += "" if self.trusted else " NOT WHAT THE SUPERVISOR SERVED"
         took = f"{self.duration * 1e6:>8.1f}us"
         return _clock(self.time), f"{self.pid:>7}", f"{self.call:<16}", f"{verdict:<16}", took, about
+
+    @property
+    def decided(self) -> str | None:
+        """What decided, in short."""
+        return self.mount or self.rule
 
     def __str__(self) -> str:
         return " ".join(self.columns())

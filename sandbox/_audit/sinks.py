@@ -7,18 +7,33 @@ import time
 from collections.abc import Callable, Mapping
 from typing import IO, TYPE_CHECKING, Any, Protocol, Union
 
-from ._audit_blocks import Blocks, Descriptor, FileObject
-from ._audit_calls import Calls, logged
-from ._audit_events import Event
-from ._audit_file import AuditFile, Shared
-from ._audit_format import RECORDS, REQUEST, SERVED
-from ._errors import PolicyError
-from ._paths import AnyPath
+from .._errors import PolicyError
+from .._paths import AnyPath
+from .blocks import Blocks, Descriptor, FileObject
+from .calls import Calls, logged
+from .event import Event
+from .file import AuditFile, Shared
+from .format import RECORDS, REQUEST, SERVED
 
 if TYPE_CHECKING:
     import logging
 
-AuditTarget = Union[AnyPath, IO[bytes], AuditFile, Callable[[Event], object], "logging.Logger"]
+
+class Follower(Protocol):
+    """Gets the events of one guest, and is closed behind the last."""
+
+    def __call__(self, event: Event) -> object: ...
+
+    def close(self) -> object: ...
+
+
+class PerGuest(Protocol):
+    """Makes a Follower of each guest (otel.py)."""
+
+    def for_guest(self, guest: int, about: Mapping[str, object]) -> Follower: ...
+
+
+AuditTarget = Union[AnyPath, IO[bytes], AuditFile, PerGuest, Callable[[Event], object], "logging.Logger"]
 
 
 class Keeper(Protocol):
@@ -31,10 +46,16 @@ class Keeper(Protocol):
     def close(self) -> None: ...
 
 
+def _followed(target: PerGuest, guest: int, about: Mapping[str, object]) -> Calls:
+    made = target.for_guest(guest, about)
+    return Calls(made, guest, about, made.close)
+
+
 _Make = Callable[[Any, int, Mapping[str, object]], Keeper]
 _KINDS: tuple[tuple[Callable[[Any], bool], _Make], ...] = (
     (lambda target: isinstance(target, (str, bytes, os.PathLike)), lambda path, *of: Blocks(Descriptor(path), *of)),
     (lambda target: isinstance(target, AuditFile), lambda target, *of: Blocks(Shared(target), *of)),
+    (lambda target: hasattr(target, "for_guest"), _followed),
     (lambda target: hasattr(target, "isEnabledFor"), lambda logger, *of: Calls(logged(logger), *of)),
     (lambda target: hasattr(target, "write"), lambda file, *of: Blocks(FileObject(file), *of)),
     (callable, Calls),
@@ -45,7 +66,7 @@ def _keeper(target: Any, guest: int, about: Mapping[str, object]) -> Keeper:
     for fits, make in _KINDS:
         if fits(target):
             return make(target, guest, about)
-    raise PolicyError(f"audit: {target!r} is no path, AuditFile, binary file, function or logger")
+    raise PolicyError(f"audit: {target!r} is no path, AuditFile, binary file, function, logger or otel.Spans")
 
 
 class Sink:

@@ -2,15 +2,17 @@
 
 A block is `magic, guest, length` and that many bytes:
 
-    SBXH  JSON that tells of a guest: version, time, pid, mounts; part, previous, sequence and served after a rotation
+    SBXH  JSON that tells of a guest: version, time, pid, mounts, rules, network; after a rotation also part, previous,
+          sequence and served
     SBXR  its records, as the sentry wrote them
-    SBXS  request, time and name of what the Supervisor has served for it
+    SBXS  request, time and name of what the Supervisor has served for it; to the
+          network after a NUL the rule that it went by
     SBXE  JSON: nothing more of this guest is in this file, and why
     SBXC  SHA-256 of the guest's last chain value and of the block before
 
 Every block but the last kind is a batch, written at once with the SBXC that seals it. Blocks of several guests may
 follow each other in any order, so files can be appended to and joined. Version 1 had neither SBXE nor SBXC: its files
-are read, and cannot be verified.
+are read, and cannot be verified. Version 2 had neither the flags of a call nor rules.
 
 The chain has no key. It shows damage, and every change by who cannot write the rest of the file anew; who keeps the
 last value elsewhere sees any change."""
@@ -22,9 +24,9 @@ import os
 import struct
 from typing import NamedTuple
 
-from ._errors import SandboxError
+from .._errors import SandboxError
 
-VERSION = 2
+VERSION = 3
 HEADER, RECORDS, SERVED, END, CHAIN = b"SBXH", b"SBXR", b"SBXS", b"SBXE", b"SBXC"
 BLOCK = struct.Struct("<4sQI")
 REQUEST = struct.Struct("<QQ")
@@ -84,6 +86,6 @@ def is_seal(data: bytes) -> bool:
     return len(data) == SEAL and BLOCK.unpack_from(data)[::2] == (CHAIN, len(START))
 
 
-def request(data: bytes) -> int:
-    """The number of a request that was served."""
-    return int(REQUEST.unpack_from(data)[0])
+def request(data: bytes) -> tuple[int, bytes]:
+    """The number of a request that was served, and its name."""
+    return int(REQUEST.unpack_from(data)[0]), data[REQUEST.size :]

@@ -9,12 +9,13 @@ import stat
 from collections import deque
 from dataclasses import dataclass
 
-from . import _core, _remedies
-from ._explanation import Said
-from ._plan import Plan
-from ._view import Kind, Place
+from .. import _core, _remedies
+from .._describe import describe
+from .._plan import Plan
+from .._view import Kind, Place
+from .explanation import Said
 
-_LINKS_MAX, _NAME_MAX = 40, 255
+_LINKS_MAX, NAME_MAX = 40, 255
 _NOTHING = bytes(8)  # a filter that is never loaded
 _MADE_AT_RUN_TIME = (Kind.PROC, Kind.PTS, Kind.TTY)
 _TYPES = {
@@ -23,29 +24,6 @@ _TYPES = {
     stat.S_IFLNK: "link",
     stat.S_IFIFO: "fifo",
     stat.S_IFSOCK: "socket",
-}
-
-
-def describe(place: Place) -> str:
-    """The text of a mount."""
-    what = f"mount {place.guest}: {place.source}" if place.kind is Kind.HOST else f"{place.guest}: {_KINDS[place.kind]}"
-    if place.kind not in (Kind.HOST, Kind.SCRATCH):
-        return what
-    words = ["writable" if place.writable else "read-only", *([] if place.executable else ["noexec"])]
-    words += [f"hides {' '.join(place.hide)}"] if place.hide else []
-    words += ["of the default view"] if place.optional or place.device else []
-    return ", ".join([what, *words])
-
-
-_KINDS = {
-    Kind.SKELETON: "the view's own directories, read-only",
-    Kind.SCRATCH: "private scratch",
-    Kind.BYTES: "a file of fixed bytes, read-only",
-    Kind.SERVICE: "a file made by a function at each open, read-only",
-    Kind.LINK: "a link of the view",
-    Kind.PROC: "the guest's own /proc",
-    Kind.PTS: "the guest's own terminals",
-    Kind.TTY: "the guest's own terminal",
 }
 
 
@@ -100,6 +78,11 @@ def may(found: Found, wants: int) -> bool:
     return wants & (status.st_mode >> shift) == wants
 
 
+def own(found: Found) -> bool:
+    """Is it the user's, as the guest is?"""
+    return found.place.kind is not Kind.HOST or os.lstat(found.host).st_uid == os.geteuid()
+
+
 class Walk:
     """The view of one plan."""
 
@@ -135,9 +118,20 @@ class Walk:
             _check(current)
         return current
 
+    def parent(self, found: Found) -> Found:
+        """The directory that an object's name is in."""
+        return self._look(os.path.dirname(found.guest))
+
+    def shelters(self, found: Found) -> bool:
+        """Is there a mount or a hidden name at or below it?"""
+        places = self._places
+        hidden = (f"{place.guest.rstrip('/')}/{name}" for place in places for name in place.hide)
+        points = (place.guest for place in places if place.guest != "/")
+        return any(f"{path}/".startswith(f"{found.guest.rstrip('/')}/") for path in (*points, *hidden))
+
     def _below(self, folder: Found, name: str) -> Found:
-        if len(os.fsencode(name)) > _NAME_MAX:
-            raise Ends(errno.ENAMETOOLONG, ("fails", "a name of more than 255 bytes"), folder.place, "host")
+        if len(os.fsencode(name)) > NAME_MAX:
+            raise Ends(errno.ENAMETOOLONG, ("fails", f"a name of more than {NAME_MAX} bytes"), folder.place, "host")
         guest = f"{folder.guest.rstrip('/')}/{name}"
         hit = _core.find_mount(self._plan, os.fsencode(guest))
         if hit is not None and self._places[hit[0]] is folder.place:

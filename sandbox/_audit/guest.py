@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ._audit_format import START, VERSION
-from ._audit_records import numbers
+from .._core import numbers
+from .format import START, VERSION
 
 _SERVED_MAX = 1 << 16  # more than an honest sentry has between requests and their records
+_NAME_MAX = 512  # bytes of a request's name: an address, and a rule with a name of 253
 _ENDED, _ROTATED = "ended", "rotated"
 
 
@@ -27,14 +29,15 @@ class Guest:
     part: int = 1
     value: bytes = START
     sequence: int = 0
-    served: OrderedDict[int, None] = field(default_factory=OrderedDict)
+    served: OrderedDict[int, bytes] = field(default_factory=OrderedDict)
     rotated: bool = False
 
     def __post_init__(self) -> None:
-        self.mounts = [str(mount) for mount in self.about.get("mounts", ())]
+        self.mounts, self.rules = ([str(text) for text in self.about.get(key, ())] for key in ("mounts", "rules"))
+        self.network = str(self.about.get("network", ""))
 
-    def has_served(self, request: int) -> None:
-        self.served[request] = None
+    def has_served(self, request: int, name: bytes) -> None:
+        self.served[request] = name[:_NAME_MAX]
         if len(self.served) > _SERVED_MAX:
             self.served.popitem(last=False)
 
@@ -49,7 +52,8 @@ class Guest:
 
     def header(self) -> bytes:
         began = {"version": VERSION, "time": time.time(), **self.about, "part": self.part}
-        on = {"previous": self.value.hex(), "sequence": self.sequence, "served": list(self.served)}
+        served = [(request, os.fsdecode(name)) for request, name in self.served.items()]
+        on = {"previous": self.value.hex(), "sequence": self.sequence, "served": served}
         return json.dumps({**began, **(on if self.part > 1 else {})}).encode()
 
     def end(self, *, rotated: bool) -> bytes:
@@ -68,7 +72,8 @@ def guest_of(number: int, header: bytes) -> Guest:
     if guest.part > 1:
         guest.value = bytes.fromhex(about["previous"])
     for request in about.get("served", ()):
-        guest.has_served(_number(request, 1))
+        number, name = request if isinstance(request, list) else (request, "")  # version 2 had no names
+        guest.has_served(_number(number, 1), os.fsencode(name))
     return guest
 
 

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from typing import NamedTuple
 
-from ._paths import printable
+from .._paths import printable
 
 BEHIND: Mapping[str, tuple[tuple[str, str], ...]] = {
     "granted": (),
@@ -58,7 +58,8 @@ class Explanation:
     does not; or "depends" on what the guest has done, as in /proc. `error` is the name of the errno that the guest
     gets, or of the EAI_ code for a name. `rule` is the mount or rule that decides, `reason` says why, `remedy` what
     would allow it. `walls` are names and texts of what would catch it if the sentry were broken, the first first; the
-    names are those of `Policy.require`, or kernel, filter and Supervisor, which always stand. `mode` is that of open.
+    names are those of `Policy.require`, or kernel, filter and Supervisor, which always stand. `mode` is that of open
+    and access, `to` the new path of link and rename.
 
     Texts may hold anything that a path may; str(explanation) is safe on a terminal.
 
@@ -77,6 +78,7 @@ class Explanation:
     walls: tuple[tuple[str, str], ...] = ()
     remedy: str = ""
     mode: str = ""
+    to: str = ""
 
     @property
     def allowed(self) -> bool:
@@ -88,7 +90,7 @@ class Explanation:
 
     def text(self, standing: Collection[str] | None = None) -> str:
         """Printable lines; with the names of the walls that stand here, which of them would catch it."""
-        what = " ".join(filter(None, [self.call, self.subject, self.mode]))
+        what = " ".join(filter(None, [self.call, self.subject, self.to, self.mode]))
         lines = [f"{what}: {self.decision}{f' {self.error}' if self.error else ''}"]
         lines += [f"  decided by: {self.rule}", f"  why:        {self.reason}"]
         lines += [f"  to allow:   {self.remedy}"] if self.remedy else []

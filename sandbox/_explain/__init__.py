@@ -1,0 +1,1 @@
+"""Policy.explain: which mount or rule decides of a call, and what would happen."""
