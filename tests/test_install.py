@@ -76,8 +76,6 @@ def test_wheel(wheel: Path, tmp_path: Path, python: str) -> None:
     command = [str(tmp_path / "env/bin/sandbox"), "run", "--", "/bin/sh", "-c", "echo command; exit 3"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
     assert (done.returncode, done.stdout) == (3, "command\n"), done.stderr
-
-
     done = subprocess.run([mine, "-Ic", SEEING], capture_output=True, text=True, cwd=tmp_path, check=False)
     assert done.stdout == SEEN, done.stderr
     for arguments in (["run", "--audit", "trail", "--", "true"], ["audit", "--summary", "trail"], ["report", "trail"], ["doctor"]):
