@@ -7,6 +7,7 @@
 #include <linux/in.h>
 #include <linux/in6.h>
 #include <linux/ioprio.h>
+#include <linux/netlink.h>
 #include <linux/prctl.h>
 #include <linux/resource.h>
 #include <linux/sched.h>
@@ -40,8 +41,10 @@
 #define AF_UNIX 1
 #define AF_INET 2
 #define AF_INET6 10
+#define AF_NETLINK 16
 #define SOCK_STREAM 1
 #define SOCK_DGRAM 2
+#define SOCK_RAW 3
 #define AT_EMPTY_PATH 0x1000
 #define AT_EXECVE_CHECK 0x10000
 #define O_ASYNC 020000
@@ -69,6 +72,9 @@
 #define SOCKOPT(name) RULE(setsockopt, 0, IS(1, SOL_SOCKET), IS(2, name))
 /* TCP and UDP, in a network namespace of the guest's own. */
 #define INTERNET(family, type, protocol) RULE(socket, SBX_OPTION_LOOPBACK, IS(0, family), BITS(1, 15, type), IS(2, protocol))
+/* The list of interfaces: to change one needs a capability over the namespace, and the other protocols reach deep. */
+#define INTERFACES(type) \
+    RULE(socket, SBX_OPTION_NETWORK | SBX_OPTION_NETWORK_NAMESPACE, IS(0, AF_NETLINK), BITS(1, 15, type), IS(2, NETLINK_ROUTE))
 #define OWN_SOCKOPT(level, name) RULE(setsockopt, SBX_OPTION_NETWORK, IS(1, level), IS(2, name))
 #define PLAIN_SOCKOPT(name) RULE(setsockopt, SBX_OPTION_PLAIN_LISTEN, IS(1, SOL_SOCKET), IS(2, name))
 #define OWN_IOCTL(request) RULE(ioctl, SBX_OPTION_LOOPBACK, IS(1, request))
