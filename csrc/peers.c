@@ -18,7 +18,7 @@
 static struct end { uint32_t inode; pid_t connector, sender, thread; } ends[ENDS_MAX];
 /* By the name that the kernel has, which is of one socket at a time. */
 #define LISTENERS_MAX 256
-static struct listener { struct sockaddr_un name; pid_t process; } listeners[LISTENERS_MAX];
+static struct listener { struct sockaddr_un name; socklen_t size; pid_t process; } listeners[LISTENERS_MAX];
 static size_t listener_next;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static int diag = -1;
@@ -56,14 +56,19 @@ void peers_sends(uint64_t inode, pid_t tid) {
     pthread_mutex_unlock(&lock);
 }
 
+/* Which of them has the name that a call told: LISTENERS_MAX where none has, or it is no name. With lock held. */
+static size_t listener_of(const struct listener *told) {
+    size_t at = told->size > sizeof told->name.sun_family && told->name.sun_family == AF_UNIX ? 0 : LISTENERS_MAX;
+    while (at < LISTENERS_MAX && (listeners[at].size != told->size || memcmp(&listeners[at].name, &told->name, sizeof told->name) != 0)) at++;
+    return at;
+}
+
 void peers_listens(int socket, pid_t process) {
-    struct sockaddr_un name = {0};
-    socklen_t size = sizeof name;
-    if (getsockname(socket, (struct sockaddr *)&name, &size) < 0 || name.sun_family != AF_UNIX || process < 0) return;
+    struct listener own = {.size = sizeof own.name, .process = process};
+    if (getsockname(socket, (struct sockaddr *)&own.name, &own.size) < 0 || own.size <= sizeof own.name.sun_family || process < 0) return;
     pthread_mutex_lock(&lock);
-    size_t at = 0;
-    while (at < LISTENERS_MAX && memcmp(&listeners[at].name, &name, sizeof name) != 0) at++;
-    listeners[at < LISTENERS_MAX ? at : listener_next++ % LISTENERS_MAX] = (struct listener){name, process};
+    size_t at = listener_of(&own);
+    listeners[at < LISTENERS_MAX ? at : listener_next++ % LISTENERS_MAX] = own;
     pthread_mutex_unlock(&lock);
 }
 
@@ -103,13 +108,11 @@ static struct end look(int socket) {
 pid_t peers_connector(int socket) { return look(socket).connector; }
 
 pid_t peers_listener(int socket) {
-    pid_t process = 0;
-    struct sockaddr_un name = {0};
-    socklen_t size = sizeof name;
-    if (getpeername(socket, (struct sockaddr *)&name, &size) < 0 || name.sun_family != AF_UNIX) return 0;
+    struct listener peer = {.size = sizeof peer.name};
+    if (getpeername(socket, (struct sockaddr *)&peer.name, &peer.size) < 0) return 0;
     pthread_mutex_lock(&lock);
-    for (size_t i = 0; i < LISTENERS_MAX && !process; i++)
-        if (memcmp(&listeners[i].name, &name, sizeof name) == 0) process = listeners[i].process;
+    size_t at = listener_of(&peer);
+    pid_t process = at < LISTENERS_MAX ? listeners[at].process : 0;
     pthread_mutex_unlock(&lock);
     return process;
 }

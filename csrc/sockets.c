@@ -75,8 +75,9 @@ struct answer sockets_option(struct request *request) {
 #define LOOPBACK_NAME "lo"
 #define LOOPBACK_NUMBER 1
 struct answer sockets_interface(struct request *request) {
-    cleanup_close int socket = internet_served() ? borrow_socket(request) : -ENOTTY;
-    if (socket < 0) return answer_error(-socket);
+    if (!internet_served()) return answer_denied(ENOTTY);
+    cleanup_close int socket = borrow_socket(request);
+    if (socket < 0) return answer_error(socket == -ENOTSOCK ? ENOTTY : -socket);
     struct ifreq asked;
     if (guest_read(request->tid, request->args[2], &asked, sizeof asked) < 0) return answer_error(EFAULT);
     bool by_name = (uint32_t)request->args[1] == SIOCGIFINDEX;

@@ -3,7 +3,12 @@ has connected, and by an end that both send by, while the sentry makes the calls
 
 from __future__ import annotations
 
-from tests.escape.attack import LOST, WON, build, every_wall, in_a_world_of_its_own, inside, ordinary
+import os
+import socket
+import sys
+
+from sandbox import Allow
+from tests.escape.attack import LOST, WON, box, build, every_wall, in_a_world_of_its_own, inside, ordinary
 
 ATTACK = r"""
 /* "told" is of credentials that are not the sender's; "peer" of a connection that another process began. */
@@ -80,3 +85,27 @@ def test_inside(walls: str) -> None:
     outcome = inside(build(ATTACK), walls=walls)
     assert outcome.status == LOST, outcome
     assert {outcome.told[lie] for lie in LIES} == {1} and outcome.told["peer"] == 0, outcome
+
+
+UNNAMED = """
+import socket, struct, sys
+handed = socket.socket(fileno=int(sys.argv[1]))
+for name in (None, "", "\\0one", "two"):
+    with socket.socket(socket.AF_UNIX) as listener:
+        try:
+            if name is not None: listener.bind(name)
+            listener.listen()
+        except OSError: pass
+    print(struct.unpack("iII", handed.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[0])
+"""
+
+
+@ordinary
+@every_wall
+def test_the_caller_is_no_process_of_the_guest(walls: str) -> None:
+    """A socket that was handed in has its other end outside: no listener without a name, or with one, takes its place."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs, box(walls, network=[Allow("192.0.2.1:1")]) as guest:
+        done = guest.run([sys.executable, "-c", UNNAMED, str(theirs.fileno())], pass_fds=[theirs.fileno()], cwd="/tmp", text=True)
+    told = {int(pid) for pid in done.stdout.split()}
+    assert len(told) == 1 and told <= {0, os.getpid()}, done
