@@ -40,9 +40,10 @@ def load(url: str, seconds: int = 2) -> list[object]:
 
 
 def is_good(told: str) -> bool:
-    """Many requests, and none that failed."""
+    """Many requests, and none that failed, though some may have been slow."""
     done = re.search(r"(\d+) requests in", told)
-    return done is not None and int(done[1]) > 100 and "Socket errors" not in told and "Non-2xx" not in told
+    failed = "Non-2xx" in told or re.search(r"Socket errors: (?!connect 0, read 0, write 0,)", told)
+    return done is not None and int(done[1]) > 100 and not failed
 
 
 @pytest.mark.parametrize("network", ["loopback", [Allow("192.0.2.1:1")]], ids=["own namespace", "served"])
