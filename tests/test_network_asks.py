@@ -17,15 +17,16 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sandbox import Allow, Deny, Policy, Publish, _core
+from sandbox import Allow, Deny, Limits, Policy, Publish, _core
 from sandbox._inbox import parse
 from sandbox._loop import Loop
 from sandbox._messages import NetAnswer, NetAsk
-from sandbox._supervisor import _internet
+from sandbox._rules import Rules
+from sandbox.services.net import Internet
 from tests.programs.outside import free_port
 
 KINDS = ["socket", "bind", "connect", "listen", "send", "option", "admit", "none", ""]
-NUMBERS = st.sampled_from([-1, 0, 1, 2, 3, 5, 6, 10, 13, 15, 16, 17, 21, 40, 262, 2048, 1 << 19, 1 << 31, -(1 << 31)]) | st.integers(-(1 << 31), (1 << 31) - 1)
+NUMBERS = st.sampled_from([-1, 0, 1, 2, 3, 5, 6, 10, 13, 15, 16, 17, 21, 40, 262, 2048, 1 << 19, (1 << 31) - 1, -(1 << 31)]) | st.integers(-(1 << 31), (1 << 31) - 1)
 HOSTS = ["127.0.0.1", "0.0.0.0", "127.0.0.53", "127.0.0.254", "192.0.2.1", "224.0.0.1", "255.255.255.255", "10.0.0.1"]
 SIXES = ["::", "::1", "::ffff:127.0.0.1", "::127.0.0.1", "64:ff9b::7f00:1", "fe80::1", "ff02::1", "2001:db8::1"]
 
@@ -60,7 +61,7 @@ def world() -> Iterator[World]:
             sock.setblocking(False)
         port = free_port()
         rules = [Allow(f"tcp://127.0.0.1:{allowed.getsockname()[1]}"), Deny("192.0.2.0/24"), Publish(8080, port)]
-        net = _internet(Policy(network=rules), loop)
+        net = Internet(Rules.compile(Policy(network=rules).network), loop, Limits())
         stack.callback(net.close)
         ports = [0, 1, 53, 8080, port, *(sock.getsockname()[1] for sock in (tcp, udp, allowed)), net.resolver]
         yield World(net, tcp, udp, allowed, ports)
