@@ -10,7 +10,10 @@ __all__ = ["BUILD", "HERE", "build", "compile_c"]
 HERE = Path(__file__).resolve().parent
 BUILD = HERE / "build"
 FLAGS = ("-std=c11", "-D_GNU_SOURCE", "-O2", "-Wall", "-Wextra", "-Werror", "-static", "-pthread")
-PROGRAMS = {"calls": ("calls.c", "calls_files.c", "calls_other.c", "modes.c"), "floor": ("floor.c",)}
+PROGRAMS = {
+    "calls": ("calls.c", "calls_files.c", "calls_network.c", "calls_other.c", "modes.c"),
+    "floor": ("floor.c", "floor_network.c"),
+}
 
 
 def compile_c(program: Path, command: list[str], depends: list[Path]) -> Path:
@@ -27,4 +30,4 @@ def compile_c(program: Path, command: list[str], depends: list[Path]) -> Path:
 def build(name: str) -> Path:
     """The path of that guest program, compiled anew if a source is newer."""
     sources = [HERE / "guests" / source for source in PROGRAMS[name]]
-    return compile_c(BUILD / name, ["gcc", *FLAGS, *map(str, sources)], [*sources, HERE / "guests" / "calls.h"])
+    return compile_c(BUILD / name, ["gcc", *FLAGS, *map(str, sources)], [*sources, *(HERE / "guests").glob("*.h")])

@@ -3,7 +3,9 @@
 #include <fcntl.h>
 #include <linux/capability.h>
 #include <linux/landlock.h>
+#include <linux/ipv6.h>
 #include <net/if.h>
+#include <netinet/in.h>
 #include <sched.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -74,6 +76,20 @@ int confine_privileges(void) {
     return 0;
 }
 
+/* Addresses beside the first: C libraries call a machine that has 127.0.0.1 and ::1 only one without IPv4 and IPv6, and resolve no
+ * name where they are asked for what is configured (AI_ADDRCONFIG). These can be bound in every guest that has a network. */
+static void add_addresses(int any) {
+    struct ifreq four = {.ifr_name = "lo:2"};
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK + 1)};
+    memcpy(&four.ifr_addr, &address, sizeof address);
+    ioctl(any, SIOCSIFADDR, &four);
+    struct in6_ifreq six = {.ifr6_addr.s6_addr = {[10] = 0xff, [11] = 0xff, 127, 0, 0, 2}, .ifr6_prefixlen = 128, .ifr6_ifindex = 1};
+    int other = socket(AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    if (other < 0) return; /* a kernel without IPv6 */
+    ioctl(other, SIOCSIFADDR, &six);
+    close(other);
+}
+
 int confine_loopback(void) {
     int ports = open("/proc/sys/net/ipv4/ip_unprivileged_port_start", O_WRONLY | O_CLOEXEC);
     if (ports >= 0 && write(ports, "0", 1) < 0) return -errno;
@@ -82,6 +98,7 @@ int confine_loopback(void) {
     int any = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
     if (any < 0) return -errno;
     int error = ioctl(any, SIOCSIFFLAGS, &loopback) < 0 ? -errno : 0;
+    add_addresses(any);
     close(any);
     return error;
 }

@@ -19,6 +19,7 @@ int confine_guest(int stub, int landlock_abi);
 int confine_limits(const struct sbx_limits *limits, uint64_t tag, bool own_users);
 /* The limit of open files, 0: none. In the launcher's child, which then has its descriptors. 0 or -errno. */
 int confine_files(uint64_t open_files);
-/* Bring up the loopback of a network namespace that the sentry has entered; every port may be bound there. 0 or -errno. */
+/* Bring up the loopback of a network namespace that the sentry has entered; every port may be bound there. It has 127.0.0.2 and
+ * ::ffff:127.0.0.2, too. 0 or -errno. */
 int confine_loopback(void);
 #endif

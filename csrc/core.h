@@ -84,7 +84,8 @@ enum sbx_option {
     SBX_OPTION_IPC_NAMESPACE = 4, /* SysV keys and ids mean the guest's own only */
     SBX_OPTION_LOOPBACK = 8,      /* the guest has a network namespace with a loopback: TCP and UDP sockets are made there */
     SBX_OPTION_NETWORK = 16,      /* it has TCP and UDP sockets at all: their options */
-    SBX_OPTION_PLAIN_LISTEN = 32  /* none of its sockets is of the host's network: listen chooses no address there */
+    SBX_OPTION_PLAIN_LISTEN = 32, /* none of its sockets is of the host's network: listen chooses no address there */
+    SBX_OPTION_NETWORK_NAMESPACE = 64 /* it is where the host's interfaces are not: it may list those that are */
 };
 
 /* ---- the plan (plan.c): a policy, compiled -------------------------------------------------------------------------- */

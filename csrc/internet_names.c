@@ -8,11 +8,11 @@
 #define SIX_LOOPBACK 2 /* host number in the slice that is the guest's ::1 */
 #define RESOLVER 53    /* and the one that is its resolver */
 
-/* ---- sockets that were bound to every address: the kernel knows one of the slice, or the published one ------------------- */
+/* ---- what sockets were bound to where the kernel knows another address: one of the slice, or the published one -------------- */
 
-#define WILDCARDS_MAX 1024 /* the oldest is forgotten, and shows what it was given */
-static uint64_t wildcards[WILDCARDS_MAX];
-static size_t wildcard_count;
+#define BOUND_MAX 1024 /* the oldest is forgotten, and shows what it was given */
+static struct bound { uint64_t cookie; struct in6_addr address; } bound[BOUND_MAX];
+static size_t bound_count;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
 static uint64_t cookie_of(int socket) {
@@ -26,18 +26,36 @@ static bool is_wildcard(const struct socket_name *name) {
     return IN6_IS_ADDR_UNSPECIFIED(&name->address.in6.sin6_addr);
 }
 
+/* As IPv6; IPv4 is mapped. */
+static struct in6_addr as_six(const struct socket_name *name) {
+    struct in6_addr mapped = {.s6_addr = {[10] = 0xff, [11] = 0xff}};
+    if (name->address.any.sa_family == AF_INET6) return name->address.in6.sin6_addr;
+    memcpy(&mapped.s6_addr[12], &name->address.in.sin_addr, 4);
+    return mapped;
+}
+
+static bool is_published(const struct socket_name *name) {
+    const struct sbx_plan *plan = mounts_plan();
+    bool found = false;
+    for (uint32_t i = 0; i < plan->publish_count; i++) found = found || ntohs(name->address.in.sin_port) == plan->publish[i].guest;
+    return found; /* the port is at one place in both */
+}
+
 void internet_note_bound(int socket, const struct socket_name *name) {
-    if (!is_wildcard(name)) return;
+    if (!is_wildcard(name) && !is_published(name)) return;
     pthread_mutex_lock(&lock);
-    wildcards[wildcard_count++ % WILDCARDS_MAX] = cookie_of(socket);
+    bound[bound_count++ % BOUND_MAX] = (struct bound){cookie_of(socket), as_six(name)};
     pthread_mutex_unlock(&lock);
 }
 
-static bool was_wildcard(int socket) {
+static bool was_bound(int socket, struct in6_addr *address) {
     uint64_t cookie = cookie_of(socket);
     bool found = false;
     pthread_mutex_lock(&lock);
-    for (size_t i = 0; i < WILDCARDS_MAX && i < wildcard_count && !found; i++) found = cookie && wildcards[i] == cookie;
+    for (size_t i = 0; i < BOUND_MAX && i < bound_count && !found; i++) {
+        found = cookie && bound[i].cookie == cookie;
+        if (found) *address = bound[i].address;
+    }
     pthread_mutex_unlock(&lock);
     return found;
 }
@@ -87,14 +105,9 @@ static bool is_any(const uint8_t *address) {
 /* A published port is the guest's own again. At every address of the host: of an own end, or where it is a loopback. */
 static void show_published(struct socket_name *name, enum socket_end end) {
     const struct sbx_plan *plan = mounts_plan();
-    struct in6_addr address = name->address.in6.sin6_addr;
+    struct in6_addr address = as_six(name);
     bool six = name->address.any.sa_family == AF_INET6;
     in_port_t *port = six ? &name->address.in6.sin6_port : &name->address.in.sin_port;
-    if (!six) {
-        memset(&address, 0, sizeof address);
-        memset(&address.s6_addr[10], 0xff, 2);
-        memcpy(&address.s6_addr[12], &name->address.in.sin_addr, 4);
-    }
     bool loopback = IN6_IS_ADDR_LOOPBACK(&address) || (IN6_IS_ADDR_V4MAPPED(&address) && address.s6_addr[12] == 127);
     for (uint32_t i = 0; i < plan->publish_count; i++) {
         const struct sbx_publish *rule = &plan->publish[i];
@@ -132,7 +145,8 @@ void internet_show_end(int socket, enum socket_end end, struct socket_name *name
     socklen_t size = sizeof other;
     int got = end == SOCKET_PEER ? getsockname(socket, (struct sockaddr *)&other, &size) : getpeername(socket, (struct sockaddr *)&other, &size);
     if (got == 0 && six && meets_six(&other)) name->address.in6.sin6_addr = in6addr_loopback;
-    if (got == 0 || !was_wildcard(socket)) return;
-    if (six) name->address.in6.sin6_addr = in6addr_any;
-    else name->address.in.sin_addr.s_addr = INADDR_ANY;
+    struct in6_addr asked;
+    if (got == 0 || !was_bound(socket, &asked)) return;
+    if (six) name->address.in6.sin6_addr = asked;
+    else memcpy(&name->address.in.sin_addr, &asked.s6_addr[12], sizeof name->address.in.sin_addr);
 }

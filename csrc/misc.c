@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/prctl.h>
+#include <linux/sockios.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -11,6 +12,7 @@
 #include <time.h>
 #include <unistd.h>
 #include "process.h"
+#include "sockets.h"
 
 #ifndef PR_SET_PTRACER
 #define PR_SET_PTRACER 0x59616d61
@@ -60,8 +62,10 @@ struct answer misc_fcntl(struct request *request) {
 
 static const struct command of_ioctl[] = {{TIOCSTI, EPERM}, {TIOCLINUX, EPERM}, {TIOCCONS, EPERM}};
 struct answer misc_ioctl(struct request *request) {
-    if ((uint32_t)request->args[1] == FIOASYNC) return answer_value(0);
-    return BY_TABLE(of_ioctl, request->args[1], ENOTTY);
+    uint32_t number = (uint32_t)request->args[1];
+    if (number == FIOASYNC) return answer_value(0);
+    if (number == SIOCGIFNAME || number == SIOCGIFINDEX) return sockets_interface(request);
+    return BY_TABLE(of_ioctl, number, ENOTTY);
 }
 
 /* ---- identity: the guest has the caller's ids, and no privilege to take others ----------------------------------------- */

@@ -7,6 +7,7 @@
 #include <linux/in.h>
 #include <linux/in6.h>
 #include <linux/ioprio.h>
+#include <linux/netlink.h>
 #include <linux/prctl.h>
 #include <linux/sched.h>
 #include <linux/seccomp.h>
@@ -39,8 +40,10 @@
 #define AF_UNIX 1
 #define AF_INET 2
 #define AF_INET6 10
+#define AF_NETLINK 16
 #define SOCK_STREAM 1
 #define SOCK_DGRAM 2
+#define SOCK_RAW 3
 #define AT_EMPTY_PATH 0x1000
 #define AT_EXECVE_CHECK 0x10000
 #define O_ASYNC 020000
@@ -69,8 +72,18 @@
 #define SOCKOPT(name) RULE(setsockopt, 0, IS(1, SOL_SOCKET), IS(2, name))
 /* TCP and UDP, in a network namespace of the guest's own. */
 #define INTERNET(family, type, protocol) RULE(socket, SBX_OPTION_LOOPBACK, IS(0, family), BITS(1, 15, type), IS(2, protocol))
+/* The list of interfaces: to change one needs a capability over the namespace, and the other protocols reach deep. */
+#define INTERFACES(type) \
+    RULE(socket, SBX_OPTION_NETWORK | SBX_OPTION_NETWORK_NAMESPACE, IS(0, AF_NETLINK), BITS(1, 15, type), IS(2, NETLINK_ROUTE))
 #define OWN_SOCKOPT(level, name) RULE(setsockopt, SBX_OPTION_NETWORK, IS(1, level), IS(2, name))
 #define PLAIN_SOCKOPT(name) RULE(setsockopt, SBX_OPTION_PLAIN_LISTEN, IS(1, SOL_SOCKET), IS(2, name))
+/* Whatever is not SOL_SOCKET (1), and its options but SO_PEERCRED (17). */
+#define GETSOCKOPT \
+    RULE(getsockopt, 0, IS(1, 0)), RULE(getsockopt, 0, BITS(1, ~1u, 2)), RULE(getsockopt, 0, BITS(1, ~3u, 4)), \
+    RULE(getsockopt, 0, BITS(1, ~7u, 8)), RULE(getsockopt, 0, BITS(1, ~15u, 16)), RULE(getsockopt, 0, BITS(1, ~31u, 32)), \
+    RULE(getsockopt, 0, BITS(1, ~63u, 64)), RULE(getsockopt, 0, BITS(1, ~127u, 128)), RULE(getsockopt, 0, BITS(1, ~255u, 256)), \
+    GET(15, 0), GET(0, 16), GET(1, 18), GET(3, 20), GET(7, 24), GET(31, 32), GET(63, 64)
+#define GET(below, name) RULE(getsockopt, 0, IS(1, SOL_SOCKET), BITS(2, ~(uint32_t)(below), name))
 #define OWN_IOCTL(request) RULE(ioctl, SBX_OPTION_LOOPBACK, IS(1, request))
 #define CLOCK(call) /* 0 and up, and the caller's own (a process of 0): not those of other processes */ \
     RULE(call, 0, NOT_NEGATIVE(0)), RULE(call, 0, BITS(0, ~7u, ~7u))

@@ -142,7 +142,8 @@ static void set_up(void) {
     int error;
     for (int wall = 0; wall < SBX_WALL_COUNT; wall++) sentry.ready.wall_error[wall] = wanted & (1u << wall) ? 0 : EPERM;
     sentry.walls = confine_namespaces(wanted, sentry.plan->caller_mounts, &sentry.ready);
-    if (sentry.plan->network == SBX_NETWORK_LOOPBACK && has_wall(SBX_WALL_NETNS) && (error = confine_loopback()) < 0) fault(error, "loopback");
+    error = sentry.plan->network && has_wall(SBX_WALL_NETNS) ? confine_loopback() : 0;
+    if (error < 0 && sentry.plan->network == SBX_NETWORK_LOOPBACK) fault(error, "loopback");
     if (getpid() == 1) sentry.walls |= 1u << SBX_WALL_PIDNS;
     if (has_own_users()) sentry.walls |= 1u << SBX_WALL_USERNS;
     error = trail_setup(sentry.trail, (int)sentry.plan->audit, ask_drain);

@@ -11,6 +11,7 @@
 #include "borrow.h"
 #include "internet.h"
 #include "loop.h"
+#include "peers.h"
 #include "socket_name.h"
 #include "sockets.h"
 
@@ -44,6 +45,7 @@ struct passage {
     bool allocated;
     struct socket_name name;
     int socket;
+    uint64_t inode;
     int flags;
     int passed[PASSED_MAX];
     int passed_count;
@@ -166,7 +168,7 @@ static int translate_control(const struct request *request, struct passage *pass
             struct ucred who;
             if (size != sizeof who) return -EINVAL;
             memcpy(&who, CMSG_DATA(at), sizeof who);
-            if (who.pid != guest_leader(request->tid)) return -EPERM;
+            if (who.pid != guest_leader(request->tid) || who.uid != getuid() || who.gid != getgid()) return -EPERM;
             who.pid = getpid();
             memcpy(CMSG_DATA(at), &who, sizeof who);
             continue;
@@ -255,6 +257,7 @@ static int64_t send_one(struct request *request, struct passage *passage, bool *
     if (error == 0 && passage->total > PAYLOAD_MAX) error = -EMSGSIZE;
     if (error == 0) error = take_room(request, passage, passage->total);
     if (error == 0) error = move_payload(request, passage, passage->total, false);
+    if (error == 0) peers_sends(passage->inode, request->tid); /* before it can be received */
     return error < 0 ? error : send_out(request, passage);
 }
 
@@ -264,6 +267,17 @@ static int inject(const struct request *request, int fd, bool close_on_exec) {
     bool path_only = fcntl(fd, F_GETFL) & O_PATH; /* the kernel's own way does not take it */
     if (path_only) return borrow_give_path(request->id, request->tid, fd, close_on_exec);
     return borrow_stands() ? borrow_inject(fd, close_on_exec) : guest_inject(request->id, fd, close_on_exec);
+}
+
+/* Who has sent what we sent. */
+static void name_sender(const struct passage *passage, const struct msghdr *header) {
+    for (struct cmsghdr *at = control_first(header); at; at = control_next(header, at)) {
+        struct ucred who;
+        if (at->cmsg_level != SOL_SOCKET || at->cmsg_type != SCM_CREDENTIALS || at->cmsg_len < CMSG_LEN(sizeof who)) continue;
+        memcpy(&who, CMSG_DATA(at), sizeof who);
+        pid_t sender = who.pid == getpid() ? peers_sender(passage->socket) : 0;
+        if (sender) memcpy(CMSG_DATA(at), &sender, sizeof sender); /* the first of a ucred */
+    }
 }
 
 /* Give the guest the descriptors that have come for it; as on Linux, what finds no place is dropped and said so. */
@@ -336,6 +350,7 @@ static int64_t receive_one(struct request *request, struct passage *passage) {
     if (got < 0) return got;
     passage->name.length = header.msg_namelen;
     socket_name_show(&passage->name, SOCKET_PEER);
+    name_sender(passage, &header);
     hand_over(request, passage, &header);
     /* INVARIANT still-there: it may have waited long. */
     if (!borrow_stands() && !guest_alive(request->id)) return -ESRCH;
@@ -355,6 +370,7 @@ static int begin_call(const struct request *request, struct passage *passage) {
     passage->flags = (int)request->flags;
     if (passage->flags & MSG_OOB && is_local(fd)) return -EOPNOTSUPP; /* hardly anyone sends any, and it has let guests out */
     passage->socket = take(&fd);
+    passage->inode = status.st_ino;
     return 0;
 }
 

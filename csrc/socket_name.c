@@ -2,6 +2,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/netlink.h>
 #include <pthread.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -119,12 +120,20 @@ int socket_name_read(struct request *request, uint64_t address, uint64_t length,
     return error;
 }
 
+/* What is told to a group of netlink is of the kernel's own doing, and nobody's answer. */
+static bool is_of_groups(const struct socket_name *name) {
+    struct sockaddr_nl netlink;
+    memcpy(&netlink, &name->address, sizeof netlink);
+    return netlink.nl_family == AF_NETLINK && netlink.nl_groups;
+}
+
 /* The path of an address becomes path 0 of the request, as if the call had named it. 1; 0 where it has none; -errno. */
 static int take_path(struct request *request, int socket, const struct socket_name *name, bool *denied) {
     if (name->length < sizeof(sa_family_t)) return -EINVAL;
     if (name->address.any.sa_family != AF_UNIX) {
-        *denied = !socket_name_is_private(socket);
-        return *denied ? -EINVAL : 0;
+        bool groups = is_of_groups(name);
+        *denied = groups || !socket_name_is_private(socket);
+        return groups ? -EPERM : *denied ? -EINVAL : 0;
     }
     if (name->length > sizeof name->address.path) return -EINVAL;
     if (name->length == PATH_AT) return 0;

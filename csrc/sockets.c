@@ -1,14 +1,21 @@
 #include "sockets.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/sockios.h>
+#include <net/if.h>
+#include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 #include "internet.h"
 #include "loop.h"
 #include "mounts.h"
+#include "peers.h"
 #include "socket_name.h"
 
-void sockets_setup(bool own_network) { socket_name_setup(own_network); }
+void sockets_setup(bool own_network) {
+    socket_name_setup(own_network);
+    if (own_network) peers_setup();
+}
 
 /* What does not pass straight: families but AF_UNIX, and where there is a loopback whatever is not TCP or UDP. */
 struct answer sockets_socket(struct request *request) {
@@ -31,18 +38,56 @@ static int borrow_socket(const struct request *request) {
     return fstat(fd, &status) == 0 && S_ISSOCK(status.st_mode) ? take(&fd) : -ENOTSOCK;
 }
 
+/* Of what getsockopt tells all passes straight but this, and names that there are not. */
+static struct answer peer_of(struct request *request, int socket, int level, int name) {
+    struct ucred who;
+    socklen_t size = sizeof who;
+    int room;
+    if (level != SOL_SOCKET || name != SO_PEERCRED) return answer_error(ENOPROTOOPT);
+    if (getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &who, &size) < 0) return answer_error(errno);
+    bool supervisor = who.pid == 0 || who.pid == getppid(); /* not of our pid namespace, or our parent */
+    pid_t known = who.pid == getpid() ? peers_connector(socket) : supervisor ? peers_listener(socket) : 0;
+    if (known) who.pid = known;
+    if (guest_read(request->tid, request->value[2], &room, sizeof room) < 0) return answer_error(EFAULT);
+    if (room < 0) return answer_error(EINVAL);
+    if (room > (int)size) room = (int)size;
+    if (guest_write(request->tid, request->out, &who, (size_t)room) < 0) return answer_error(EFAULT);
+    return answer_result(guest_write(request->tid, request->value[2], &room, sizeof room));
+}
+
 /* What does not pass straight: everything that is not on the list, and where sockets are of the host's network a few more. */
 struct answer sockets_option(struct request *request) {
     int level = (int)request->value[0], name = (int)request->value[1];
     bool served = name == SO_LINGER || name == SO_SNDTIMEO || name == SO_REUSEADDR || name == SO_REUSEPORT;
     uint8_t value[sizeof(struct timeval)] = {0};
-    if (level != SOL_SOCKET || !served || !internet_served()) return answer_denied(ENOPROTOOPT);
+    bool asks = request->nr == SYS_getsockopt;
+    if (!asks && (level != SOL_SOCKET || !served || !internet_served())) return answer_denied(ENOPROTOOPT);
     cleanup_close int socket = borrow_socket(request);
     if (socket < 0) return answer_error(-socket);
+    if (asks) return peer_of(request, socket, level, name);
     size_t size = request->size < sizeof value ? (size_t)request->size : sizeof value;
     if (size < sizeof(int)) return answer_error(EINVAL);
     if (guest_read(request->tid, request->in, value, size) < 0) return answer_error(EFAULT);
     return answer_result(internet_option(request, socket, name, value, size));
+}
+
+/* Asked on a socket of the host's network the kernel would tell of its interfaces. The guest's one is the same everywhere. */
+#define LOOPBACK_NAME "lo"
+#define LOOPBACK_NUMBER 1
+struct answer sockets_interface(struct request *request) {
+    if (!internet_served()) return answer_denied(ENOTTY);
+    cleanup_close int socket = borrow_socket(request);
+    if (socket < 0) return answer_error(socket == -ENOTSOCK ? ENOTTY : -socket);
+    struct ifreq asked;
+    if (guest_read(request->tid, request->args[2], &asked, sizeof asked) < 0) return answer_error(EFAULT);
+    bool by_name = (uint32_t)request->args[1] == SIOCGIFINDEX;
+    bool known = by_name ? strncmp(asked.ifr_name, LOOPBACK_NAME, IFNAMSIZ) == 0 : asked.ifr_ifindex == LOOPBACK_NUMBER;
+    if (!known) return answer_error(ENODEV);
+    strncpy(asked.ifr_name, LOOPBACK_NAME, IFNAMSIZ);
+    asked.ifr_ifindex = LOOPBACK_NUMBER;
+    struct answer answer = answer_value(0);
+    answer.out[0] = (struct answer_out){request->args[2], memcpy(request->buffer, &asked, sizeof asked), sizeof asked};
+    return answer;
 }
 
 static struct answer named(const struct socket_name *name, int64_t result, bool denied) {
@@ -76,21 +121,26 @@ struct answer sockets_connect(struct request *request) {
     else if (error == 0 && !apart) error = socket_name_find(request, socket, &name, &denied);
     if (error < 0 || served) return named(&name, error, denied);
     bool waits = blocks(socket);
+    pid_t before = peers_connects(socket, guest_leader(request->tid));
     for (;;) { /* a full backlog makes it wait */
-        if (waits && !loop_block_enter()) return named(&name, -ENOMEM, false);
+        error = waits && !loop_block_enter() ? -ENOMEM : 0;
+        if (error < 0) break;
         error = connect(socket, &name.address.any, name.length) < 0 ? -errno : 0;
         bool interrupted = waits && loop_block_leave();
         if (error != -EINTR || !waits) break;
         if (interrupted) error = -ERESTARTSYS;
         if (interrupted) break;
     }
+    if (error < 0) peers_connects(socket, before);
     return named(&name, error, denied);
 }
 
 /* Of a local socket, too: a sentry must not be able to, or a socket of the host's network would choose an address there. */
 struct answer sockets_listen(struct request *request) {
     cleanup_close int socket = borrow_socket(request);
-    return answer_result(socket < 0 ? socket : internet_listen(request, socket, (int)request->value[0]));
+    if (socket < 0) return answer_error(-socket);
+    peers_listens(socket, guest_leader(request->tid));
+    return answer_result(internet_listen(request, socket, (int)request->value[0]));
 }
 
 struct answer sockets_name(struct request *request) {

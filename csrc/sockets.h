@@ -2,8 +2,8 @@
  * connected and, where an address or descriptors go along, spoken through from here, on the guest's own descriptor. Other
  * families are refused.
  *
- * Not as on Linux: a peer sees the sentry's process id (never another user's) where the sentry made the call: SO_PEERCRED
- * after connect, SCM_CREDENTIALS of sendmsg and sendto with an address. */
+ * Who connected or sent is told as on Linux where that is known (peers.h). Else, and to whoever is outside, it is the sentry's
+ * process (never another user's): of datagrams, of an end by which several processes have sent. */
 #ifndef SBX_SOCKETS_H
 #define SBX_SOCKETS_H
 #include "answer.h"
@@ -14,7 +14,8 @@ struct answer sockets_connect(struct request *);
 struct answer sockets_listen(struct request *);
 struct answer sockets_name(struct request *);   /* getsockname, getpeername */
 struct answer sockets_accept(struct request *);
-struct answer sockets_option(struct request *);
+struct answer sockets_option(struct request *); /* setsockopt, getsockopt */
+struct answer sockets_interface(struct request *); /* ioctl: an interface by name or number */
 struct answer sockets_send(struct request *);   /* sendto, sendmsg, sendmmsg */
 struct answer sockets_receive(struct request *); /* recvfrom, recvmsg, recvmmsg */
 #endif

@@ -56,7 +56,7 @@ SERVED(51, S, "getsockname", SOCKNAME, 0, SOCKET, FD, OUT, VALUE),
 SERVED(52, S, "getpeername", SOCKNAME, 0, SOCKET, FD, OUT, VALUE),
 RULED(53, _, "socketpair", SOCKET, SOCKET, VALUE, VALUE, VALUE, OUT),
 RULED(54, _, "setsockopt", SOCKOPT, "buffers, timeouts and the like; no filters, devices or routes", FD, VALUE, VALUE, IN, SIZE),
-NATIVE(55, S, "getsockopt", GRANTED),
+RULED(55, S, "getsockopt", SOCKOPT, "who is at the other end of a local socket is told by who connected it", FD, VALUE, VALUE, OUT, VALUE),
 /* ---- processes ---- */
 RULED_ELSE(56, S, "clone", EPERM, "no new namespaces, no shared working directory between processes", FLAGS),
 NATIVE(57, _, "fork", "never trapped: a child that exits at once would hang its parent"),

@@ -44,7 +44,8 @@ if TYPE_CHECKING:
 
 _WORKERS = 32
 _EXIT_GRACE = 5.0
-_RELIED = {Option.EMPTY_ROOT: "mountns", Option.PID_NAMESPACE: "pidns", Option.IPC_NAMESPACE: "ipcns"}
+_RELIED = {Option.EMPTY_ROOT: "mountns", Option.PID_NAMESPACE: "pidns", Option.IPC_NAMESPACE: "ipcns",
+           Option.NETWORK_NAMESPACE: "netns"}  # fmt: skip
 """The wall that must stand where a guest's filter has an option."""
 _SOCKETS = {
     _core.Network.NONE: Option.PLAIN_LISTEN,
@@ -136,6 +137,8 @@ class Supervisor:
         for option, wall in _RELIED.items():
             options &= ~Option(0 if wall in order.walls else option)
         loopback = plan.network is _core.Network.LOOPBACK
+        if plan.network is _core.Network.NONE:
+            options &= ~Option.NETWORK_NAMESPACE  # it has no use for it
         options |= _SOCKETS[plan.network]
         net = _internet(order.policy, self._loop) if plan.network is _core.Network.SERVED else None
         if net is not None:

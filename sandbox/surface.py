@@ -13,7 +13,7 @@ from sandbox._core import Option, Route, Rule, Syscall, guest_rules, sentry_rule
 __all__ = ["Counts", "counts", "summary", "table"]
 
 EVERY_OPTION = Option.EMPTY_ROOT | Option.PID_NAMESPACE | Option.IPC_NAMESPACE | Option.LOOPBACK
-EVERY_OPTION |= Option.NETWORK | Option.PLAIN_LISTEN
+EVERY_OPTION |= Option.NETWORK | Option.PLAIN_LISTEN | Option.NETWORK_NAMESPACE
 
 
 class Counts(NamedTuple):

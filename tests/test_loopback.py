@@ -146,7 +146,7 @@ FAMILIES = {
     "MPTCP": ("socket.AF_INET, socket.SOCK_STREAM, 262", "Protocol not supported"),
     "ICMP": ("socket.AF_INET, socket.SOCK_DGRAM, 1", "Protocol not supported"),
     "packet": ("socket.AF_PACKET, socket.SOCK_RAW, 0", "Address family not supported"),
-    "netlink": ("16, socket.SOCK_RAW, 0", "Address family not supported"),
+    "netlink": ("16, socket.SOCK_RAW, 4", "Address family not supported"),
     "vsock": ("40, socket.SOCK_STREAM, 0", "Address family not supported"),
     "algorithms": ("38, socket.SOCK_SEQPACKET, 0", "Address family not supported"),
     "bluetooth": ("31, socket.SOCK_RAW, 0", "Address family not supported"),
@@ -218,3 +218,45 @@ def test_from_many_threads_of_the_caller(network: Network) -> None:
     for thread in threads:
         thread.join()
     assert sorted(results) == [b"guest %d\n" % number for number in range(4)]
+
+
+INTERFACES = {
+    "names": "import socket; print(socket.if_nameindex(), socket.if_nametoindex('lo'), socket.if_indextoname(1))",
+    "no name": "import socket\nfor call, key in ((socket.if_nametoindex, 'eth0'), (socket.if_indextoname, 2)):\n try: print(call(key))\n except OSError as e: print(type(e).__name__)",
+    "configured": "import socket\nfor family in (socket.AF_INET, socket.AF_INET6):\n print(bool(socket.getaddrinfo('127.0.0.1' if family == socket.AF_INET else '::1', 1, family, flags=socket.AI_ADDRCONFIG)))",
+    "bound": "import socket\nfor host in ('127.0.0.1', '127.0.0.2', '::1'):\n with socket.create_server((host, 0), family=socket.AF_INET6 if ':' in host else socket.AF_INET) as s, socket.create_connection(s.getsockname()[:2]) as c: print(c.getpeername()[0])",
+}
+LISTED = {
+    "names": "[(1, 'lo')] 1 lo",
+    "no name": "OSError OSError",
+    "configured": "True True",
+    "bound": "127.0.0.1 127.0.0.2 ::1",
+}
+
+
+@pytest.mark.parametrize("name", INTERFACES)
+def test_its_interface_is_listed(name: str, network: Network) -> None:
+    """There is one, and a service can be at its addresses."""
+    done = sandbox.run(python(INTERFACES[name]), network=network, text=True)
+    assert " ".join(done.stdout.split("\n")).strip() == LISTED[name], done
+
+
+def test_no_interface_is_listed_where_they_would_be_the_hosts() -> None:
+    with standing("no namespaces"):
+        done = sandbox.run(python(INTERFACES["names"]), network=[Allow("192.0.2.1:1")], text=True)
+    assert "Address family not supported" in done.stderr, done
+
+
+def test_an_interface_is_not_changed(network: Network) -> None:
+    """Nor is anybody told of changes."""
+    script = """
+import socket, struct
+route = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0)
+try: route.bind((0, 1))
+except OSError as error: print(error.strerror)
+route.bind((0, 0)); print(route.getsockname()[1])
+route.send(struct.pack("IHHII", 32, 16, 5, 1, 0) + struct.pack("BxHiII", 0, 0, 1, 0, 1))
+print(struct.unpack_from("i", route.recv(4096), 16))
+"""
+    done = sandbox.run(python(script), network=network, text=True)
+    assert done.stdout.split("\n")[:3] == ["Operation not permitted", "0", "(-1,)"], done

@@ -36,7 +36,9 @@ double now(void) {
 const struct call *call_at(int number) {
     if (number < file_call_count) return &file_calls[number];
     number -= file_call_count;
-    return number < other_call_count ? &other_calls[number] : NULL;
+    if (number < other_call_count) return &other_calls[number];
+    number -= other_call_count;
+    return number < network_call_count ? &network_calls[number] : NULL;
 }
 
 const struct call *call_named(const char *name) {

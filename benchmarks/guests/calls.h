@@ -8,8 +8,8 @@ struct call {
     void (*prepare)(void);
     void (*run)(long count); /* may be called by several threads at once */
 };
-extern const struct call file_calls[], other_calls[];
-extern const int file_call_count, other_call_count;
+extern const struct call file_calls[], other_calls[], network_calls[];
+extern const int file_call_count, other_call_count, network_call_count;
 /* Call `number` of them all, in the order of --list; NULL past the end. */
 const struct call *call_at(int number);
 const struct call *call_named(const char *name);

@@ -1,20 +1,18 @@
 /* floor.c: the least that serving a call can cost.
  *
- *   floor [--no-pin | --core N] [--no-sync] [--count] -- program argument...
+ *   floor [--no-pin | --core N] [--no-sync] [--count] [--network | --served] -- program argument...
  *
  * Runs the program under a seccomp listener and serves stat and open of paths with one system call each: no policy, no
- * path walk, no record. Guest and server share one processor unless --no-pin. It is a yardstick and no sandbox: what it
+ * path walk, no record; or, instead, the calls of floor_network.c. Guest and server share one processor unless --no-pin. It is a yardstick and no sandbox: what it
  * serves, it serves with its own rights, and memory is read and written without the sentry's care. Relative paths are taken
  * from where it was started: the program must not change its directory. */
+#include "floor.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/audit.h>
-#include <linux/filter.h>
-#include <linux/seccomp.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
-#include <stdbool.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -37,22 +35,21 @@
 #endif
 
 static unsigned long served_stats, served_opens;
+static bool network, served;
 
-static void fail(const char *what) {
+void fail(const char *what) {
     perror(what);
     exit(125);
 }
 
 static int install(void) {
-#define LOAD(field) BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, field))
-#define EQUAL(value, yes, no) BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, value, yes, no)
     struct sock_filter code[] = {
         LOAD(arch), EQUAL(AUDIT_ARCH_X86_64, 0, 7),
         LOAD(nr), EQUAL(SYS_stat, 6, 0), EQUAL(SYS_open, 5, 0), EQUAL(SYS_newfstatat, 1, 0), EQUAL(SYS_openat, 0, 2),
         LOAD(args[0]), EQUAL((unsigned)AT_FDCWD, 1, 0), /* not a descriptor's: those are native */
         BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW), BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_USER_NOTIF),
     };
-    struct sock_fprog program = {sizeof code / sizeof *code, code};
+    struct sock_fprog program = network ? network_filter(served) : (struct sock_fprog){sizeof code / sizeof *code, code};
     if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)) fail("no_new_privs");
     int flags = SECCOMP_FILTER_FLAG_NEW_LISTENER | SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV;
     int listener = (int)syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, &program);
@@ -60,7 +57,7 @@ static int install(void) {
     return listener;
 }
 
-static void pass(int socket, int *fd, bool give) {
+void pass(int socket, int *fd, bool give) {
     char byte = 0, control[CMSG_SPACE(sizeof(int))] = {0};
     struct iovec vector = {&byte, 1};
     struct msghdr message = {.msg_iov = &vector, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof control};
@@ -127,7 +124,7 @@ static void *serve_all(void *argument) {
     for (;;) {
         struct seccomp_notif call;
         memset(&call, 0, sizeof call);
-        if (ioctl(listener, SECCOMP_IOCTL_NOTIF_RECV, &call) == 0) serve(listener, &call);
+        if (ioctl(listener, SECCOMP_IOCTL_NOTIF_RECV, &call) == 0) (network ? network_serve : serve)(listener, &call);
         else if (errno != EINTR && errno != ENOENT) return NULL; /* ENOENT: the caller died before we looked */
     }
 }
@@ -140,12 +137,15 @@ int main(int argc, char **argv) {
         else if (strcmp(argv[i], "--core") == 0 && i + 1 < argc) core = atoi(argv[++i]);
         else if (strcmp(argv[i], "--no-sync") == 0) sync = false;
         else if (strcmp(argv[i], "--count") == 0) count = true;
+        else if (strcmp(argv[i], "--network") == 0) network = true;
+        else if (strcmp(argv[i], "--served") == 0) network = served = true;
     }
-    if (i + 1 >= argc) return fprintf(stderr, "floor [--no-pin | --core N] [--no-sync] [--count] -- program...\n"), 125;
+    if (i + 1 >= argc) return fprintf(stderr, "floor [--no-pin | --core N] [--no-sync] [--count] [--network | --served] -- program...\n"), 125;
     cpu_set_t one;
     CPU_ZERO(&one);
     if (core >= 0) CPU_SET(core, &one);
     if (core >= 0 && sched_setaffinity(0, sizeof one, &one)) fail("sched_setaffinity");
+    network_begin(served);
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair)) fail("socketpair");
     pid_t guest = fork();
     if (guest < 0) fail("fork");

@@ -10,11 +10,12 @@ from typing import Any, Callable
 
 from .._build import build
 from ..runners import Failed, Job, Runner
-from .case import Case, Question, Reading, Setup, one
+from .case import OF_THE_NETWORK, Case, Question, Reading, Setup, one
 
-__all__ = ["CALLS", "call_job", "call_names", "parse"]
+__all__ = ["CALLS", "NETWORK_CALLS", "call_case", "call_job", "call_names", "parse"]
 
-NEED_NETWORK = ("connect-tcp",)
+NETWORK_CALLS = ("connect-tcp", "sendto-udp", "dns-answer", "tcp-64k")
+"""They have a question of their own."""
 
 
 def call_names() -> list[str]:
@@ -42,16 +43,17 @@ def _take(job: Job, name: str, runner: Runner) -> Reading:
     return Reading((float(parse(runner.run(job).stdout, name)["ns"]),), name.encode())
 
 
-def _case(setup: Setup, name: str) -> Case:
-    job = call_job(setup, "--ms", str(setup.scale.ms), name, network=name in NEED_NETWORK)
+def call_case(setup: Setup, name: str) -> Case:
+    job = call_job(setup, "--ms", str(setup.scale.ms), name, network=name in NETWORK_CALLS)
     return one(name, "ns", partial(_take, job, name))
 
 
 def _cases(setup: Setup) -> Iterator[tuple[str, Callable[[], Case]]]:
     for name in call_names():
-        yield name, partial(_case, setup, name)
+        if name not in NETWORK_CALLS:
+            yield name, partial(call_case, setup, name)
 
 
 CALLS = Question(
-    "calls", "Single system calls", _cases, cores=("idle", "busy"), without=("floor-unpinned", "sandbox-cli")
+    "calls", "Single system calls", _cases, cores=("idle", "busy"), without=("floor-unpinned", "sandbox-cli", *OF_THE_NETWORK)
 )

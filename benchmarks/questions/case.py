@@ -14,6 +14,7 @@ from ..runners import Job, Outcome, Runner
 
 __all__ = [
     "FULL",
+    "OF_THE_NETWORK",
     "QUICK",
     "TINY",
     "Case",
@@ -27,6 +28,10 @@ __all__ = [
     "one",
     "reset",
 ]
+
+
+OF_THE_NETWORK = ("floor-network", "floor-served", "sandbox-rules")
+"""Runners that differ from others in the network only."""
 
 
 class Unmade(Exception):

@@ -17,7 +17,7 @@ from typing import Callable
 
 from ..runners import Failed, Job, Runner, Running
 from .calls import call_job
-from .case import Case, Part, Question, Reading, Setup
+from .case import OF_THE_NETWORK, Case, Part, Question, Reading, Setup
 
 __all__ = ["DENSITY", "family", "share_kib"]
 
@@ -126,4 +126,4 @@ def _cases(setup: Setup) -> Iterator[tuple[str, Callable[[], Case]]]:
         yield f"after {calls} calls", partial(_after, setup, calls)
 
 
-DENSITY = Question("density", "Idle guests", _cases, without=("floor", "floor-unpinned", "sandbox-cli"))
+DENSITY = Question("density", "Idle guests", _cases, without=("floor", "floor-unpinned", "sandbox-cli", *OF_THE_NETWORK))

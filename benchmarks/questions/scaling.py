@@ -10,7 +10,7 @@ from typing import Callable
 
 from ..runners import Failed, Job, Runner
 from .calls import call_job, parse
-from .case import Case, Part, Question, Reading, Setup
+from .case import OF_THE_NETWORK, Case, Part, Question, Reading, Setup
 from .work_python import imports
 
 __all__ = ["SCALING"]
@@ -89,4 +89,4 @@ def _cases(setup: Setup) -> Iterator[tuple[str, Callable[[], Case]]]:
         yield f"{PROBED} {name}", partial(_latency, setup, name, take)
 
 
-SCALING = Question("scaling", "Scaling and neighbours", _cases, without=("floor", "sandbox-cli"))
+SCALING = Question("scaling", "Scaling and neighbours", _cases, without=("floor", "sandbox-cli", *OF_THE_NETWORK))

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Callable
 
 from ..runners import Job, Runner
-from .case import Case, Question, Reading, Setup, one
+from .case import OF_THE_NETWORK, Case, Question, Reading, Setup, one
 
 __all__ = ["START", "forget"]
 
@@ -74,5 +74,9 @@ def _of(take: Callable[..., Reading], job: Job) -> Callable[[Runner], Reading]:
 
 
 START = Question(
-    "start", "Start-up: /bin/true, from the request to the end", _cases, ("idle", "busy"), ("floor", "floor-unpinned")
+    "start",
+    "Start-up: /bin/true, from the request to the end",
+    _cases,
+    ("idle", "busy"),
+    ("floor", "floor-unpinned", *OF_THE_NETWORK),
 )

@@ -12,9 +12,9 @@ from typing import Callable
 
 from ..runners import Job, Runner
 from . import work_python, work_shell
-from .case import Case, Question, Reading, Setup, Unmade, digest, one, reset
+from .case import OF_THE_NETWORK, Case, Question, Reading, Setup, Unmade, digest, one, reset
 
-__all__ = ["TABLE", "WORK", "Work"]
+__all__ = ["TABLE", "WORK", "Work", "work_case"]
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def _take(work: Work, job: Job, runner: Runner) -> Reading:
     return Reading((outcome.seconds * 1e3,), digest(outcome, job, work.made))
 
 
-def _case(setup: Setup, work: Work) -> Case:
+def work_case(setup: Setup, work: Work) -> Case:
     for program in work.needs:
         if shutil.which(program, path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin") is None:
             raise Unmade(f"no {program} on the PATH")
@@ -71,7 +71,7 @@ def _case(setup: Setup, work: Work) -> Case:
 
 def _cases(setup: Setup) -> Iterator[tuple[str, Callable[[], Case]]]:
     for work in TABLE:
-        yield work.name, partial(_case, setup, work)
+        yield work.name, partial(work_case, setup, work)
 
 
-WORK = Question("work", "Real work: whole programs", _cases, cores=("idle", "busy"), without=("floor", "sandbox-cli"))
+WORK = Question("work", "Real work: whole programs", _cases, cores=("idle", "busy"), without=("floor", "sandbox-cli", *OF_THE_NETWORK))

@@ -54,6 +54,9 @@ wait
 """
 
 
+REDIS_NEEDS = ("redis-server", "redis-cli", "redis-benchmark")
+
+
 def shell(directory: Path, script: str, readable: tuple[Path, ...] = (), *, network: bool = False) -> Job:
     return Job(["/bin/sh", "-ec", script], directory, readable, network=network)
 
@@ -155,6 +158,22 @@ def nginx(setup: Setup, directory: Path) -> Job:
     user = "user root;\n" if os.getuid() == 0 else ""
     (directory / "nginx.conf").write_text(NGINX.format(user=user, **settings))
     return shell(directory, SERVED.format(**settings), network=True)
+
+
+def redis_rate(setup: Setup, directory: Path, *, pipelined: int) -> Job:
+    """The same load, of which redis-benchmark tells the rate."""
+    job = redis(setup, directory)
+    count = max(10_000, 10 * setup.scale.requests)  # fewer are over before its clock ticks
+    script = re.sub(r"-n \d+ -c 10 -t set,get -q >/dev/null", f"-n {count} -c 10 -t get -P {pipelined} --csv", job.command[-1])
+    return shell(directory, script, network=True)
+
+
+def rated(stdout: bytes) -> Reading:
+    """Microseconds for each request, of what redis-benchmark says."""
+    rate = re.search(rb'"GET","([\d.]+)"', stdout)
+    if rate is None or float(rate[1]) == 0:
+        raise Failed(f"redis-benchmark: {stdout[-200:].decode(errors='replace')}")
+    return Reading((1e6 / float(rate[1]),))
 
 
 def served(stdout: bytes) -> Reading:

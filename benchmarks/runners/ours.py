@@ -72,6 +72,19 @@ class Sandbox(Library):
             yield run
 
 
+class SandboxRules(Sandbox):
+    """The same, with a rule that reaches outside: TCP and UDP are then served, and names resolved."""
+
+    name = "sandbox-rules"
+
+    @staticmethod
+    def _options(job: Job) -> dict[str, Any]:
+        from sandbox import Allow, Hosts
+
+        rules = {"network": [Allow("192.0.2.1:1"), Hosts({"bench.test": ["192.0.2.7"]})]} if job.network else {}
+        return {**Sandbox._options(job), **rules}
+
+
 def _leave(process: Any) -> None:
     """Wait for the command, and until its guest is gone."""
     process.wait(20)
@@ -101,4 +114,4 @@ CLI = SandboxCli(
     says=lambda _: Sandbox().version(),
     own=lambda: Sandbox().own_files(),
 )
-OURS: tuple[Runner, ...] = (Sandbox(), CLI)
+OURS: tuple[Runner, ...] = (Sandbox(), SandboxRules(), CLI)

@@ -32,8 +32,11 @@ def _floor(*options: str) -> Callable[[Job], Sequence[str]]:
 
 NOTHING = Safety("no", "no", "no", "everything that its user can")
 YARDSTICK = Safety("stat and open are served, nothing is refused", "no", "no", "everything: a yardstick and no sandbox")
+ADDRESSES = Safety("no", "calls with an address are served, nothing is refused", "no", "everything: a yardstick and no sandbox")
 YARDSTICKS: tuple[Runner, ...] = (
     Native("native", "", lambda _: (), NOTHING, says=lambda _: f"Linux {platform.release()}"),
     CommandRunner("floor", "", _floor(), YARDSTICK, says=_floor_version),
     CommandRunner("floor-unpinned", "", _floor("--no-pin"), YARDSTICK, says=_floor_version),
+    CommandRunner("floor-network", "", _floor("--network"), ADDRESSES, says=_floor_version),
+    CommandRunner("floor-served", "", _floor("--served"), ADDRESSES, says=_floor_version),
 )

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from .._addresses import Address
 from ._diag import Diag
 from ._names_of_sockets import Name
-from ._sockets import borrowed, cookie_of
+from ._sockets import borrowed, cookie_of, dissolve
 
 _SWEEP, _MOST = 1024, 16384
 _LOOKS, _LOOKING = 3, 5.0  # at the descriptors of a guest, which may move them meanwhile; seconds in all
@@ -113,7 +113,7 @@ def part(sock: socket.socket) -> bool:
     """Dissolve the association: TCP is reset, and waiters wake (connect(2), AF_UNSPEC). Some kernels answer EBUSY while
     a thread waits on the socket: then it is shut down first, which ends the wait."""
     for attempt in range(3):
-        if _LIBC.connect(sock.fileno(), bytes(16), 16) == 0 and not _is_connected(sock):
+        if dissolve(sock) and not _is_connected(sock):
             return True
         with suppress(OSError):
             sock.shutdown(socket.SHUT_RDWR)

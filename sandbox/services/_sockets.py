@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 import select
@@ -14,6 +15,7 @@ from ipaddress import IPv4Address
 from ._names_of_sockets import Name, read_plain
 
 _COOKIE = 57  # SO_COOKIE
+_LIBC = ctypes.CDLL(None, use_errno=True)
 SHARES = (socket.SO_REUSEADDR, socket.SO_REUSEPORT)
 _AT_ONCE = struct.pack("ll", 0, 1)
 
@@ -73,6 +75,24 @@ def alone(sock: socket.socket) -> Iterator[None]:
 def bind_anywhere(sock: socket.socket) -> None:
     with alone(sock):
         sock.bind(("", 0))
+
+
+def come_home(sock: socket.socket, home: Name) -> None:
+    """Move a socket of UDP that is bound to every address, at a port that the kernel chose, to this one address: once
+    connected, it would speak from the host's. What the kernel chose is given up with an association (dissolve)."""
+    address, port = sock.getsockname()[:2]
+    if not port or not read_plain(address).is_unspecified or not dissolve(sock):
+        return
+    with alone(sock):
+        try:
+            sock.bind(sockaddr_of(sock, home._replace(port=port)))
+        except OSError:  # somebody else has it there
+            sock.bind(sockaddr_of(sock, home))
+
+
+def dissolve(sock: socket.socket) -> bool:
+    """Its association (connect(2), AF_UNSPEC)."""
+    return bool(_LIBC.connect(sock.fileno(), bytes(16), 16) == 0)
 
 
 def take_mapped(sock: socket.socket) -> None:

@@ -36,6 +36,7 @@ from ._sockets import (
     begin_connect,
     bind_anywhere,
     borrowed,
+    come_home,
     is_free,
     peer_of,
     sockaddr_of,
@@ -266,6 +267,8 @@ class Internet:
     def _connect(self, sock: socket.socket, ask: NetAsk) -> NetAnswer:
         goal = self._reach(sock, ask)
         at = sockaddr_of(sock, goal.name)
+        if goal.inside and sock.type == socket.SOCK_DGRAM:
+            come_home(sock, Name(self._source_to(goal.name), 0))
         error = begin_connect(sock, at) if goal.inside else self._connect_outward(sock, goal.name, at)
         return NetAnswer(-error, rule=goal.rule)
 
@@ -328,7 +331,10 @@ class Internet:
         """What a datagram comes from where its socket is bound to every address: the slice lets in no other."""
         if not self._is_ours(target.address) or not read_plain(sock.getsockname()[0]).is_unspecified:
             return b""
-        return self._host(_SIX if int(target.address) & 0xFF == _SIX else _ONE).packed
+        return self._source_to(target).packed
+
+    def _source_to(self, target: Name) -> IPv4Address:
+        return self._host(_SIX if int(target.address) & 0xFF == _SIX else _ONE)
 
     def _reach(self, sock: socket.socket, ask: NetAsk) -> Goal:
         """The target, and a socket that may speak and listen to it."""

@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import socket
 from pathlib import Path
+from typing import Optional
 
 import pytest
 
@@ -76,12 +77,13 @@ def test_natively_it_answers(host: Host) -> None:
 
 @ordinary
 @every_wall
-def test_an_abstract_name_of_the_host(walls: str) -> None:
+@pytest.mark.parametrize("network", [None, "host"])
+def test_an_abstract_name_of_the_host(walls: str, network: Optional[str]) -> None:
     with socket.socket(socket.AF_UNIX) as daemon:
         daemon.bind(f"\0sandbox-test-{os.getpid()}")
         daemon.listen()
         assert native(build(ATTACK), f"@sandbox-test-{os.getpid()}").won
-        assert not inside(build(ATTACK), f"@sandbox-test-{os.getpid()}", walls=walls).won
+        assert not inside(build(ATTACK), f"@sandbox-test-{os.getpid()}", walls=walls, network=network).won
 
 
 def wait_for_the_clock_of_files(folder: Path) -> None:

@@ -13,6 +13,7 @@
 #include "borrow.h"
 #include "fuzz.h"
 #include "loop.h"
+#include "peers.h"
 #include "socket_name.h"
 #include "sockets.h"
 
@@ -60,6 +61,8 @@ void guest_close(int *fd) {
 }
 pid_t guest_leader(pid_t tid) { return tid; }
 bool guest_alive(uint64_t id) { return id == 9; }
+void peers_sends(uint64_t inode, pid_t tid) { CHECK(inode && tid == 77); }
+pid_t peers_sender(int socket) { return socket < 0 ? 0 : 78; }
 int guest_borrow_fd(pid_t tid, int fd) {
     CHECK(tid == 77);
     return fd < 0 || fd >= FILES + 2 ? -EBADF : fcntl(guest_fds[fd], F_DUPFD_CLOEXEC, 0);

@@ -67,7 +67,7 @@ static void test_rules(const struct sbx_argument_rule *rules, uint32_t count, bo
         CHECK(at != NULL);
         CHECK(i == 0 || rules[i - 1].nr <= rules[i].nr);
         CHECK(sentry ? at->sentry : at->route == SBX_NATIVE);
-        CHECK(rules[i].count <= 3 && rules[i].options < 64);
+        CHECK(rules[i].count <= 3 && rules[i].options < 128);
         for (int n = 0; n < rules[i].count; n++) {
             const struct sbx_compare *one = &rules[i].compare[n];
             CHECK(one->arg < 6 && one->mask != 0 && (one->value & ~one->mask) == 0); /* else it never matches, or always */

@@ -43,7 +43,7 @@ def stream_by_path(p: Probe) -> None:
     os.write(go, b"1")
     p.show("request", connection.recv(100))
     owner = struct.unpack("iII", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
-    p.show("peer", (owner[0] > 0, owner[1] == os.getuid(), owner[2] == os.getgid()))
+    p.show("peer", (owner[0] == pid, owner[1] == os.getuid(), owner[2] == os.getgid()))
     connection.sendall(b"bye")
     os.waitpid(pid, 0)
     p.do("stat", os.stat, "dir/sock")
@@ -202,6 +202,63 @@ def waiting_messages_are_interrupted(p: Probe) -> None:
     p.do("timeout", lambda: _timeout(two))
     one.close()
     p.show("end", two.recvmsg(10)[0])
+
+
+def who_is_there(p: Probe) -> None:
+    """SO_PEERCRED of both ends, by path and abstract; of a pair it is who made it; of datagrams nobody."""
+    for number, address in enumerate(("listener", "\0listener")):
+        server = socket.socket(socket.AF_UNIX, (socket.SOCK_STREAM, socket.SOCK_SEQPACKET)[number])
+        try:
+            server.bind(address)
+        except PermissionError:
+            continue
+        server.listen()
+        pid = os.fork()
+        if pid == 0:
+            with socket.socket(socket.AF_UNIX, server.type) as sock:
+                sock.connect(address)
+                sock.send(bytes([_peer(sock)[0] == os.getppid()]))
+                sock.recv(1)
+            os._exit(0)
+        with server.accept()[0] as peer:
+            p.show("peer", (_peer(peer)[0] == pid, _peer(peer)[1:] == (os.getuid(), os.getgid())))
+            p.show("server", peer.recv(1))
+        os.waitpid(pid, 0)
+    one, two = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    p.show("pair", (_peer(one)[0] == os.getpid(), _peer(two)[0] == os.getpid()))
+    p.show("nobody", _peer(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM))[0])
+    p.show("short", one.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 3) == struct.pack("i", os.getpid())[:3])
+    p.show("others", (one.getsockopt(socket.SOL_SOCKET, socket.SO_TYPE), one.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)))
+    p.do("no option", one.getsockopt, socket.SOL_SOCKET, 200)
+
+
+def who_has_sent(p: Probe) -> None:
+    """SCM_CREDENTIALS: of a process that says nothing, that tells the truth, and that lies."""
+    for kind in (socket.SOCK_SEQPACKET, socket.SOCK_DGRAM):
+        here, there = socket.socketpair(socket.AF_UNIX, kind)
+        here.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+        pid = os.fork()
+        if pid == 0:
+            mine = (os.getpid(), os.getuid(), os.getgid())
+            for who in (None, mine, (os.getppid(), *mine[1:]), (1, *mine[1:]), (mine[0], mine[1] + 1, mine[2])):
+                data = [] if who is None else [(socket.SOL_SOCKET, socket.SCM_CREDENTIALS, struct.pack("iII", *who))]
+                try:
+                    there.sendmsg([b"x"], data)
+                except OSError as error:
+                    there.send(errno.errorcode[error.errno].encode())
+            there.sendmsg([b"y"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [there.fileno()]))])
+            os._exit(0)
+        os.waitpid(pid, 0)
+        there.close()
+        for _ in range(6):
+            text, control, _, _ = here.recvmsg(99, 200)
+            told = [struct.unpack("iII", data[:12]) for _, kind, data in control if kind == socket.SCM_CREDENTIALS]
+            p.show("sent", (text, [(who[0] == pid, who[1:] == (os.getuid(), os.getgid())) for who in told]))
+
+
+def _peer(sock: socket.socket) -> tuple[int, int, int]:
+    pid, user, group = struct.unpack("iII", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+    return pid, user, group
 
 
 def _timeout(sock: socket.socket) -> str:
