@@ -213,13 +213,16 @@ struct sbx_message {
 };
 
 enum sbx_serve { SBX_SERVE_NONE, SBX_SERVE_FILE, SBX_SERVE_PROC, SBX_SERVE_NET };
-enum sbx_net_op { SBX_NET_NONE, SBX_NET_SOCKET, SBX_NET_BIND, SBX_NET_CONNECT, SBX_NET_LISTEN, SBX_NET_SEND, SBX_NET_OPTION, SBX_NET_ADMIT };
+enum sbx_net_op { SBX_NET_NONE, SBX_NET_SOCKET, SBX_NET_BIND, SBX_NET_CONNECT, SBX_NET_LISTEN, SBX_NET_SEND, SBX_NET_OPTION, SBX_NET_ADMIT,
+                  SBX_NET_NAME };
 
 /* The text of SERVE for the network; fds[0] is the socket but for SOCKET. ADMIT: may it stand, accepted from outside the slice?
- * REPLY: value 0 or -errno; SOCKET: fds[0]; SEND: text is the address to send to. */
+ * NAME: which name is the guest to see where `address` is the peer? That is a relay's, at the slice's last address.
+ * REPLY: value 0 or -errno; SOCKET: fds[0]; SEND: text is the address to send to; NAME: the one to show. */
 struct sbx_net {
     uint32_t op;           /* enum sbx_net_op */
-    int32_t family;        /* of SOCKET, as the next two; LISTEN: the backlog; OPTION: SOL_SOCKET's name, its value in address */
+    int32_t family;        /* of SOCKET, as the next two; LISTEN: the backlog; OPTION: SOL_SOCKET's name, its value in address;
+                              NAME: 1 for the socket's own end, 0 for its peer's */
     int32_t type;
     int32_t protocol;
     uint32_t length;       /* bytes of address */
@@ -306,11 +309,11 @@ int sbx_plan_check(const void *plan, uint64_t size, const char **why);
  * paths: -ENOENT. */
 int sbx_plan_find(const struct sbx_plan *plan, const char *guest_path, uint32_t *rest);
 
-/* Start the sentry executable at `path`, `socket` being its descriptor 3 and nothing else inherited (0, 1 and 2 are
+/* Start the executable at `path`, a sentry or another of a guest's own, `socket` being its descriptor 3 and nothing else inherited (0, 1 and 2 are
  * /dev/null). `walls`: userns and pidns bits to try; they are dropped one after the other where the kernel refuses and
  * *walls gets what stands. Returns the pid, or -errno. *pidfd gets a pidfd. Shares memory until exec: costs no copy of
  * the caller's page tables. */
-int sbx_spawn(const char *path, int socket, uint32_t *walls, int *pidfd);
+int sbx_spawn(const char *path, char *const *argv, int socket, uint32_t *walls, int *pidfd);
 
 /* Records up to `tail` have been moved out: publish it and wake the sentry threads that wait for room. */
 void sbx_trail_drained(struct sbx_trail *trail, uint64_t tail);

@@ -93,7 +93,8 @@ static int wait_connected(int socket) {
         if (got > 0) break;
         if (interrupted) return -ERESTARTSYS;
     }
-    return getsockopt(socket, SOL_SOCKET, SO_ERROR, &error, &size) < 0 ? -errno : -error;
+    if (getsockopt(socket, SOL_SOCKET, SO_ERROR, &error, &size) < 0) return -errno;
+    return error == ECONNRESET ? -ECONNREFUSED : -error; /* a relay's failure passes by there (services/_relay.py); a target's never */
 }
 
 int internet_connect(struct request *request, int socket, const struct socket_name *name, bool *denied) {
@@ -119,4 +120,21 @@ int internet_destination(struct request *request, int socket, struct socket_name
 bool internet_admits(struct request *request, int socket, const struct socket_name *peer) {
     if (!internet_served() || internet_in_slice(peer)) return true;
     return ask_plainly(request, &(struct sbx_net){.op = SBX_NET_ADMIT}, socket) == 0;
+}
+
+void internet_show_relayed(struct request *request, int socket, enum socket_end end, struct socket_name *name) {
+    if (!internet_served()) return;
+    struct socket_name peer = {.length = sizeof peer.address};
+    if (end == SOCKET_PEER) peer = *name;
+    else if (getpeername(socket, &peer.address.any, &peer.length) < 0) return;
+    if (!internet_is_relay(&peer)) return;
+    struct sbx_net question = {.op = SBX_NET_NAME, .family = end == SOCKET_OWN, .length = peer.length};
+    struct rpc_answer answer;
+    bool denied;
+    memcpy(question.address, &peer.address, question.length);
+    int64_t value = ask(request, &question, socket, &answer, &denied);
+    guest_close(&answer.fd);
+    if (value != 0 || answer.length != peer.length) return;
+    memcpy(&name->address, answer.text, answer.length);
+    name->length = (socklen_t)answer.length;
 }

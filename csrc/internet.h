@@ -21,6 +21,10 @@ bool internet_admits(struct request *request, int socket, const struct socket_na
 bool internet_in_slice(const struct socket_name *name); /* or of another family than IPv4 and IPv6 */
 /* Remembers what was asked where the kernel knows another address. */
 void internet_note_bound(int socket, const struct socket_name *name);
+/* A relay of the Supervisor's stands for another: of a socket's own end or its peer's, the name that the guest is to see, in place
+ * of the kernel's. */
+void internet_show_relayed(struct request *request, int socket, enum socket_end end, struct socket_name *name);
+bool internet_is_relay(const struct socket_name *name);
 /* The host's address becomes the guest's. The second: of a socket's own end or its peer's, where the other end tells more. */
 void internet_show(struct socket_name *name, enum socket_end end);
 void internet_show_end(int socket, enum socket_end end, struct socket_name *name);

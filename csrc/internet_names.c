@@ -7,6 +7,7 @@
 
 #define SIX_LOOPBACK 2 /* host number in the slice that is the guest's ::1 */
 #define RESOLVER 53    /* and the one that is its resolver */
+#define RELAYS 254     /* and where the Supervisor's relays are */
 
 /* ---- what sockets were bound to where the kernel knows another address: one of the slice, or the published one -------------- */
 
@@ -62,13 +63,19 @@ static bool was_bound(int socket, struct in6_addr *address) {
 
 static bool in_slice(uint32_t address) { return (address & 0xffffff00u) == mounts_plan()->slice; }
 
-bool internet_in_slice(const struct socket_name *name) {
+/* The IPv4 address of a name, 0 where it has none. */
+static uint32_t address_of(const struct socket_name *name) {
     struct in_addr four = name->address.in.sin_addr;
+    if (name->address.any.sa_family == AF_INET6) {
+        if (!IN6_IS_ADDR_V4MAPPED(&name->address.in6.sin6_addr)) return 0;
+        memcpy(&four, &name->address.in6.sin6_addr.s6_addr[12], sizeof four);
+    }
+    return ntohl(four.s_addr);
+}
+
+bool internet_in_slice(const struct socket_name *name) {
     int family = name->address.any.sa_family;
-    if (family != AF_INET && family != AF_INET6) return true;
-    if (family == AF_INET6 && !IN6_IS_ADDR_V4MAPPED(&name->address.in6.sin6_addr)) return false;
-    if (family == AF_INET6) memcpy(&four, &name->address.in6.sin6_addr.s6_addr[12], sizeof four);
-    return in_slice(ntohl(four.s_addr));
+    return (family != AF_INET && family != AF_INET6) || in_slice(address_of(name));
 }
 
 /* ---- addresses and ports ------------------------------------------------------------------------------------------------ */
@@ -122,6 +129,8 @@ static bool is_internet(const struct socket_name *name) {
     int family = name->address.any.sa_family;
     return (family == AF_INET && name->length >= sizeof name->address.in) || (family == AF_INET6 && name->length >= sizeof name->address.in6);
 }
+
+bool internet_is_relay(const struct socket_name *name) { return is_internet(name) && address_of(name) == mounts_plan()->slice + RELAYS; }
 
 void internet_show(struct socket_name *name, enum socket_end end) {
     if (!internet_served()) return;

@@ -349,6 +349,7 @@ static int64_t receive_one(struct request *request, struct passage *passage) {
     int64_t got = receive_in(passage, &header);
     if (got < 0) return got;
     passage->name.length = header.msg_namelen;
+    internet_show_relayed(request, passage->socket, SOCKET_PEER, &passage->name);
     socket_name_show(&passage->name, SOCKET_PEER);
     name_sender(passage, &header);
     hand_over(request, passage, &header);

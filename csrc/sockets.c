@@ -150,6 +150,7 @@ struct answer sockets_name(struct request *request) {
     int did = request->nr == SYS_getsockname ? getsockname(socket, &name.address.any, &name.length) : getpeername(socket, &name.address.any, &name.length);
     if (did < 0) return answer_error(errno);
     enum socket_end end = request->nr == SYS_getsockname ? SOCKET_OWN : SOCKET_PEER;
+    internet_show_relayed(request, socket, end, &name);
     socket_name_show(&name, end);
     internet_show_end(socket, end, &name);
     return answer_result(socket_name_write(request, &name, request->out, request->value[0]));
@@ -175,6 +176,7 @@ struct answer sockets_accept(struct request *request) {
         if (why != EINTR || !waits) return answer_error(why);
         if (interrupted) return answer_error(ERESTARTSYS);
     }
+    internet_show_relayed(request, fd, SOCKET_PEER, &name);
     socket_name_show(&name, SOCKET_PEER);
     int error = request->out ? socket_name_write(request, &name, request->out, request->value[0]) : 0;
     if (error < 0) return answer_error(-error);

@@ -1,4 +1,4 @@
-/* Start a sentry from a large process without copying its page tables. Part of the Python extension, not of
+/* Start a sentry, or another process of a guest's own, from a large process without copying its page tables. Part of the Python extension, not of
  * the sentry. */
 #include <errno.h>
 #include <fcntl.h>
@@ -20,6 +20,7 @@
 
 struct start {
     const char *path;
+    char *const *argv;
     int socket, null;
     uid_t uid;
     gid_t gid;
@@ -95,8 +96,8 @@ static int child(void *argument) {
     start->error = place_descriptors(start, proc);
     if (chdir("/") < 0) start->error = errno;
     if (start->error) _exit(127);
-    char *argv[] = {(char *)"sandbox-sentry", NULL}, *envp[] = {NULL};
-    execve(start->path, argv, envp);
+    char *envp[] = {NULL};
+    execve(start->path, start->argv, envp);
     start->error = errno;
     _exit(127);
 }
@@ -118,8 +119,8 @@ static int start_with(struct start *start, int flags, int *pidfd) {
     return error ? -error : pid;
 }
 
-int sbx_spawn(const char *path, int socket, uint32_t *walls, int *pidfd) {
-    struct start start = {.path = path, .uid = geteuid(), .gid = getegid()};
+int sbx_spawn(const char *path, char *const *argv, int socket, uint32_t *walls, int *pidfd) {
+    struct start start = {.path = path, .argv = argv, .uid = geteuid(), .gid = getegid()};
     start.null = open("/dev/null", O_RDWR | O_CLOEXEC);
     start.socket = fcntl(socket, F_DUPFD_CLOEXEC, 10); /* clear of 0 to 3, which the child fills */
     if (start.null < 0 || start.socket < 0) return -errno;

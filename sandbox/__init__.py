@@ -13,7 +13,7 @@ from ._audit import AuditFile, Event
 from ._errors import CommandFailed, CommandTimeout, GuestFault, PolicyError, SandboxError, WallMissing
 from ._explain.explanation import Explanation
 from ._metrics import Metrics
-from ._network import Allow, Deny, Hosts, Publish, Resolvers
+from ._network import Allow, AllowHTTP, Deny, Header, Hosts, Publish, Resolvers
 from ._policy import File, Limits, Mount, Policy, Scratch
 from ._popen import Popen
 from ._result import Result
@@ -26,6 +26,7 @@ if _TYPE_CHECKING:
 
 __all__ = [
     "Allow",
+    "AllowHTTP",
     "AuditFile",
     "CommandFailed",
     "CommandTimeout",
@@ -34,6 +35,7 @@ __all__ = [
     "Explanation",
     "File",
     "GuestFault",
+    "Header",
     "Hosts",
     "Learned",
     "Limits",

@@ -9,7 +9,7 @@ import errno
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
 from typing import Any, NoReturn
 
@@ -28,7 +28,7 @@ from . import (
 )
 from ._errors import CommandTimeout, PolicyError, SandboxError
 from ._grants import FRACTIONS
-from ._network import Allow, Deny, Network, Publish, Rule
+from ._network import Allow, AllowHTTP, Deny, Header, Network, Publish, Rule
 from ._open import bare
 from ._paths import printable
 from ._policy import Limits, Mount, Policy
@@ -108,6 +108,25 @@ def published(text: str) -> Publish:
     return Publish(int(guest), host)
 
 
+def requests(text: str) -> AllowHTTP:
+    """METHODS PATTERN.
+
+    >>> str(requests("GET,HEAD docs.example.com/*"))
+    'allow-http GET,HEAD docs.example.com/*'
+    """
+    methods, _, pattern = text.partition(" ")
+    return AllowHTTP(methods, pattern.strip())
+
+
+def header(text: str) -> Header:
+    """NAME=VARIABLE@HOST[,HOST]: the value is in a variable of the environment, where no list of processes shows it."""
+    name, _, rest = text.partition("=")
+    variable, at, hosts = rest.partition("@")
+    if not at:
+        raise PolicyError(f"header {text!r}: is not NAME=VARIABLE@HOST[,HOST]")
+    return Header(name, hosts=hosts.split(","), env=variable)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="sandbox", description="Run Linux programs behind a served filesystem.")
     commands = parser.add_subparsers(dest="action", required=True, parser_class=_Parser)
@@ -140,6 +159,10 @@ def _grants(run: argparse.ArgumentParser) -> None:
     run.add_argument("--network", choices=("none", "loopback", "host"), help="none by default, loopback with rules")
     run.add_argument("--allow", action="append", default=[], metavar="TARGET", help="may be reached: [tcp://|udp://]WHAT[:PORTS]")
     run.add_argument("--deny", action="append", default=[], metavar="TARGET", help="may not be reached")
+    about = "may be asked: 'METHODS HOST[:PORT]/PATH'"
+    run.add_argument("--allow-http", action="append", default=[], metavar="RULE", help=about)
+    about = "NAME=VARIABLE@HOST[,HOST]: add a field, its value from the environment"
+    run.add_argument("--header", action="append", default=[], metavar="FIELD", help=about)
     run.add_argument("--publish", action="append", default=[], metavar="HOST:GUEST", help=_PORTS)
     run.add_argument("--require", action="append", default=[], metavar="WALL", help="refuse to run without this wall")
     for entry in fields(Limits):
@@ -164,7 +187,14 @@ def _policy(options: argparse.Namespace) -> Policy:
 def _network(options: argparse.Namespace) -> Network | None:
     """None where the command line says nothing of it."""
     given: list[str | Rule] = [options.network] if options.network else []
-    for make, texts in ((Allow, options.allow), (Deny, options.deny), (published, options.publish)):
+    made: tuple[tuple[Callable[[str], Rule], list[str]], ...] = (
+        (Allow, options.allow),
+        (Deny, options.deny),
+        (requests, options.allow_http),
+        (header, options.header),
+        (published, options.publish),
+    )
+    for make, texts in made:
         given += map(make, texts)
     return given or None
 

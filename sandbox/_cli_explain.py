@@ -30,7 +30,7 @@ def add(commands: Any, grants: Callable[[argparse.ArgumentParser], None]) -> Non
     parser.add_argument("--cwd", metavar="DIR", default="/work", help="where a relative path starts")
     parser.add_argument("--json", action="store_true", help="one line of JSON")
     parser.add_argument("call", metavar="CALL", choices=CALLS, help=", ".join(CALLS))
-    parser.add_argument("subject", metavar="WHAT", help="a guest path, HOST:PORT, or a name")
+    parser.add_argument("subject", metavar="WHAT", help="a guest path, HOST:PORT, a name, or 'METHOD URL'")
     text = "of open as Python's: r, w, a, x, +; of access: r, w, x; of link and rename: the new path"
     parser.add_argument("detail", metavar="MODE", nargs="?", help=text)
 

@@ -13,8 +13,7 @@ from dataclasses import dataclass, field
 
 from . import _remedies
 from ._audit import AuditTarget, Event
-from ._audit.format import RECORDS
-from ._audit.join import joined
+from ._audit.join import of_block
 from ._audit.reader import Reader
 from ._errors import PolicyError, SandboxError
 from ._paths import AnyPath
@@ -57,8 +56,8 @@ class Refusals:
             if stat.S_ISREG(status.st_mode) and status.st_size - start <= _READ_MAX:
                 file.seek(start)
                 for guest, frame in Reader(file, os.fsdecode(path)):
-                    if frame.magic == RECORDS and guest.about.get("pid") == os.getpid():
-                        for event in joined(guest, frame.data):
+                    if guest.about.get("pid") == os.getpid():
+                        for event in of_block(guest, frame.magic, frame.data):
                             self(event)
 
     def lines(self, policy: Policy, *, failed: bool) -> list[str]:
@@ -111,6 +110,9 @@ def _refused(policy: Policy, call: str, path: str, place: Place | None, error: s
         with suppress(PolicyError):
             said = policy.explain("connect", path)
             yield f"{path.rpartition(':')[0]} is refused by {said.rule}", said.remedy or _remedies.reach(path)
+    elif call == "http":
+        method, _, url = path.partition(" ")
+        yield f"{url.partition('/')[0]} is refused by the rules of HTTP", _remedies.request(method, url)
     elif error == "EAFNOSUPPORT" and call == "socket" and policy.network == "none":
         yield "there is no network", "--network loopback for its own; --allow TARGET for more"
 

@@ -31,7 +31,9 @@ def reap(parts: Parts) -> tuple[str, Usage]:
 
 
 def takes_time(parts: Parts, walls: tuple[str, ...]) -> bool:
-    """May `clear` search processes, remove files or wait?"""
+    """May what is left search processes, remove files or wait?"""
+    if parts.net is not None and parts.net.lingers:
+        return True
     return parts.cgroup is not None or parts.sink is not None or not {"pidns", "mountns"} <= set(walls)
 
 

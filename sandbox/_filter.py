@@ -21,7 +21,7 @@ except ImportError:  # Debian's module: the same functions
 
 from sandbox._core import Option, Route, Rule, guest_rules, sentry_rules, syscalls
 
-__all__ = ["guest_programs", "sentry_program"]
+__all__ = ["guest_programs", "proxy_program", "sentry_program"]
 
 ALL = 0xFFFFFFFFFFFFFFFF
 
@@ -39,6 +39,30 @@ def sentry_program() -> bytes:
     for row in syscalls():
         if row.sentry:
             _allow(program, row.nr, rules.get(row.nr))
+    return _export(program)
+
+
+_PROXY: dict[str, tuple[tuple[int, int, int], ...]] = {
+    **dict.fromkeys(("read", "write", "recvfrom", "recvmsg", "shutdown", "close", "getsockopt"), ()),
+    **dict.fromkeys(("getsockname", "getpeername", "epoll_wait", "epoll_pwait", "epoll_ctl", "poll"), ()),
+    **dict.fromkeys(("brk", "munmap", "mremap", "madvise", "futex", "clock_gettime", "clock_nanosleep"), ()),
+    **dict.fromkeys(("getrandom", "rt_sigprocmask", "rt_sigreturn", "exit", "exit_group", "sched_yield"), ()),
+    **dict.fromkeys(("getpid", "gettid", "restart_syscall"), ()),
+    "sendto": ((4, ALL, 0),),  # no address: with MSG_FASTOPEN a socket that was reset would connect to it
+    "setsockopt": ((1, ALL, 1), (2, ALL, 13)),  # SO_LINGER
+    "ioctl": ((1, 0xFFFFFFFF, 0x5421),),  # FIONBIO
+    "mmap": ((2, 4, 0),),  # nothing that is executed
+    "mprotect": ((2, 4, 0),),
+}
+"""Calls of an HTTP proxy, and what their arguments must be: number, mask, value."""
+
+
+@cache
+def proxy_program() -> bytes:
+    """What the HTTP proxy of a guest may do when it has begun: speak by the descriptors that it has and is given."""
+    program = _program(seccomp.ERRNO(errno.ENOSYS))
+    for name, comparisons in _PROXY.items():
+        program.add_rule_exactly(seccomp.ALLOW, name, *(_compare(*each) for each in comparisons))
     return _export(program)
 
 

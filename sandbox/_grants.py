@@ -107,8 +107,10 @@ FRACTIONS = ("wall_seconds", "connections_per_second")
 class Limits:
     """What the whole guest may use; None is no limit. Bytes and seconds; `open_files` and `file_size` count for each
     process and file. Without a word `scratch_bytes` is 1 GiB, `scratch_files` 262144, and
-    `output_bytes` 1 GiB: what the caller keeps of one command's output for it. `connections` are those to the
-    outside, in total and by the second, where the network has rules; of UDP each peer is one.
+    `output_bytes` 1 GiB: what the caller keeps of one command's output for it. Where the network has rules,
+    `sockets` are those that it has made and holds at once; `connections` those to the outside, in total and by the
+    second, of UDP each peer; `bytes_sent` and `bytes_received` what these and published ports carry, in total and by
+    the second.
 
     >>> Limits(memory=64 << 20, wall_seconds=2.5).wall_seconds
     2.5
@@ -123,8 +125,13 @@ class Limits:
     scratch_bytes: int | None = None
     scratch_files: int | None = None
     output_bytes: int | None = None
+    sockets: int | None = None
     connections: int | None = None
     connections_per_second: float | None = None
+    bytes_sent: int | None = None
+    bytes_received: int | None = None
+    bytes_sent_per_second: int | None = None
+    bytes_received_per_second: int | None = None
 
     def __post_init__(self) -> None:
         for entry in fields(self):

@@ -17,6 +17,7 @@ from ._core import Message, MessageType
 from ._errors import GuestFault, SandboxError, WallMissing
 from ._events import Stream
 from ._fetches import Fetches, grants
+from ._http_proxy import Judged
 from ._loop import WRITABLE, Loop, Timer
 from ._memfd import sealed
 from ._messages import (
@@ -393,6 +394,16 @@ class Guest:
         finally:
             for fd in fds:
                 os.close(fd)
+
+    def asked(self, judged: Judged) -> None:
+        """Its proxy has judged an HTTP request."""
+        if self.parts.net is not None:
+            self.parts.net.requested(judged.rule, judged.allowed)
+        self._records.asked(judged.record())
+
+    def is_behind(self) -> bool:
+        """Does somebody who gets its records not keep up? Then it waits."""
+        return self._records.full()
 
     def _answer(self, request: int, name: bytes, content: bytes, error: int) -> None:
         self._records.served(request, name)

@@ -95,7 +95,7 @@ def _serve(message: Message) -> Event:
 
 def _net(message: Message) -> Event:
     asked = _core.unpack_net(message.text)
-    _need(_core.NetOp.SOCKET <= asked.op <= _core.NetOp.ADMIT, "operation on the network")
+    _need(_core.NetOp.SOCKET <= asked.op <= _core.NetOp.NAME, "operation on the network")
     _need(len(message.fds) == (asked.op != _core.NetOp.SOCKET), "descriptor where none, or none where one belongs")
     kind = _core.NetOp(asked.op).name.lower()
     numbers = (asked.family, asked.type, asked.protocol)

@@ -19,8 +19,8 @@ class LiveNetwork:
     no more.
 
     Text is the target of an Allow, or of a Deny for `deny`. A guest whose network is "none" or "loopback" has sockets
-    that no rule can open: SandboxError. PolicyError: a rule cannot be, or is not there; ports are published for as long
-    as the guest lives.
+    that no rule can open: SandboxError. PolicyError: a rule cannot be, or is not there; ports are published, and
+    rules of HTTP hold, for as long as the guest lives.
     """
 
     def __init__(self, guest: Guest) -> None:

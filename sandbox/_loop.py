@@ -39,13 +39,24 @@ class Loop:
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
-    def watch(self, fd: int, callback: Callable[[int], None]) -> None:
-        """Call back with the events whenever fd is readable, has hung up or, if asked by `also_writable`, writable."""
+    def watch(self, fd: int, callback: Callable[[int], None], events: int = READABLE) -> None:
+        """Call back with the events whenever fd has one of these, has failed or has hung up."""
         self._callbacks[fd] = callback
-        self._epoll.register(fd, READABLE)
+        self._epoll.register(fd, events)
 
     def also_writable(self, fd: int, wanted: bool) -> None:
         self._epoll.modify(fd, READABLE | (WRITABLE if wanted else 0))
+
+    def want(self, fd: int, events: int | None) -> None:
+        """From now on for these events; None: for nothing, though it has failed or hung up."""
+        try:
+            if events is None:
+                self._epoll.unregister(fd)
+            else:
+                self._epoll.modify(fd, events)
+        except FileNotFoundError:
+            if events is not None:
+                self._epoll.register(fd, events)
 
     def forget(self, fd: int) -> None:
         if self._callbacks.pop(fd, None) is not None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Mapping
+import socket
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, Union
 
@@ -51,13 +52,22 @@ class Service(Protocol):
 @dataclass(frozen=True)
 class NetworkUsage:
     """What a guest used of a network with rules: sockets made, connections begun to the outside (of UDP: peers sent
-    to), connections taken at published ports, calls refused, and how many calls each rule decided."""
+    to), connections taken at published ports, calls refused, and how many calls each rule decided.
+
+    `sent` and `received` are the bytes of these connections, `carried` the same of each rule. They are exact where a
+    limit on bytes is set. Else they are the kernel's numbers of TCP, in which a peer that ends its stream counts as one
+    byte received more; None, and `carried` empty, where these do not tell all: after datagrams to the outside, a socket
+    that the guest has reset or connected anew, or more ends of connections at once than the kernel keeps for us. The
+    guest's own loopback is not counted."""
 
     sockets: int = 0
     connections: int = 0
     accepted: int = 0
     refused: int = 0
     rules: Mapping[str, int] = field(default_factory=dict)
+    sent: int | None = None
+    received: int | None = None
+    carried: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -125,7 +135,8 @@ class ServeProc:
 
 @dataclass(frozen=True)
 class NetAsk:
-    """A call on a TCP or UDP socket. `kind`: socket, bind, connect, listen, send; `address` is a sockaddr."""
+    """A call on a TCP or UDP socket. `kind`: socket, bind, connect, listen, send, option, admit, name; `address` is a
+    sockaddr."""
 
     request: int
     kind: str
@@ -146,6 +157,17 @@ class NetAnswer:
     rule: str = ""
 
 
+class HTTPService(Protocol):
+    """The process that judges a guest's requests."""
+
+    @property
+    def stands(self) -> bool: ...
+
+    def take(self, inner: socket.socket, upstream: socket.socket, port: int, names: Sequence[str]) -> None: ...
+
+    def close(self, *, forked: bool = False) -> None: ...
+
+
 class NetService(Protocol):
     """Answers at once: it runs in the Supervisor's own thread. The descriptor of `ask` stays the caller's."""
 
@@ -158,6 +180,11 @@ class NetService(Protocol):
     def usage(self) -> NetworkUsage: ...
 
     def change(self, change: Callable[[Rules], Rules]) -> None: ...
+
+    @property
+    def lingers(self) -> bool: ...
+
+    def requested(self, rule: str, allowed: bool) -> None: ...
 
     def cut(self, root: int) -> bool: ...
 

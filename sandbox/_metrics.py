@@ -50,7 +50,7 @@ class Metrics:
     `served` has the calls as Result.audit has them, refusals included. Bytes: `record_bytes` of audit records,
     `served_bytes` of files that were made at each open (File functions and /proc), `output_bytes` of commands' output
     that callers kept; `peak_memory` is the most that a guest that has ended used, 0 where it is not known. What goes
-    over granted files and connections goes past the sandbox: its bytes are not known.
+    over granted files and connections goes past the sandbox: its bytes are not counted here.
 
     >>> Metrics().served.total
     0

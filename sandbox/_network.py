@@ -1,4 +1,4 @@
-"""A guest's network: a word, or rules; Allow and Deny, values that cannot exist invalid.
+"""A guest's network: a word, or rules; Allow and Deny, values that cannot exist invalid. (Of HTTP: _http_rules.py.)
 
 A target is `[tcp://|udp://]WHAT[:PORTS]`. WHAT is a domain name, `*.name` (every name below it, at any depth, but not
 the name itself), `*` (every name), an IPv4 or IPv6 address, or a CIDR; IPv6 with ports stands in brackets:
@@ -19,10 +19,11 @@ from typing import Union
 from ._errors import PolicyError
 from ._grants import set_fields
 from ._hosts import Hosts, Resolvers
+from ._http_rules import AllowHTTP, Header
 from ._publish import Publish
 from ._targets import parse_target
 
-__all__ = ["Allow", "Deny", "Hosts", "Network", "Publish", "Resolvers", "Rule", "clean_network"]
+__all__ = ["Allow", "AllowHTTP", "Deny", "Header", "Hosts", "Network", "Publish", "Resolvers", "Rule", "clean_network"]
 
 _WORDS = ("none", "loopback", "host")
 _PUBLISH_MAX = 64  # SBX_PUBLISH_MAX
@@ -73,7 +74,10 @@ class Deny:
         return f"deny {self.target}"
 
 
-Rule = Union[Allow, Deny, Publish, Hosts, Resolvers]
+Judged = (Allow, Deny, AllowHTTP)
+"""Rules with a `target`, by which connections are judged."""
+Rule = Union[Allow, Deny, AllowHTTP, Header, Publish, Hosts, Resolvers]
+_RULES = (Allow, Deny, AllowHTTP, Header, Publish, Hosts, Resolvers)
 Network = Union[str, Sequence[Union[str, Rule]]]
 """`"none"`: no network. `"loopback"`: the guest's own loopback. `"host"`: that, every outward address, every name and
 the host's loopback, but for link-local and metadata addresses. Or rules, with `"host"` among them where they take from
@@ -92,6 +96,7 @@ def clean_network(network: object) -> str | tuple[str | Rule, ...]:
     if "none" in words and (rules or len(words) > 1):
         raise PolicyError("network: none leaves no room for anything else")
     _refuse_twice(rules)
+    _refuse_unused(rules)
     base = words - {"loopback"}
     return (*base, *rules) if rules else base.pop() if base else "loopback"
 
@@ -103,9 +108,9 @@ def _listed(network: object) -> Iterable[object]:
 
 
 def _checked(item: object) -> str | Rule:
-    if isinstance(item, (Allow, Deny, Publish, Hosts, Resolvers)) or (isinstance(item, str) and item in _WORDS):
+    if isinstance(item, _RULES) or (isinstance(item, str) and item in _WORDS):
         return item
-    raise PolicyError(f"network: {item!r} is none of {', '.join(_WORDS)}, Allow, Deny, Publish, Hosts, Resolvers")
+    raise PolicyError(f"network: {item!r} is none of {', '.join((*_WORDS, *(kind.__name__ for kind in _RULES)))}")
 
 
 def _refuse_twice(rules: Iterable[Rule]) -> None:
@@ -117,6 +122,13 @@ def _refuse_twice(rules: Iterable[Rule]) -> None:
     for name, times in names.items():
         if times > 1:
             raise PolicyError(f"network: {name} is given twice")
+
+
+def _refuse_unused(rules: Iterable[Rule]) -> None:
+    requests = [rule for rule in rules if isinstance(rule, AllowHTTP)]
+    for header in rules:
+        if isinstance(header, Header) and not any(map(header.meets, requests)):
+            raise PolicyError(f"network: {header}: no AllowHTTP of such a host, over TLS or with plain=True")
 
 
 def is_served(network: Network) -> bool:

@@ -37,8 +37,8 @@ class Policy:
     ipcns, utsns, mountns, cgroup.
 
     `network` is "none", "loopback" (the guest's own, which nobody else reaches), "host" (that, every outward address
-    and the host's loopback, but for link-local and cloud metadata), or a list of Allow, Deny, Publish and Hosts, with
-    "host" among them where they take from it.
+    and the host's loopback, but for link-local and cloud metadata), or a list of Allow, Deny, AllowHTTP, Header,
+    Publish, Hosts and Resolvers, with "host" among them where they take from it.
 
     >>> Policy(require=["landlock"]).require
     ('landlock',)
@@ -107,7 +107,8 @@ class Policy:
         create, stat, access (`mode` is some of r, w, x), readlink, list, chdir, exec (which searches PATH for a name),
         mkdir, mknod, symlink (the link's path), unlink, rmdir, link and rename (`to` is the new path), truncate, chmod,
         chown (to whom it is) and utime (to now); HOST:PORT or udp://HOST:PORT for connect, [ADDRESS:]PORT for listen, a
-        name for resolve. It tells of a guest that has made no file yet, and of the host as it is now.
+        name for resolve, "GET https://HOST/PATH" for http. It tells of a guest that has made no file yet, and of the
+        host as it is now.
 
         PolicyError: there is no such call, the subject is none of its kind, or a mount's source is missing.
 
@@ -126,8 +127,9 @@ class Policy:
     def load(cls, path: AnyPath) -> Policy:
         """The policy of a TOML file: tables [[mounts]], [[scratch]], [[files]], [limits], [env], the list `require`;
         keys are the names of the Python arguments. Relative sources count from the file's directory. `network` is a
-        word, or tables [[network]] with one of the keys `allow` (and `private`), `deny`, `publish` (the guest's port,
-        with `host` and `sources`) or `hosts`."""
+        word, or tables [[network]] with one of the keys `allow` (and `private`), `deny`, `allow_http` (a pattern, with
+        `methods`, `private` and `ca`), `header` (with `value_env`, `hosts` and `plain`), `publish` (the guest's port,
+        with `host` and `sources`), `hosts` or `resolvers`."""
         name = os.fsdecode(path)
         try:
             with open(name, "rb") as file:

@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import IO, Any
 
-from . import _streams
+from . import _streams, _trust
 from ._audit import AuditSummary, AuditTarget
 from ._audit.event import Filter
 from ._command import Spec, make_spec, refuse_senseless
@@ -117,7 +117,7 @@ class Popen:
                 shell=shell,
                 cwd=cwd,
                 env=env,
-                policy_env=opened.policy.env if opened else _policy_env,
+                policy_env=_trust.environment(opened.policy) if opened else _policy_env,
                 umask=umask,
                 start_new_session=start_new_session,
             )

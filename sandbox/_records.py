@@ -70,6 +70,22 @@ class Records:
             if self._sink is not None:
                 self._sink.served(request, name)
 
+    def asked(self, data: bytes) -> None:
+        """An HTTP request, as its proxy judged it."""
+        with self._failures(), self._lock:
+            if self._closed:
+                return
+            for stream in self._streams:
+                stream.asked(data)
+            if self._sink is not None:
+                self._sink.asked(data)
+
+    def full(self) -> bool:
+        """Is somebody who gets them behind?"""
+        with self._failures(), self._lock:
+            return not self._closed and self._full()
+        return False
+
     def summary(self) -> AuditSummary:
         with self._lock:
             return AuditSummary(self._counts if self._closed else self._trail.counts())

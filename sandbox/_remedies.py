@@ -47,3 +47,8 @@ def unhide(place: Place, name: str) -> str:
 def reach(target: str) -> str:
     """To let a guest reach, or resolve, a target of rules."""
     return f"--allow {shlex.quote(target)}"
+
+
+def request(method: str, url: str) -> str:
+    """To let a guest make an HTTP request; without its query, which is not judged."""
+    return f"--allow-http {shlex.quote(f'{method} {url.partition(chr(63))[0]}')}"

@@ -1,5 +1,6 @@
 """A guest's network, compiled: what is asked when it resolves, connects and sends.
 
+>>> from sandbox import Allow, Deny
 >>> rules = Rules.compile([Allow("*.example.org:443"), Allow("10.0.0.0/8:5432"), Deny("10.0.0.9")])
 >>> rules.judge_address("tcp", parse_address("10.0.0.5"), 5432).allowed
 True
@@ -21,7 +22,7 @@ from types import MappingProxyType
 from ._addresses import Address, carried, parse_address, plain
 from ._domains import guest_name
 from ._errors import PolicyError
-from ._network import Allow, Deny, Hosts, Network, Publish, Resolvers, Rule, clean_network
+from ._network import AllowHTTP, Header, Hosts, Judged, Network, Publish, Resolvers, Rule, clean_network
 from ._verdicts import DEFAULT, Judge, Verdict
 
 __all__ = ["Rules", "Verdict"]
@@ -39,7 +40,7 @@ class Rules:
     _judge: Judge = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        judged = [rule for rule in self.rules if isinstance(rule, (Allow, Deny))]
+        judged = [rule for rule in self.rules if isinstance(rule, Judged)]
         object.__setattr__(self, "_judge", Judge(judged, host=self.base == "host"))
 
     @classmethod
@@ -78,6 +79,15 @@ class Rules:
         """Names that are answered without asking a resolver or `judge_name`."""
         entries = (item for rule in self.rules if isinstance(rule, Hosts) for item in rule.mapping.items())
         return MappingProxyType({name: tuple(map(parse_address, found)) for name, found in entries})
+
+    @cached_property
+    def requests(self) -> tuple[AllowHTTP, ...]:
+        """Rules of HTTP: a guest that has any has a proxy."""
+        return tuple(rule for rule in self.rules if isinstance(rule, AllowHTTP))
+
+    @cached_property
+    def headers(self) -> tuple[Header, ...]:
+        return tuple(rule for rule in self.rules if isinstance(rule, Header))
 
     @cached_property
     def resolvers(self) -> list[tuple[str, int]] | None:

@@ -9,7 +9,7 @@ import weakref
 from collections.abc import Mapping
 from typing import Any
 
-from . import _core, _view
+from . import _core, _trust, _view
 from ._async import AsyncForms
 from ._audit import AuditSummary, AuditTarget
 from ._audit.event import Filter
@@ -70,7 +70,8 @@ class Sandbox(AsyncForms):
 
     def popen(self, args: Any, **options: Any) -> Popen:
         """Start a command: a Popen with the parameters of Popen, but for those that make a sandbox."""
-        of_box: dict[str, Any] = {"trace": self._trace, "_guest": self._guest, "_policy_env": self.policy.env}
+        env = _trust.environment(self.policy)
+        of_box: dict[str, Any] = {"trace": self._trace, "_guest": self._guest, "_policy_env": env}
         return Popen(args, **_own(options), **of_box)
 
     def run(

@@ -23,6 +23,7 @@ from ._core import Message, MessageType, Option
 from ._describe import describe, describe_network
 from ._errors import GuestFault, SandboxError
 from ._guest import Guest
+from ._http_proxy import HTTPProxy
 from ._inbox import wall_bits, wall_names
 from ._loop import Loop
 from ._memfd import memfd, sealed
@@ -33,6 +34,7 @@ from ._plan import OUTPUT_BYTES, Plan, compile_policy
 from ._policy import Policy
 from ._remove import make_scratch, remove_tree
 from ._rules import Rules
+from ._trust import Trust
 from ._workers import Workers
 from .services.files import FileService
 from .services.proc import ProcService
@@ -140,9 +142,7 @@ class Supervisor:
         if plan.network is _core.Network.NONE:
             options &= ~Option.NETWORK_NAMESPACE  # it has no use for it
         options |= _SOCKETS[plan.network]
-        net = _internet(order.policy, self._loop) if plan.network is _core.Network.SERVED else None
-        if net is not None:
-            undo.callback(net.close)
+        net, http = self._network(order, undo) if plan.network is _core.Network.SERVED else (None, None)
         trail = _core.Trail()
         undo.callback(trail.close)
         # Where a mount namespace is known to stand, all scratch is a tmpfs in it.
@@ -176,7 +176,7 @@ class Supervisor:
             cgroup=cgroup,
             trail=trail,
             sink=sink,
-            files=FileService(plan.functions, plan.function_names),
+            files=FileService([_bound(each, http) for each in plan.functions], plan.function_names),
             proc=_Lazily(lambda: ProcService(plan.mounted(scratch))),
             require=(*order.policy.require, *(["netns"] if loopback else [])),
             assumed=tuple(wall for option, wall in _RELIED.items() if option in options),
@@ -199,7 +199,22 @@ class Supervisor:
         )
         messages, fds = _setup(packed, plan.contents, trail.fd)
         guest = Guest(parts, self._loop, self._workers, self._gone, about)
+        if http is not None:
+            http.attach(guest)
         return guest, messages, fds
+
+    def _network(self, order: Order, undo: ExitStack) -> tuple[Internet, HTTPProxy | None]:
+        from .services.net import Internet  # dnspython takes longer to import than everything else
+
+        rules = Rules.compile(order.policy.network)
+        http = HTTPProxy(self._loop, rules, order.walls) if rules.requests else None
+        with ExitStack() as failed:
+            if http is not None:
+                failed.callback(http.close)
+            net = Internet(rules, self._loop, order.policy.limits, http)
+            failed.pop_all()
+        undo.callback(net.close)
+        return net, http
 
     def _cgroup(self, order: Order, tag: int) -> Cgroup | None:
         limits = order.plan.limits
@@ -254,10 +269,9 @@ def _about(order: Order) -> dict[str, object]:
     return {"pid": os.getpid(), "mounts": mounts, "rules": rules, "network": describe_network(order.policy.network)}
 
 
-def _internet(policy: Policy, loop: Loop) -> Internet:
-    from .services.net import Internet  # dnspython takes longer to import than everything else
-
-    return Internet(Rules.compile(policy.network), loop, policy.limits)
+def _bound(function: Callable[[], bytes], http: HTTPProxy | None) -> Callable[[], bytes]:
+    """A file of the guest's, now that its proxy is there."""
+    return http.content(function) if isinstance(function, Trust) and http is not None else function
 
 
 def _spawn(sock: int, walls: int) -> tuple[int, int, int]:

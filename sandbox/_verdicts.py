@@ -2,16 +2,17 @@
 
 Rank: what is exact beats what is longer beats what is shorter; then a named protocol beats none; then fewer ports; at
 equal rank a Deny. A name's pattern and an address's prefix have no common length, so between those protocol and ports
-decide, and then a Deny. The best rule of the address, if it is a Deny, holds whatever names the address has.
+decide, and then a Deny. The best rule of the address, if it is a Deny, holds whatever names the address has. Where an
+Allow has been found, an AllowHTTP that is as exact takes its place: requests are judged, too.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ._addresses import Address, Prefixes, kind_of, within
-from ._network import Allow, Deny
+from ._network import Allow, AllowHTTP, Deny
 from ._targets import Ranges, Target, parse_target
 
 DEFAULT = "default"
@@ -32,11 +33,13 @@ _BY_HOST, _BY_MANY, _BY_ONE = range(3)
 @dataclass(frozen=True)
 class Verdict:
     """`rule` is the text of the rule that decided: "allow example.org:443", "deny 10.0.0.0/8", "host"; or "default",
-    or "default: private" and other kinds of address, where no Allow reaches. `reason` says why, for people."""
+    or "default: private" and other kinds of address, where no Allow reaches. `reason` says why, for people. `http`:
+    only requests that rules of HTTP allow."""
 
     allowed: bool
     rule: str
     reason: str
+    http: bool = field(default=False, repr=False)
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,7 @@ class Entry:
     text: str
     reach: int
     rank: tuple[int, int, bool, int, bool, str]
+    http: bool = False
 
     @property
     def rank_across(self) -> tuple[int, bool, int, bool]:
@@ -56,17 +60,20 @@ class Entry:
 
     def verdict(self) -> Verdict:
         what = "the address" if self.target.block else "a name"
-        return Verdict(self.allow, self.text, f"{'allows' if self.allow else 'denies'} {what}")
+        does = "allows requests to" if self.http else "allows" if self.allow else "denies"
+        return Verdict(self.allow, self.text, f"{does} {what}", self.http)
 
 
-def _entry(rule: Allow | Deny, text: str = "") -> Entry:
-    target, allow = parse_target(rule.target, "rule"), isinstance(rule, Allow)
+def _entry(rule: Allow | AllowHTTP | Deny, text: str = "") -> Entry:
+    """A rule of HTTP names no protocol: TCP is a part of what it says, and a Deny of its port is narrower."""
+    target, allow, http = parse_target(rule.target, "rule"), not isinstance(rule, Deny), isinstance(rule, AllowHTTP)
     tier = _BY_HOST if text else _BY_ONE if target.exact else _BY_MANY
-    rank = (tier, target.length, bool(target.protocol), -target.port_count, not allow, text or str(rule))
-    return Entry(allow, target, text or str(rule), _reach(rule, target), rank)
+    named = bool(target.protocol) and not http
+    rank = (tier, target.length, named, -target.port_count, not allow, text or str(rule))
+    return Entry(allow, target, text or str(rule), _reach(rule, target), rank, http)
 
 
-def _reach(rule: Allow | Deny, target: Target) -> int:
+def _reach(rule: Allow | AllowHTTP | Deny, target: Target) -> int:
     if isinstance(rule, Deny):
         return _EXACT
     if target.block is None:
@@ -79,7 +86,7 @@ def _reach(rule: Allow | Deny, target: Target) -> int:
 class Judge:
     """The Allow and Deny of a guest, to be found by address and by name."""
 
-    def __init__(self, rules: Iterable[Allow | Deny], *, host: bool) -> None:
+    def __init__(self, rules: Iterable[Allow | AllowHTTP | Deny], *, host: bool) -> None:
         entries = [_entry(rule) for rule in rules] + [_entry(Allow(text), "host") for text in _HOST if host]
         self._blocks = Prefixes([(entry.target.block, entry) for entry in entries if entry.target.block])
         self._names: dict[str, list[Entry]] = {}
@@ -101,10 +108,21 @@ class Judge:
         named = [entry for name in names for entry in self._naming(name) if entry.target.covers(protocol, port)]
         decides = _stronger(_best(found, need), _best(named, need))
         if decides is not None:
-            return decides.verdict()
+            return self._requests(decides, protocol, port, names)
         if found or named:
             return Verdict(False, f"{DEFAULT}: {kind}", f"{kind} address: {why}")
         return Verdict(False, DEFAULT, "no rule allows it")
+
+    def _requests(self, decides: Entry, protocol: str, port: int, names: Iterable[str]) -> Verdict:
+        """INVARIANT http-is-not-bypassed: an Allow gives way to the AllowHTTP of a name of the address that is as exact
+        or more, at its ports by UDP, too: QUIC carries requests that nobody judges."""
+        level = decides.rank[: 1 if decides.target.block else 2]
+        every = (entry for name in names for entry in self._naming(name) if entry.http)
+        found = [entry for entry in every if entry.target.covers("tcp", port) and entry.rank[: len(level)] >= level]
+        http = _best(found, _PUBLIC) if decides.allow else None
+        if http is None:
+            return decides.verdict()
+        return http.verdict() if protocol == "tcp" else Verdict(False, http.text, "allows requests by TCP, no QUIC")
 
     def name(self, name: str) -> Verdict:
         """Is there a protocol and port that this name may be reached at?"""

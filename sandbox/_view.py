@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from functools import lru_cache
 
+from . import _trust
 from ._errors import PolicyError
 from ._grants import Content, Mount
 from ._network import is_served
@@ -190,6 +191,8 @@ def _named(policy: Policy) -> Iterator[Place]:
             executable=not mount.noexec,
             hide=mount.hide,
         )
+    for guest, trust in _trust.files(policy).items():
+        yield Place(guest, Kind.SERVICE, content=trust)
     for scratch in policy.scratch:
         yield Place(scratch.target, Kind.SCRATCH, writable=True, executable=not scratch.noexec)
     for file in policy.files:

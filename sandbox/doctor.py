@@ -74,7 +74,10 @@ def _limits(walls: dict[str, str]) -> dict[str, str]:
         "scratch_bytes": "tmpfs, by the kernel" if exact else f"RLIMIT_FSIZE for each file; the sum {counted}",
         "scratch_files": "tmpfs, by the kernel" if exact else counted,
         "output_bytes": "the Supervisor, as it reads: then killed",
+        "sockets": "the Supervisor refuses more",
         **dict.fromkeys(("connections", "connections_per_second"), "the Supervisor refuses more"),
+        **dict.fromkeys(("bytes_sent", "bytes_received"), "the Supervisor, by which all passes: then reset"),
+        **dict.fromkeys(("bytes_sent_per_second", "bytes_received_per_second"), "the Supervisor, by which all passes"),
     }
 
 

@@ -3,7 +3,7 @@
 # tests run inside are taken where they can be had; what only widens the tests may be missing.
 set -eu
 need="gcc libc6-dev make libseccomp2 python3 python3-venv python3-dev git"
-want="curl redis-server nginx-light openssh-client openssh-server rsync bind9-dnsutils iputils-ping iproute2 openssl postgresql wrk chromium nodejs golang-go busybox-static musl musl-tools sqlite3 perl xz-utils bash dash fish zsh gawk findutils procps strace bubblewrap ${SANDBOX_SYSTEM_PACKAGES:-}"
+want="curl redis-server nginx-light openssh-client openssh-server rsync bind9-dnsutils iputils-ping iproute2 openssl postgresql wrk wget nghttp2-client chromium nodejs golang-go busybox-static musl musl-tools sqlite3 perl xz-utils bash dash fish zsh gawk findutils procps strace bubblewrap ${SANDBOX_SYSTEM_PACKAGES:-}"
 missing=""
 for package in $need $want; do
     dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing="$missing $package"

@@ -13,8 +13,9 @@ from tests import other_user
 from tests.other_user import ROOT
 
 CHOSEN = ["tests/programs", "tests/syscalls", "tests/test_walls.py", "tests/test_lifetime.py", "tests/test_limits.py",
-          "tests/test_differential.py", "tests/test_loopback.py", "tests/test_internet.py", "tests/test_internet_names.py",
-          *sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("tests/escape/test_net_*.py"))]  # fmt: skip
+          "tests/test_differential.py", "tests/test_loopback.py", "tests/test_internet.py", "tests/test_internet_names.py", "tests/test_byte_limits.py", "tests/test_relay.py",
+          *sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("tests/escape/test_net_*.py")),
+          "tests/test_http_proxy.py", *sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("tests/escape/test_http_*.py"))]  # fmt: skip
 CAP_SYS_RESOURCE = 24
 
 pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="needs root to become another user")
@@ -26,7 +27,7 @@ def project(shared_dir: Path, wheel: Path) -> tuple[str, Path]:
     python = other_user.reachable(other_user.user())
     if python is None:
         pytest.skip("no Python with venv that an ordinary user can reach")
-    mine = other_user.install(python, shared_dir / "env", str(wheel), "pytest", "hypothesis")
+    mine = other_user.install(python, shared_dir / "env", f"{wheel}[http]", "pytest", "hypothesis")
     folder = shared_dir / "project"
     folder.mkdir()
     return mine, other_user.copy_tests(folder)

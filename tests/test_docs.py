@@ -237,7 +237,7 @@ LIMITS = {
     entry.name: ("number" if entry.name in FRACTIONS else "whole number", False) for entry in fields(sandbox.Limits)
 }
 RULES = {
-    f"network.{rule}": {key: (kind_words(kind), key == rule or key == "host") for key, kind in keys.items()}
+    f"network.{rule}": {key: (kind_words(kind), key == rule or key in _network_file._NEEDED.get(rule, ())) for key, kind in keys.items()}
     for kind_words in [lambda kind: " or ".join(WORDS[one] for one in (kind if isinstance(kind, tuple) else (kind,)))]
     for rule, keys in _network_file._KEYS.items()
 }
@@ -264,6 +264,8 @@ DEFAULTS = {
     ("scratch", "noexec"): sandbox.Scratch("/a").noexec,
     ("files", "executable"): sandbox.File("/a", b"").executable,
     ("network.allow", "private"): sandbox.Allow("a").private,
+    ("network.allow_http", "private"): sandbox.AllowHTTP("GET", "a/*").private,
+    ("network.header", "plain"): sandbox.Header("A", "b", hosts=["a"]).plain,
     ("network.publish", "sources"): list(sandbox.Publish(1, 1).sources),
 }
 

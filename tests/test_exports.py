@@ -12,7 +12,7 @@ import pytest
 import sandbox
 
 PUBLIC = [
-    *("Allow", "AuditFile", "CommandFailed", "CommandTimeout", "Deny", "Event", "Explanation", "File", "GuestFault", "Hosts", "Learned", "Limits", "Metrics", "Mount", "Policy"),
+    *("Allow", "AllowHTTP", "AuditFile", "CommandFailed", "CommandTimeout", "Deny", "Event", "Explanation", "File", "GuestFault", "Header", "Hosts", "Learned", "Limits", "Metrics", "Mount", "Policy"),
     *("PolicyError", "Popen", "Publish", "Resolvers", "Result", "Sandbox", "SandboxError", "Scratch", "WallMissing", "arun", "learn", "metrics", "run"),
 ]
 PACKAGE = Path(sandbox.__file__).parent

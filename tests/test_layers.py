@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "sandbox"
 
-_NETWORK = ("_addresses", "_domains", "_targets", "_hosts", "_publish", "_network", "_verdicts", "_rules")
+_NETWORK = ("_addresses", "_domains", "_targets", "_hosts", "_publish", "_http_paths", "_http_rules", "_network", "_verdicts", "_rules")
 _AUDIT = (
     *("_audit.format", "_audit.guest", "_audit.opened", "_audit.event", "_audit.counts", "_audit.decided", "_audit.reader", "_audit.join", "_audit.disk"),
     *("_audit.file", "_audit.blocks", "_audit.calls", "_audit.sinks", "_audit"),
@@ -24,18 +24,22 @@ _COMMANDS = (
     *("_report.text", "_report.style", "_report.bars", "_report.tables", "_report.processes", "_report.files"),
     *("_report.page", "_cli_html", "_cli_explain", "_cli_hints", "_cli_trace", "_cli_completion"),
 )
-_EXPLAIN = ("_remedies", "_programs", "_explain.walk", "_explain.answers", "_explain.files", "_explain.looks", "_explain.names", "_explain.moves", "_explain.attributes", "_explain.network", "_explain.explain")
+_EXPLAIN = ("_remedies", "_programs", "_explain.walk", "_explain.answers", "_explain.files", "_explain.looks", "_explain.names", "_explain.moves", "_explain.attributes", "_explain.network", "_explain.http", "_explain.explain")
 _LEARN = (
     *("_seen", "_walk", "_task", "_executed", "_files", "_dns", "_sockaddr", "_plain", "_sockets", "_peaks", "_refusals", "_tracer", "_helper"),
     *("_broad", "_fold", "_standing", "_places", "_peers", "_variables", "_lines", "_merge", "_text", "_learned", "_run"),
 )
+_HTTP = (
+    *("_http.wire", "_http.heads", "_http.streams", "_http.certificates", "_http.passing"),
+    *("_http.http1", "_http.http2", "_http.connection", "_http.confine", "_http.process"),
+)
 LAYERS = (
-    *("_errors", "_paths", "_console", "_toml", "_grants", *_NETWORK, "_messages", "_network_file", "_policy_file", "_explain", "_explain.explanation", "_policy"),
+    *("_errors", "_paths", "_console", "_toml", "_grants", *_NETWORK, "_http", "_http.judge", "_messages", "_network_file", "_policy_file", "_explain", "_explain.explanation", "_policy"),
     *("_ffi", "_core.binding"),
     *("_core.enums", "_core.messages", "_core.plans", "_core.processes", "_core.records", "_core.table", "_core.trail", "_core", "_filter"),
     *("_loop", "services", "services.names_messages", "services.names_upstream", "services.names"),
-    *("services.files", "services.proc", "services._ingress", "services._diag", "services._names_of_sockets", "services._sockets", "services._refused", "services._meter", "services._outward", "services._published", "services._resolving", "services.net", "_view", "_describe", "_plan", *_EXPLAIN, "_cgroup", "_remove", *_AUDIT, "_inbox"),
-    *("_workers", "_outbox", "_memfd", "_parts", "_events", "_records", "_serving", "_fetches", "_ending", "_guest", "_metrics"),
+    *("services.files", "services.proc", "services._ingress", "services._diag", "services._tcp_ends", "services._names_of_sockets", "services._sockets", "services._refused", "services._flow", "services._held", "services._meter", "services._pump", "services._relay", "services._inbound", "services._datagrams", "services._relayed", "services._proxied", "services._outward", "services._published", "services._resolving", "services.net", "_trust", "_view", "_describe", "_plan", *_EXPLAIN, "_cgroup", "_remove", *_AUDIT, "_inbox"),
+    *("_workers", "_outbox", "_memfd", *_HTTP, "_http_proxy", "_parts", "_events", "_records", "_serving", "_fetches", "_ending", "_guest", "_metrics"),
     *("_supervisor", "prometheus", "otel", "_result", "_command", "_streams", "_pty"),
     *("_communicate", "_open", "_popen", "_run", "_export", "_async", "_live_network", "_sandbox", "_trace", "_terminal", "surface"),
     *(*(f"_learn.{name}" for name in _LEARN), "_learn", "_cli_learn", *_COMMANDS, "doctor"),
@@ -78,7 +82,7 @@ def imports(name: str, path: Path) -> set[str]:
 
 
 def _from(name: str, node: ast.ImportFrom) -> Iterator[str]:
-    package = name.split(".") if name in ("_core", "services", "_learn", "_audit", "_explain") else name.split(".")[:-1]
+    package = name.split(".") if name in ("_core", "services", "_learn", "_http", "_audit", "_explain") else name.split(".")[:-1]
     if node.level:
         package = package[: len(package) - node.level + 1] if node.level > 1 else package
         base = ".".join([*package, *filter(None, [node.module])])

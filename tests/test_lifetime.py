@@ -302,7 +302,8 @@ def test_nothing_is_left_in_the_caller() -> None:
             box.run(["/bin/true"])
     with pytest.raises(FileNotFoundError):
         sandbox.run(["/no/such/program"])
-    assert state() == before
+    after = state()
+    assert after[:2] == before[:2] and after[2] <= before[2]  # a worker that was idle may have ended
 
 
 def test_fork_of_the_caller(marker: str) -> None:

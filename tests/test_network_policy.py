@@ -187,7 +187,7 @@ def test_toml() -> None:
         ("network = [5]", "network: 5 is not text or a table"),
         ("network = ['none', {allow = 'a'}]", "none leaves no room"),
         ("[network]\nallow = 'a'", "network: .* is not text or a list"),
-        ("[[network]]", "an entry has one of allow, deny, publish, hosts, resolvers; this has none"),
+        ("[[network]]", "an entry has one of allow, deny, allow_http, header, publish, hosts, resolvers; this has none"),
         ("[[network]]\nprivate = true", "this has private"),
         ("[[network]]\nallow = 'a'\ndeny = 'b'", "this has allow, deny"),
         ("[[network]]\ndeny = 'a'\nprivate = true", r"unknown key network\.private"),

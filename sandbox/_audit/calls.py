@@ -9,9 +9,9 @@ from typing import Any
 
 from .._errors import SandboxError
 from .event import Event
-from .format import RECORDS, SERVED, request
+from .format import ASKED, RECORDS, SERVED, request
 from .guest import Guest
-from .join import joined
+from .join import of_block
 
 _LOOK = 0.1  # seconds between two looks for new records
 _LEVELS = {"done": 20, "failed": 20, "denied": 30}  # INFO and WARNING of logging; all else is an ERROR
@@ -30,7 +30,7 @@ class Calls:
     ) -> None:
         """`done` is called behind the last event."""
         self._call, self._guest, self._done = call, Guest(guest, about), done
-        self._batches: deque[bytes] = deque()
+        self._batches: deque[tuple[bytes, bytes]] = deque()
         self._changed = threading.Condition()
         self._error: BaseException | None = None
         self._closed = False
@@ -48,7 +48,10 @@ class Calls:
 
     def put(self, magic: bytes, data: bytes) -> None:
         self._raise()
-        self._KINDS.get(magic, lambda *_: None)(self, data)
+        if magic in (RECORDS, ASKED):
+            self._waits(magic, data)
+        elif magic == SERVED:
+            self._guest.has_served(*request(data))
 
     def close(self) -> None:
         """Until the function has had every event."""
@@ -60,15 +63,10 @@ class Calls:
         self._done()
         self._raise()
 
-    def _records(self, data: bytes) -> None:
+    def _waits(self, magic: bytes, data: bytes) -> None:
         with self._changed:
-            self._batches.append(data)
+            self._batches.append((magic, data))
             self._changed.notify()
-
-    def _served(self, data: bytes) -> None:
-        self._guest.has_served(*request(data))
-
-    _KINDS: dict[bytes, Any] = {RECORDS: _records, SERVED: _served}
 
     def _raise(self) -> None:
         error = self._error
@@ -77,21 +75,21 @@ class Calls:
 
     def _run(self) -> None:
         try:
-            while (data := self._next()) is not None:
-                for event in joined(self._guest, data):
+            while (block := self._next()) is not None:
+                for event in of_block(self._guest, *block):
                     self._call(event)
         except BaseException as error:
             self._error = error
             self._wake()
 
-    def _next(self) -> bytes | None:
+    def _next(self) -> tuple[bytes, bytes] | None:
         with self._changed:
             while not self._batches and not self._closed:
                 if not self._changed.wait(_LOOK):
                     self._wake()
-            data = self._batches.popleft() if self._batches else None
+            block = self._batches.popleft() if self._batches else None
         self._wake()
-        return data
+        return block
 
 
 def logged(logger: Any) -> Callable[[Event], None]:

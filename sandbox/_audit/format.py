@@ -7,6 +7,7 @@ A block is `magic, guest, length` and that many bytes:
     SBXR  its records, as the sentry wrote them
     SBXS  request, time and name of what the Supervisor has served for it; to the
           network after a NUL the rule that it went by
+    SBXQ  time, verdict, text and rule of an HTTP request, as its proxy judged it
     SBXE  JSON: nothing more of this guest is in this file, and why
     SBXC  SHA-256 of the guest's last chain value and of the block before
 
@@ -27,9 +28,10 @@ from typing import NamedTuple
 from .._errors import SandboxError
 
 VERSION = 3
-HEADER, RECORDS, SERVED, END, CHAIN = b"SBXH", b"SBXR", b"SBXS", b"SBXE", b"SBXC"
+HEADER, RECORDS, SERVED, ASKED, END, CHAIN = b"SBXH", b"SBXR", b"SBXS", b"SBXQ", b"SBXE", b"SBXC"
 BLOCK = struct.Struct("<4sQI")
 REQUEST = struct.Struct("<QQ")
+HTTP = struct.Struct("<Q?")
 START = bytes(32)  # the chain value before the first block
 SEAL = BLOCK.size + len(START)
 LARGEST = 1 << 26  # bytes of a block; a batch of records is at most the trail's ring

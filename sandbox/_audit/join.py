@@ -11,7 +11,7 @@ from .. import _core
 from .._paths import AnyPath
 from .decided import address, rule, served
 from .event import ANY, Event, call_name
-from .format import RECORDS
+from .format import ASKED, HTTP, RECORDS
 from .guest import Guest
 from .opened import opens
 from .reader import Reader
@@ -23,8 +23,23 @@ def events(file: IO[bytes], name: str = "?", guests: dict[int, Guest] | None = N
     """The events of an audit file, in the order of each guest. What a broken sentry wrote, or left out, is an event
     with the verdict `damaged`; the other guests' events follow. AuditDamage where the file itself is broken."""
     for guest, frame in Reader(file, name, guests):
-        if frame.magic == RECORDS:
-            yield from joined(guest, frame.data)
+        yield from of_block(guest, frame.magic, frame.data)
+
+
+def of_block(guest: Guest, magic: bytes, data: bytes) -> Iterator[Event]:
+    """The events of a block, of whatever kind."""
+    if magic == RECORDS:
+        yield from joined(guest, data)
+    elif magic == ASKED:
+        yield asked(guest, data)
+
+
+def asked(guest: Guest, data: bytes) -> Event:
+    """An HTTP request; it follows the calls that are known."""
+    when, allowed = HTTP.unpack_from(data)
+    what, _, by = map(os.fsdecode, data[HTTP.size :].rpartition(b"\0"))  # the request may hold one
+    verdict, error = ("done", None) if allowed else ("denied", "EACCES")
+    return Event(guest.number, when / 1e9, guest.sequence, 0, "http", (what,), None, verdict, error, 0.0, None, rule=by)
 
 
 def joined(guest: Guest, data: bytes) -> Iterator[Event]:

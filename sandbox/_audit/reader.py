@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import IO, NamedTuple
 
 from .format import (
+    ASKED,
     BLOCK,
     CHAIN,
     END,
@@ -70,7 +71,7 @@ class Reader:
         if len(head) < BLOCK.size:
             raise self._damage(offset, "ends within a block")
         magic, number, length = BLOCK.unpack(head)
-        if magic not in (HEADER, RECORDS, SERVED, END, CHAIN) or length > LARGEST:
+        if magic not in (HEADER, RECORDS, SERVED, ASKED, END, CHAIN) or length > LARGEST:
             raise self._damage(offset, "what begins here is no block of an audit file")
         data = self._take(length)
         if len(data) < length:

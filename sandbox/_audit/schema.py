@@ -13,12 +13,15 @@ _PROPERTIES: dict[str, dict[str, Any]] = {
     "time": {"type": "number", "description": "when the call was answered, in seconds since 1970 (UTC)"},
     "sequence": {"type": "integer", "minimum": 0, "description": "of the guest's calls, from 1, without gaps"},
     "pid": {"type": "integer", "minimum": 0, "description": "thread that called, as the guest's sentry sees it"},
-    "call": {"type": "string", "description": "name of the system call; call_N where number N has none, ? for damage"},
+    "call": {
+        "type": "string",
+        "description": "name of the system call; call_N where number N has none, http for a request, ? for damage",
+    },
     "paths": {
         "type": "array",
         "items": {"type": "string"},
         "maxItems": 2,
-        "description": "paths or addresses as the guest gave them; a byte B that is no UTF-8 is the escape \\udcB",
+        "description": "paths, addresses, a request as the guest gave it; byte B that is no UTF-8 is the escape \\udcB",
     },
     "mount": {"type": ["string", "null"], "description": "guest path of the mount that decided"},
     "verdict": {

@@ -99,6 +99,7 @@ class NetOp(IntEnum):
     SEND = lib.SBX_NET_SEND
     OPTION = lib.SBX_NET_OPTION
     ADMIT = lib.SBX_NET_ADMIT
+    NAME = lib.SBX_NET_NAME
 
 
 class Fetch(IntEnum):

@@ -13,7 +13,7 @@ from .._paths import AnyPath
 from .._paths import _text as path_text
 from .._plan import compile_policy
 from .._policy import Policy
-from . import attributes, files, looks, moves, names, network
+from . import attributes, files, http, looks, moves, names, network
 from .explanation import BEHIND, Explanation, Said
 from .walk import Ends, Walk
 
@@ -40,6 +40,7 @@ _FILES: dict[str, Callable[[Walk, str, str], Said]] = {
 }
 _NETWORK: dict[str, Callable[[Network, str], Said]] = {
     "connect": network.connect,
+    "http": http.request,
     "listen": network.listen,
     "resolve": network.resolve,
 }

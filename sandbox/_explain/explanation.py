@@ -31,6 +31,7 @@ BEHIND: Mapping[str, tuple[tuple[str, str], ...]] = {
     "loopback": (("netns", "the sentry's network has a loopback and nothing else"),),
     "tcp": (("landlock", "the sentry may neither connect nor bind TCP (Landlock ABI 4)"),),
     "udp": (),
+    "http": (("Supervisor", "which hands the connection to the proxy; a sentry has no part in it"),),
     "names": (("Supervisor", "which asks for names itself; a sentry has no part in it"),),
 }
 """What would catch it if the sentry were broken, by the kind of decision: the first that stands."""
@@ -56,10 +57,10 @@ class Explanation:
 
     `decision` is "allowed"; "refused" by the policy; "fails" where the policy allows it and the host, as it is now,
     does not; or "depends" on what the guest has done, as in /proc. `error` is the name of the errno that the guest
-    gets, or of the EAI_ code for a name. `rule` is the mount or rule that decides, `reason` says why, `remedy` what
-    would allow it. `walls` are names and texts of what would catch it if the sentry were broken, the first first; the
-    names are those of `Policy.require`, or kernel, filter and Supervisor, which always stand. `mode` is that of open
-    and access, `to` the new path of link and rename.
+    gets, of the EAI_ code for a name, or the status of an HTTP response. `rule` is the mount or rule that decides,
+    `reason` says why, `remedy` what would allow it. `walls` are names and texts of what would catch it if the sentry
+    were broken, the first first; the names are those of `Policy.require`, or kernel, filter and Supervisor, which
+    always stand. `mode` is that of open and access, `to` the new path of link and rename.
 
     Texts may hold anything that a path may; str(explanation) is safe on a terminal.
 

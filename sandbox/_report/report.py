@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from itertools import count
 
 from .._audit.event import Event, names
-from .._audit.format import END, HEADER, RECORDS, AuditDamage
+from .._audit.format import END, HEADER, AuditDamage
 from .._audit.guest import Guest
-from .._audit.join import joined
+from .._audit.join import of_block
 from .._audit.reader import Frame, Reader
 from .groups import Groups, Seen, Tally
 from .kinds import NETWORK, kind, mark
@@ -82,8 +82,8 @@ class Report:
             part.begins(guest)
         elif frame.magic == END:
             part.state = "rotated" if guest.rotated else "ended"
-        elif frame.magic == RECORDS:
-            for event in joined(guest, frame.data):
+        else:
+            for event in of_block(guest, frame.magic, frame.data):
                 part.count += 1
                 self.add(event)
 

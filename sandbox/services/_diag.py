@@ -12,13 +12,15 @@ from typing import NamedTuple
 
 from .._addresses import Address
 
-_SOCK_DIAG, _BY_FAMILY, _REQUEST, _DUMP, _DONE = 4, 20, 1, 0x300, 3
+SOCK_DIAG, _BY_FAMILY, _REQUEST, _DUMP, _DONE = 4, 20, 1, 0x300, 3
 _FAMILIES = (socket.AF_INET, socket.AF_INET6)
 _EVERY_STATE, _NO_COOKIE = 0xFFFFFFFF, b"\xff" * 8
 _HEAD = struct.Struct("=IHHII")  # struct nlmsghdr
 _ID = struct.Struct("=4x16s16x4xQ")  # of struct inet_diag_sockid: the address that a socket is bound to, and its cookie
 _ID_AT = _HEAD.size + 4
 _INODE_AT = _ID_AT + 48 + 16
+INFO = 2  # INET_DIAG_INFO: struct tcp_info
+_RECEIVED_AT, _SENT_AT = 128, 200  # in it: bytes received, then segments sent; bytes sent, then those sent again
 
 
 def _end(address: Address, port: int) -> tuple[bytes, bytes]:
@@ -45,7 +47,7 @@ class Diag:
     """A netlink socket to ask by. Not for several threads at once."""
 
     def __init__(self) -> None:
-        self._netlink = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _SOCK_DIAG)
+        self._netlink = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, SOCK_DIAG)
         self._netlink.setblocking(False)
         self._number = 0
 
@@ -59,29 +61,55 @@ class Diag:
 
     def alive(self) -> set[int]:
         """The cookies of all TCP and UDP sockets that have a port and that somebody holds."""
-        with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _SOCK_DIAG) as netlink:
+        with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, SOCK_DIAG) as netlink:
             kinds = list(product(_FAMILIES, (socket.IPPROTO_TCP, socket.IPPROTO_UDP)))
             # Twice: a list goes on by index, and so passes over a socket where one before it is closed meanwhile.
-            return {cookie for kind in [*kinds, *kinds] for cookie in _dumped(netlink, *kind)}
+            listed = (message for kind in [*kinds, *kinds] for message in dumped(netlink, *kind))
+            # One without an inode was closed by all, and TCP has not ended yet.
+            return {cookie_in(message) for message in listed if message[_INODE_AT : _INODE_AT + 4] != bytes(4)}
 
     def close(self) -> None:
         self._netlink.close()
 
 
-def _dumped(netlink: socket.socket, family: int, protocol: int) -> Iterator[int]:
-    body = struct.pack("=BBBxI", family, protocol, 0, _EVERY_STATE) + bytes(48)
+def dumped(netlink: socket.socket, family: int, protocol: int, extensions: int = 0) -> Iterator[bytes]:
+    """A message for each socket that has a port; `extensions` are bits of what else it is to tell."""
+    body = struct.pack("=BBBxI", family, protocol, extensions, _EVERY_STATE) + bytes(48)
     netlink.send(_HEAD.pack(_HEAD.size + len(body), _BY_FAMILY, _REQUEST | _DUMP, 1, 0) + body)
     while True:
-        data = netlink.recv(1 << 17)
-        while data:
-            size, kind, *_ = _HEAD.unpack_from(data)
+        for kind, message in messages_in(netlink.recv(1 << 17)):
             if kind == _DONE:
                 return
             if kind != _BY_FAMILY:
                 raise OSError(errno.EIO, "sock_diag does not list sockets")
-            if data[_INODE_AT : _INODE_AT + 4] != bytes(4):  # else closed by all, and TCP has not ended yet
-                yield _ID.unpack_from(data, _ID_AT)[1]
-            data = data[size + 3 & ~3 :]
+            yield message
+
+
+def messages_in(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Of what one recv gave: the type of each, and all of it."""
+    while len(data) >= _HEAD.size:
+        size, kind, *_ = _HEAD.unpack_from(data)
+        yield kind, data[:size]
+        data = data[size + 3 & ~3 :]
+
+
+def cookie_in(message: bytes) -> int:
+    return int(_ID.unpack_from(message, _ID_AT)[1])
+
+
+def carried_in(message: bytes) -> tuple[int, int] | None:
+    """Bytes of data that a TCP socket has sent and received, where the message has its INFO. None: unknown; a socket
+    that was reset from its own end, which forgets it, has sent no segment. What it has received counts one more where
+    its peer has ended the stream."""
+    at = _INODE_AT + 4
+    while at + 4 <= len(message):
+        size, kind = struct.unpack_from("=HH", message, at)
+        if kind == INFO and size - 4 >= _SENT_AT + 16:
+            received, segments = struct.unpack_from("=QI", message, at + 4 + _RECEIVED_AT)
+            sent, again = struct.unpack_from("=QQ", message, at + 4 + _SENT_AT)
+            return (sent - again, received) if segments else None
+        at += max(4, size + 3 & ~3)
+    return None
 
 
 def _read(answer: bytes) -> Found | None:

@@ -71,6 +71,10 @@ class Outwards:
         if len(self._sockets) >= _MOST:
             raise OSError(errno.ENOBUFS, "")
 
+    def peers_of(self, cookie: int) -> Peers:
+        outward = self._sockets.get(cookie)
+        return {} if outward is None else outward.every()
+
     def __contains__(self, cookie: int) -> bool:
         return cookie in self._sockets
 

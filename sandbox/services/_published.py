@@ -31,8 +31,11 @@ _WHOLE = (*_ANY.values(), *map(reached, _ANY.values()))
 class Published:
     """One guest's. SandboxError: a port of the host cannot be had."""
 
-    def __init__(self, rules: Sequence[Publish], base: int) -> None:
-        self._rules, self._base = rules, base
+    def __init__(self, rules: Sequence[Publish], base: int, *, relayed: bool = False) -> None:
+        """`relayed`: its listeners stay in its slice, and we listen for them."""
+        self._all = rules
+        self._rules, self._base, self._relayed = () if relayed else rules, base, relayed
+        self.listeners: list[tuple[Publish, socket.socket]] = []
         self._bound: OrderedDict[int, Publish] = OrderedDict()
         self._held: list[Publish] = []
         self._holders: list[socket.socket] = []
@@ -40,7 +43,10 @@ class Published:
             for rule in rules:
                 _register(rule)
                 self._held.append(rule)
-                self._holders += _hold(rule)
+                holders = _hold(rule, shared=relayed)
+                self._holders += holders
+                if relayed:
+                    self.listeners.append((rule, holders[0]))
         except SandboxError:
             self.close()
             raise
@@ -76,6 +82,14 @@ class Published:
         if error is not None:
             raise error
         return False
+
+    def is_ours(self, cookie: int) -> bool:
+        """Is it the cookie of a socket by which we listen?"""
+        return any(cookie_of(listener) == cookie for _, listener in self.listeners)
+
+    def is_beside(self, port: int) -> bool:
+        """Is it ours at every address of the host, though a listener of the guest's may stand in its slice?"""
+        return self._relayed and any(rule.listening == (_ANY[4], port) for rule in self._all)
 
     def _fitting(self, sock: socket.socket, name: Name) -> Iterator[Publish]:
         """A socket of both families takes an IPv4 address, too; what is for IPv6 only does not."""
@@ -155,14 +169,15 @@ def _packed(address: Address) -> bytes:
     return address.packed if isinstance(address, IPv6Address) else bytes(10) + b"\xff\xff" + address.packed
 
 
-def _hold(rule: Publish) -> list[socket.socket]:
+def _hold(rule: Publish, *, shared: bool) -> list[socket.socket]:
     """What keeps the port for one guest: a socket that is bound there and does not listen, and, since another such
-    could stand beside it, a name that only one can have."""
+    could stand beside it, a name that only one can have. `shared`: with a listener in the guest's slice."""
     address, port = rule.listening
     name = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     holder = socket.socket(socket.AF_INET if address.version == 4 else socket.AF_INET6, socket.SOCK_STREAM)
     try:
         holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, shared)
         if address.version == 6:
             holder.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         holder.bind((str(address), port))

@@ -25,12 +25,24 @@ def cookie_of(sock: socket.socket) -> int:
     return int.from_bytes(sock.getsockopt(socket.SOL_SOCKET, _COOKIE, 8), "little")
 
 
+def state_of(sock: socket.socket) -> int:
+    """Of TCP, as the kernel numbers them: 1 is established."""
+    return sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0]
+
+
 def peer_of(sock: socket.socket) -> Name | None:
     """Whom it is connected to, if it is."""
     with suppress(OSError):
-        address, port = sock.getpeername()[:2]
-        return Name(read_plain(address), port)
+        return _named(sock.getpeername())
     return None
+
+
+def name_of(sock: socket.socket) -> Name:
+    return _named(sock.getsockname())
+
+
+def _named(name: tuple[str, int]) -> Name:
+    return Name(read_plain(name[0]), name[1])
 
 
 def borrowed(fd: int) -> socket.socket:
@@ -106,23 +118,31 @@ def sockaddr_of(sock: socket.socket, name: Name) -> tuple[str, int]:
     return f"::ffff:{name.address}" if mapped else str(name.address), name.port
 
 
-def begin_connect(sock: socket.socket, address: tuple[str, int]) -> int:
-    """Begin to connect, without waiting: 0 or the errno."""
+@contextmanager
+def without_waiting(sock: socket.socket) -> Iterator[None]:
+    """What is done on a guest's socket does not wait."""
     blocking, patience = os.get_blocking(sock.fileno()), sock.getsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, 16)
     # The guest may clear O_NONBLOCK meanwhile, but not change the time-out: then it is one tick of the kernel's.
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _AT_ONCE)
     sock.setblocking(False)
     try:
-        error = sock.connect_ex(address)
-        if error == errno.EINPROGRESS and _is_settled(sock):
-            error = sock.connect_ex(address)  # the kernel calls it connected when it has been asked again
-        return error
+        yield
     finally:
         os.set_blocking(sock.fileno(), blocking)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, patience)
 
 
-def _is_settled(sock: socket.socket) -> bool:
+def begin_connect(sock: socket.socket, address: tuple[str, int]) -> int:
+    """Begin to connect, without waiting: 0 or the errno."""
+    with without_waiting(sock):
+        error = sock.connect_ex(address)
+        if error == errno.EINPROGRESS and is_settled(sock):
+            error = sock.connect_ex(address)  # the kernel calls it connected when it has been asked again
+        return error
+
+
+def is_settled(sock: socket.socket) -> bool:
+    """Has a connect come to an end, good or bad?"""
     poll = select.poll()
     poll.register(sock, select.POLLOUT)
     return bool(poll.poll(0))

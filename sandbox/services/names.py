@@ -21,7 +21,7 @@ import dns.rrset
 
 from .._addresses import Address, plain
 from .._loop import Loop
-from .._network import Allow, Deny
+from .._network import Judged
 from .._rules import Rules
 from .._targets import PROTOCOLS, parse_target
 from .._verdicts import DEFAULT, Verdict
@@ -70,7 +70,7 @@ class _Ruled:
         self.named: dict[Address | None, list[str]] = {}
         for name, address in ((name, each) for name, found in rules.hosts.items() for each in found):
             self.named.setdefault(address, []).append(name)
-        judged = [parse_target(rule.target, "rule") for rule in rules.rules if isinstance(rule, (Allow, Deny))]
+        judged = [parse_target(rule.target, "rule") for rule in rules.rules if isinstance(rule, Judged)]
         edges = [port for target in judged for first, last in target.ports for port in (first, last + 1)]
         self._ports = tuple(dict.fromkeys([*edges, 1]))  # between two of them nothing changes
 

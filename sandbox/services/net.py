@@ -12,7 +12,7 @@ import os
 import secrets
 import socket
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from ipaddress import IPv4Address, IPv6Address
 from typing import NamedTuple
@@ -20,15 +20,20 @@ from typing import NamedTuple
 from .._addresses import Address, reached
 from .._grants import Limits
 from .._loop import Loop
-from .._messages import NetAnswer, NetAsk, NetworkUsage
+from .._messages import HTTPService, NetAnswer, NetAsk, NetworkUsage
 from .._rules import Rules
+from .._verdicts import DEFAULT
 from ._diag import Diag
+from ._held import Held
 from ._ingress import attach, in_slice
 from ._meter import Meter
 from ._names_of_sockets import Name, read_name, read_plain, write_name
 from ._outward import Outwards
+from ._proxied import Proxied
 from ._published import Published, is_published_anywhere
 from ._refused import Refused
+from ._relay import CLOSE, Joined
+from ._relayed import Ends, Relayed
 from ._resolving import Resolving
 from ._sockets import (
     SHARES,
@@ -37,18 +42,21 @@ from ._sockets import (
     bind_anywhere,
     borrowed,
     come_home,
+    cookie_of,
     is_free,
     peer_of,
     sockaddr_of,
+    state_of,
     take_mapped,
 )
+from ._tcp_ends import Carriage, forget_after_fork
 from .names import Resolver
 
 _BIND_LATE = 24  # IP_BIND_ADDRESS_NO_PORT
 _NOBODY, _ONE, _SIX, RESOLVER, _LAST = 0, 1, 2, 53, 254
 _HELD_AT = 1024  # port of the last address, by which a slice is held
 _PEERS_MAX = 64  # of a UDP socket
-_IDLE = (7, 10)  # TCP_CLOSE, TCP_LISTEN
+_IDLE = (CLOSE, 10)  # and TCP_LISTEN
 _OPTIONS = (socket.SO_LINGER, socket.SO_SNDTIMEO, *SHARES)
 _KINDS = {
     (socket.SOCK_STREAM, 0): "tcp",
@@ -73,32 +81,43 @@ def _free_slice() -> tuple[int, socket.socket]:
 
 
 class Goal(NamedTuple):
-    """Where a connect or a datagram goes, and the rule that lets it; `inside`: to the guest's own."""
+    """Where a connect or a datagram goes, and the rule that lets it; `inside`: to the guest's own; `http`: requests
+    only."""
 
     name: Name
     rule: str
     inside: bool = False
+    http: bool = False
 
 
 class Internet:
     """One guest's. `change` and `cut` may be called from any thread, the rest in the Supervisor's."""
 
-    def __init__(self, rules: Rules, loop: Loop, limits: Limits) -> None:
+    def __init__(self, rules: Rules, loop: Loop, limits: Limits, http: HTTPService | None = None) -> None:
+        """`http` is there where rules of HTTP are, and is its to close."""
         self.rules = rules
-        self._meter = Meter(limits)
+        self._meter = Meter(limits, loop)
         self._lock = threading.Lock()
         with ExitStack() as undo:
             self.base, self._holder = _free_slice()
             undo.callback(self._holder.close)
-            self._published = Published(rules.publishes, self.base)
+            relayed = self._meter.bytes_are_limited
+            self._published = Published(rules.publishes, self.base, relayed=relayed)
             undo.callback(self._published.close)
             self._diag = Diag()
             undo.callback(self._diag.close)
             self._names = Resolver(loop, lambda: self.rules, upstream=rules.resolvers)
             undo.callback(self._names.close)
             self._resolving = Resolving(loop, self._host(RESOLVER), self.base, self._names.ask)
+            self._held = Held(limits.sockets) if limits.sockets is not None else None
             undo.pop_all()
         self._outward = Outwards(self._diag)
+        self._proxied = Proxied(loop, self._host(_LAST), http) if http is not None else None
+        self._carriage = None if relayed else Carriage(loop)
+        self._relayed: Relayed | None = None
+        if relayed:
+            last, listeners = self._host(_LAST), self._published.listeners
+            self._relayed = Relayed(loop, last, self._meter, listeners, self._listener_at)
         self._operations: dict[str, Operation] = {
             "bind": self._bind,
             "connect": self._connect,
@@ -106,11 +125,12 @@ class Internet:
             "send": self._send,
             "option": self._option,
             "admit": self._admit,
+            "name": self._name,
         }
 
     @property
     def usage(self) -> NetworkUsage:
-        return self._meter.usage()
+        return self._meter.usage(self._carriage.carried() if self._carriage is not None else None)
 
     def handle(self, ask: NetAsk) -> NetAnswer:
         answer = self._answer(ask)
@@ -149,11 +169,28 @@ class Internet:
         """The port of its resolver."""
         return self._resolving.port
 
+    @property
+    def lingers(self) -> bool:
+        """May `close` wait, for what the guest has sent?"""
+        return (self._relayed is not None and self._relayed.lingers) or (
+            self._carriage is not None and self._carriage.stands
+        )
+
     def close(self, *, forked: bool = False) -> None:
+        if self._relayed is not None:
+            self._relayed.close(forked=forked)
+        if self._proxied is not None:
+            self._proxied.close(forked=forked)
+        if forked:
+            forget_after_fork()
+        elif self._carriage is not None:
+            self._carriage.close()
         if not forked:
             self._names.close()
         self._resolving.close(forked=forked)
         self._holder.close()
+        if self._held is not None:
+            self._held.close()
         self._published.close(forked=forked)
         self._diag.close()
 
@@ -189,7 +226,7 @@ class Internet:
             _KINDS[sock.type, 0], host.address, host.port, names=self._names.names_of(host.address)
         )
         if verdict.allowed:
-            return Goal(host, verdict.rule)
+            return Goal(host, verdict.rule, http=verdict.http)
         if own is not None:  # INVARIANT own-slice: whoever of the host is bound to every address would be reached there
             if ask.kind == "send":
                 return Goal(Name(self._host(_LAST), _HELD_AT), "loopback", True)  # which takes it, as nobody would
@@ -206,7 +243,13 @@ class Internet:
             return False
         # It may be gone when it is spoken to: then whoever of the host is bound to every address would be met.
         beside = self._diag.find((self._host(_NOBODY), name.port), asker, protocol)
-        return beside is None or beside.cookie in self._outward
+        return beside is None or beside.cookie in self._outward or self._published.is_ours(beside.cookie)
+
+    def _listener_at(self, port: int) -> Name | None:
+        """Where the guest listens at a port of its own."""
+        with socket.socket() as asker:
+            ends = (Name(self._host(number), port) for number in (_ONE, _SIX))
+            return next((end for end in ends if self._stands(end, asker)), None)
 
     def _dual(self, own: Name) -> Name:
         """Who listens at `::` is at number 1, and reached as ::1, too."""
@@ -219,6 +262,12 @@ class Internet:
         if ask.family not in _FAMILIES or (kind, ask.protocol) not in _KINDS:
             return NetAnswer(-errno.EPROTONOSUPPORT)
         made = socket.socket(ask.family, ask.type, ask.protocol)
+        if self._held is not None:
+            try:
+                self._held.add(made)
+            except OSError:
+                made.close()
+                raise
         os.set_blocking(made.fileno(), not ask.type & socket.SOCK_NONBLOCK)  # whatever the caller's default timeout is
         if kind == socket.SOCK_DGRAM:
             attach(made, self.base, ())
@@ -230,7 +279,8 @@ class Internet:
         own = self._own(name)
         if own is None:
             return NetAnswer(-errno.EADDRNOTAVAIL)
-        if name.address.is_unspecified and name.port == 0 and sock.type == socket.SOCK_DGRAM:
+        client = name.address.is_unspecified and name.port == 0 and sock.type == socket.SOCK_DGRAM
+        if client and self._relayed is None:
             self._outward.of(sock, "udp")
             bind_anywhere(sock)  # a client's: it may send anywhere, and hears the guest and whom it has sent to
             return NetAnswer()
@@ -244,7 +294,9 @@ class Internet:
         return own._replace(address=self._host(_SIX if only else _ONE))
 
     def _bind_to(self, sock: socket.socket, name: Name) -> None:
-        if is_published_anywhere(name.port) or (not is_free(name, sock) and not self._stands(name, sock)):
+        if sock.type == socket.SOCK_STREAM and self._published.is_beside(name.port):
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        elif is_published_anywhere(name.port) or (not is_free(name, sock) and not self._stands(name, sock)):
             raise OSError(errno.EADDRINUSE, "")  # the host's, at every address: no option shares a port with it
         take_mapped(sock)
         attach(sock, self.base, ())
@@ -266,25 +318,60 @@ class Internet:
 
     def _connect(self, sock: socket.socket, ask: NetAsk) -> NetAnswer:
         goal = self._reach(sock, ask)
-        at = sockaddr_of(sock, goal.name)
         if goal.inside and sock.type == socket.SOCK_DGRAM:
             come_home(sock, Name(self._source_to(goal.name), 0))
-        error = begin_connect(sock, at) if goal.inside else self._connect_outward(sock, goal.name, at)
+        inside = goal.inside
+        error = begin_connect(sock, sockaddr_of(sock, goal.name)) if inside else self._connect_outward(sock, goal)
         return NetAnswer(-error, rule=goal.rule)
 
-    def _connect_outward(self, sock: socket.socket, target: Name, at: tuple[str, int]) -> int:
+    def _connect_outward(self, sock: socket.socket, goal: Goal) -> int:
         """Whom it may be connected to is remembered before, and only forgotten where it surely is not."""
         outward = self._outward.of(sock, _KINDS[sock.type, 0])
+        taker = self._taker(goal) if goal.http else None
         if sock.type == socket.SOCK_STREAM:
             self._meter.connecting()
+        target = goal.name
         before, names = outward.connected, self._names_by((), target)
         outward.connected = {**before, target: names}
-        error = begin_connect(sock, at)
+        error = self._begin(sock, goal, taker)
         if error not in (0, errno.EINPROGRESS):
             outward.connected = before
-        elif error == errno.EINPROGRESS or peer_of(sock) == target:  # else 0 is of a connection that was begun before
+        elif error == errno.EINPROGRESS or self._peer_of(sock) == target:  # else 0 is of one that was begun before
             outward.connected = {target: names}
         return error
+
+    def _begin(self, sock: socket.socket, goal: Goal, taker: Joined | None) -> int:
+        anew = self._carriage is not None and sock.type == socket.SOCK_STREAM and state_of(sock) == CLOSE
+        error = self._begin_by(sock, goal, taker)
+        if anew and self._carriage is not None and error in (0, errno.EINPROGRESS):
+            self._carriage.begin(cookie_of(sock), goal.rule)
+        return error
+
+    def _begin_by(self, sock: socket.socket, goal: Goal, taker: Joined | None) -> int:
+        if sock.type == socket.SOCK_DGRAM or (self._relayed is None and taker is None):
+            return begin_connect(sock, sockaddr_of(sock, self._through(sock, goal)))
+        take_mapped(sock)
+        self._stand(sock, _ONE)
+        if self._relayed is not None:
+            return self._relayed.connect(sock, goal.name, goal.rule, taker)
+        assert self._proxied is not None and taker is not None
+        return self._proxied.connect(sock, goal.name, taker)
+
+    def _taker(self, goal: Goal) -> Joined:
+        if self._proxied is None:
+            raise Refused(f"{DEFAULT}: no proxy")
+        return self._proxied.taker(goal.name, self._names_by((), goal.name))
+
+    def _peer_of(self, sock: socket.socket) -> Name | None:
+        peer = peer_of(sock)
+        ends = self._ends_of(sock, peer) if peer is not None else None
+        return ends.peer if ends is not None else peer
+
+    def _ends_of(self, sock: socket.socket, peer: Name) -> Ends | None:
+        """What the guest is shown where its peer is a relay of ours."""
+        if self._relayed is not None:
+            return self._relayed.ends_of(sock, peer)
+        return self._proxied.ends_of(sock) if self._proxied is not None else None
 
     def _listen(self, sock: socket.socket, ask: NetAsk) -> NetAnswer:
         """A socket that was connected once keeps the number of its port and not the port: what it says is no proof that
@@ -299,6 +386,8 @@ class Internet:
                 self._bind_to(sock, Name(self._host(_ONE), 0))
         sock.listen(max(0, ask.family))
         if self._is_at_home(sock):
+            if self._relayed is not None:
+                self._relayed.listen(sock.getsockname()[1])
             return NetAnswer()
         sock.shutdown(socket.SHUT_RDWR)
         return NetAnswer(-errno.EINVAL)
@@ -319,13 +408,25 @@ class Internet:
 
     def _admit(self, sock: socket.socket, _: NetAsk) -> NetAnswer:
         rule = self._published.admit(sock)
+        if rule and self._carriage is not None:
+            self._carriage.begin(cookie_of(sock), rule)
         return NetAnswer(rule=rule) if rule else NetAnswer(-errno.EACCES, rule="default: inbound")
+
+    def _name(self, sock: socket.socket, ask: NetAsk) -> NetAnswer:
+        ends = self._ends_of(sock, read_name(ask.address, sock.family))
+        if ends is None:
+            return NetAnswer(-errno.ENOTCONN)
+        shown = ends.own if ask.family else ends.peer
+        if sock.family == socket.AF_INET and shown.address.version == 6:
+            return NetAnswer(-errno.EAFNOSUPPORT)  # whoever came by IPv6 to a listener of IPv4 only has no name there
+        return NetAnswer(address=write_name(shown, sock.family))
 
     def _send(self, sock: socket.socket, ask: NetAsk) -> NetAnswer:
         if sock.type != socket.SOCK_DGRAM:
             return NetAnswer(address=ask.address)  # the kernel passes it over, or says that it is not connected
-        target, rule, _ = self._reach(sock, ask)
-        return NetAnswer(address=write_name(target, sock.family) + self._source(sock, target), rule=rule)
+        goal = self._reach(sock, ask)
+        target = self._through(sock, goal)
+        return NetAnswer(address=write_name(target, sock.family) + self._source(sock, target), rule=goal.rule)
 
     def _source(self, sock: socket.socket, target: Name) -> bytes:
         """What a datagram comes from where its socket is bound to every address: the slice lets in no other."""
@@ -348,10 +449,18 @@ class Internet:
             if target.address.version == 4:
                 self._stand(sock, _SIX if isinstance(name.address, IPv6Address) else _ONE)
         elif sock.type == socket.SOCK_DGRAM:
-            if sock.getsockname()[1] == 0:
+            if self._relayed is None and sock.getsockname()[1] == 0:
                 bind_anywhere(sock)
             self._let_in(sock, target)
         return goal
+
+    def _through(self, sock: socket.socket, goal: Goal) -> Name:
+        """Where datagrams for a target go first."""
+        if self._relayed is None or goal.inside:
+            return goal.name
+        take_mapped(sock)
+        self._stand(sock, _ONE)
+        return self._relayed.way(sock, goal.name, goal.rule)
 
     def _stand(self, sock: socket.socket, number: int) -> None:
         """Give a socket that has no address yet one in the slice: nobody there lets in any other."""
@@ -364,20 +473,31 @@ class Internet:
 
     def _let_in(self, sock: socket.socket, peer: Name) -> None:
         """Answers of whom it sends to; of the last few, where these are many."""
+        self._meter.sending()
+        if self._carriage is not None:
+            self._carriage.lose()
         outward = self._outward.of(sock, "udp")
         if peer not in outward.peers:
             self._meter.connecting()
         before = outward.addresses()
         outward.peers[peer] = self._names_by(outward.peers.get(peer, ()), peer)
-        for oldest in list(outward.peers)[:-_PEERS_MAX]:
+        forgotten = list(outward.peers)[:-_PEERS_MAX]
+        for oldest in forgotten:
             del outward.peers[oldest]
+        if forgotten and self._relayed is not None:
+            mine = cookie_of(sock)
+            self._relayed.cut(lambda _, cookie, peer: cookie != mine or peer in outward.every())
         if outward.addresses() != before:
-            attach(sock, self.base, outward.addresses())
+            self._hear(sock, outward.addresses())
 
     def _names_by(self, before: Sequence[str], peer: Name) -> tuple[str, ...]:
         return (*dict.fromkeys((*before, *self._names.names_of(peer.address))),)
 
     # ---- rules that change ----------------------------------------------------------------------------------------
+
+    def requested(self, rule: str, allowed: bool) -> None:
+        """Its proxy has judged a request."""
+        self._meter.decided("http", rule, 0 if allowed else errno.EACCES)
 
     def change(self, change: Callable[[Rules], Rules]) -> None:
         with self._lock:  # no call is half judged, and no other change lost
@@ -386,7 +506,19 @@ class Internet:
     def cut(self, root: int) -> bool:
         """Part every socket of the guest, whose first process is `root`, from whom the rules do not allow now. False:
         one that stands is held where it cannot be reached."""
-        return self._outward.cut(root, self._lock, self._refused, lambda sock, peers: attach(sock, self.base, peers))
+        if self._relayed is not None:
+            self._relayed.cut(self._may_stand)
+        if self._proxied is not None:
+            self._proxied.cut(self._may_stand)
+        return self._outward.cut(root, self._lock, self._refused, self._hear)
+
+    def _may_stand(self, protocol: str, cookie: int, peer: Name) -> bool:
+        names = self._outward.peers_of(cookie).get(peer)
+        return names is not None and not self._refused(protocol, {peer: names})
+
+    def _hear(self, sock: socket.socket, peers: Iterable[Address]) -> None:
+        """The guest, and of others these alone; of those that are relayed none is heard without us."""
+        attach(sock, self.base, peers if self._relayed is None else ())
 
     def _refused(self, protocol: str, peers: Mapping[Name, Sequence[str]]) -> list[Name]:
         judge = self.rules.judge_address

@@ -104,6 +104,10 @@ void socket_name_show(struct socket_name *name, enum socket_end end) {
     (void)end;
     CHECK(name->length <= sizeof name->address.space);
 }
+void internet_show_relayed(struct request *request, int socket, enum socket_end end, struct socket_name *name) {
+    (void)request, (void)socket, (void)end;
+    CHECK(name->length <= sizeof name->address.space);
+}
 bool socket_name_is_private(int socket) { return socket < 0; }
 int socket_name_write(const struct request *request, const struct socket_name *name, uint64_t address, uint64_t length_at) {
     (void)request, (void)name, (void)address, (void)length_at;

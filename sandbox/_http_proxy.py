@@ -1,0 +1,254 @@
+"""The proxy of one guest as the Supervisor holds it: a process of sandbox/_http. Nothing that it says is parsed beyond
+a fixed form, and what it may hold are the guest's own connections."""
+
+from __future__ import annotations
+
+import base64
+import importlib.util
+import json
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+from . import _core, _filter
+from ._audit.format import HTTP
+from ._errors import GuestFault, PolicyError, SandboxError
+from ._http import wire
+from ._http_rules import SCHEMES
+from ._inbox import wall_bits
+from ._loop import Loop
+from ._memfd import sealed
+from ._paths import printable
+from ._rules import Rules
+from ._trust import Trust, host_bundle
+from ._verdicts import DEFAULT
+
+_NEEDED = ("h11", "h2", "cryptography", "OpenSSL")
+_START = 60.0  # seconds until it is ready
+_MAIN = "import sys; sys.path[:] = sys.argv[1:]; from sandbox._http.process import main; main()"
+_WHY = {0: "no host of a rule", 403: "no rule of HTTP", 421: "another host", 502: "no server"}
+"""Why a request was refused, by the status that the guest gets; any other is of what servers read in different ways."""
+_RESET = b"\1\0\0\0\0\0\0\0"  # struct linger
+
+_LATER = 0.025  # seconds until it is listened to again, while who gets a guest's records does not keep up
+
+
+class Judged(NamedTuple):
+    """What a proxy has decided, and by which rule; `what` is the request, any text of the guest's."""
+
+    allowed: bool
+    rule: str
+    what: bytes
+
+    def record(self) -> bytes:
+        return HTTP.pack(time.time_ns(), self.allowed) + self.what + b"\0" + self.rule.encode()
+
+
+class Listener(Protocol):
+    """The guest, as its proxy knows it."""
+
+    def asked(self, judged: Judged) -> None: ...
+
+    def is_behind(self) -> bool: ...
+
+    def fail(self, error: Exception) -> None: ...
+
+
+class HTTPProxy:
+    """`take` is called in the loop's thread, the rest from any."""
+
+    def __init__(self, loop: Loop, rules: Rules, walls: Sequence[str]) -> None:
+        """SandboxError: a library is missing, or it cannot be started. PolicyError: a rule's `ca` cannot be read."""
+        _need_libraries()
+        self._loop = loop
+        self._rules = rules.requests
+        self._bundle = host_bundle()
+        self._changed = threading.Condition()
+        self._certificate: bytes | None = None
+        self._failure: str | None = None
+        self._listener: Listener | None = None
+        with ExitStack() as always, ExitStack() as undo:
+            setup = sealed(_setup(rules, walls, self._bundle), "sandbox-http")
+            always.callback(os.close, setup)
+            caller = os.pidfd_open(os.getpid())
+            always.callback(os.close, caller)
+            self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
+            undo.callback(self._socket.close)
+            with theirs:
+                socket.send_fds(self._socket, [wire.SETUP], [setup, caller])
+                self._pid, self._pidfd = self._spawn(theirs.fileno(), walls)
+            undo.pop_all()
+        self._socket.setblocking(False)
+        loop.watch(self._socket.fileno(), self._on_message)
+
+    def _spawn(self, sock: int, walls: Sequence[str]) -> tuple[int, int]:
+        """In the loop's thread, with which the kernel ends it (PR_SET_PDEATHSIG): a caller's may end before."""
+        made: list[tuple[int, int, int] | OSError] = []
+        done = threading.Event()
+
+        def make() -> None:
+            words = [sys.executable, "-I", "-S", "-c", _MAIN, *_path()]
+            try:
+                made.append(_core.spawn(sys.executable, sock, wall_bits(tuple(walls)), words))
+            except OSError as error:
+                made.append(error)
+            finally:
+                done.set()
+
+        self._loop.call_at(time.monotonic(), make)
+        done.wait()
+        if isinstance(made[0], OSError):
+            raise SandboxError(f"HTTP proxy {sys.executable}: cannot be started: {made[0].strerror}") from made[0]
+        return made[0][:2]
+
+    def attach(self, listener: Listener) -> None:
+        """Who hears of its decisions, in the loop's thread, and that it could not begin."""
+        with self._changed:
+            self._listener, failed = listener, self._failure
+        if failed is not None:
+            listener.fail(SandboxError(f"HTTP proxy: {failed}"))
+
+    # ---- what the guest gets --------------------------------------------------------------------------------------
+
+    def take(self, inner: socket.socket, upstream: socket.socket, port: int, names: Sequence[str]) -> None:
+        """Give it a connection of the guest's to `port` of an address that it was told by `names`, and the other end.
+        Both are reset where it cannot take them."""
+        fds = [inner.fileno(), upstream.fileno()]
+        try:
+            socket.send_fds(self._socket, [wire.pack_connection(port, names)], fds)
+        except OSError:
+            for sock in (inner, upstream):
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        finally:
+            inner.close()
+            upstream.close()
+
+    def content(self, trust: Trust) -> Callable[[], bytes]:
+        """What makes a file of the guest's view."""
+        return lambda: (self._bundle + b"\n" if trust.whole else b"") + self.certificate()
+
+    def certificate(self) -> bytes:
+        """Its CA's, PEM, when it is ready. GuestFault: it will not be."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._certificate or self._failure, _START)
+            if self._certificate is None:
+                raise GuestFault(f"HTTP proxy: {self._failure or f'not ready in {_START:g} seconds'}")
+            return self._certificate
+
+    @property
+    def stands(self) -> bool:
+        return self._failure is None
+
+    def close(self, *, forked: bool = False) -> None:
+        """End it, and wait until it has. In a forked child it is the parent's."""
+        if not forked:
+            self._loop.forget(self._socket.fileno())
+            with suppress(OSError):
+                signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+            with suppress(ChildProcessError):
+                os.waitpid(self._pid, 0)
+            with self._changed:
+                self._failure = self._failure or "it has ended"
+                self._changed.notify_all()
+        self._socket.close()
+        os.close(self._pidfd)
+
+    # ---- what it says ---------------------------------------------------------------------------------------------
+
+    def _on_message(self, _: int) -> None:
+        if self._listener is not None and self._listener.is_behind():
+            self._loop.forget(self._socket.fileno())
+            self._loop.call_at(time.monotonic() + _LATER, self._listen)
+            return
+        try:
+            data = self._socket.recv(wire.MESSAGE_MAX)
+            if data:
+                return self._take(wire.read_said(data))
+            self._fail("it has ended")
+        except BlockingIOError:
+            return
+        except (OSError, ValueError) as error:
+            self._fail(str(error))
+        self._loop.forget(self._socket.fileno())
+        with suppress(OSError):
+            signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+
+    def _listen(self) -> None:
+        with suppress(OSError, ValueError):  # it may be closed meanwhile
+            if self._failure is None:
+                self._loop.watch(self._socket.fileno(), self._on_message)
+
+    def _take(self, said: wire.Said) -> None:
+        if isinstance(said, wire.Decision):
+            if self._certificate is not None and self._listener is not None:
+                self._listener.asked(self._judged(said))
+            return
+        if self._certificate is not None:
+            raise ValueError("ready twice")
+        if isinstance(said, wire.Fault):
+            return self._fail(printable(os.fsdecode(said.text)))
+        with self._changed:
+            self._certificate = said.certificate
+            self._changed.notify_all()
+
+    def _judged(self, said: wire.Decision) -> Judged:
+        if said.allowed != (said.rule < len(self._rules)):
+            raise ValueError("a decision by no rule")
+        rule = str(self._rules[said.rule]) if said.allowed else f"{DEFAULT}: {_WHY.get(said.status, 'ambiguous')}"
+        host = said.host if said.port in SCHEMES.values() or b":" in said.host else b"%s:%d" % (said.host, said.port)
+        return Judged(said.allowed, rule, b"%s %s%s" % (said.method or b"?", host, said.path))
+
+    def _fail(self, why: str) -> None:
+        """A guest whose proxy has not begun does not go on; with one that ends later it has its connections no more."""
+        with self._changed:
+            self._failure = self._failure or why
+            listener = self._listener if self._certificate is None else None
+            self._changed.notify_all()
+        if listener is not None:
+            listener.fail(SandboxError(f"HTTP proxy: {why}"))
+
+
+def _path() -> list[str]:
+    """Where modules are found, this package before all."""
+    return list(dict.fromkeys([str(Path(__file__).resolve().parent.parent), *map(os.path.abspath, sys.path)]))
+
+
+@cache
+def _need_libraries() -> None:
+    for name in _NEEDED:
+        if importlib.util.find_spec(name) is None:
+            raise SandboxError(f"AllowHTTP needs the module {name}: install the extra sandbox[http]")
+
+
+def _setup(rules: Rules, walls: Sequence[str], bundle: bytes) -> bytes:
+    authorities = {"": bundle.decode("ascii", "ignore")}
+    for rule in rules.requests:
+        if rule.ca:
+            authorities[rule.ca] = _read(rule.ca)
+    return json.dumps(
+        {
+            "rules": [{"methods": rule.methods, "pattern": rule.pattern, "ca": rule.ca} for rule in rules.requests],
+            "headers": [
+                {"name": each.name, "value": each.value, "hosts": each.hosts, "plain": each.plain}
+                for each in rules.headers
+            ],
+            "authorities": authorities,
+            "filter": base64.b64encode(_filter.proxy_program()).decode("ascii"),
+            "walls": list(walls),
+        }
+    ).encode("ascii")
+
+
+def _read(path: str) -> str:
+    try:
+        return Path(path).read_bytes().decode("ascii", "ignore")
+    except OSError as error:
+        raise PolicyError(f"allow-http: ca {path}: {error.strerror}") from None

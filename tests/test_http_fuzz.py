@@ -1,0 +1,218 @@
+"""Whatever bytes a guest or a server sends to a proxy, at its own socket: it goes on, what reaches the server was judged,
+and what reaches the guest is HTTP."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import threading
+from collections.abc import Iterator
+
+import h2.config
+import h2.connection
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from sandbox import AllowHTTP, Header
+from sandbox._http_proxy import HTTPProxy, Judged
+from sandbox._loop import Loop
+from sandbox._messages import WALLS
+from sandbox._rules import Rules
+from tests.http_servers import SECRET, Site, common_site
+
+__all__ = ["common_site"]
+
+FUZZ = settings(deadline=None, max_examples=400, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+GOOD = b"GET /pub/x HTTP/1.1\r\nHost: api.test\r\nConnection: close\r\n\r\n"
+ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+WORDS = [b"GET ", b"POST ", b"/pub/x", b"/secret", b" HTTP/1.1", b"\r\n", b"\n", b"\r", b"Host: api.test\r\n", b"Host: other.test\r\n",
+         b"Content-Length: 5\r\n", b"Content-Length: 0\r\n", b"Transfer-Encoding: chunked\r\n", b"Connection: Upgrade\r\n", b"Upgrade: websocket\r\n",
+         b"Expect: 100-continue\r\n", b"0\r\n\r\n", b"5\r\nhello\r\n", b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 101 x\r\n", b"HTTP/1.1 100 x\r\n\r\n", b"\0", b" ", b":", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"]  # fmt: skip
+mixed = st.lists(st.sampled_from(WORDS) | st.binary(max_size=8), max_size=16).map(b"".join)
+
+
+class Told:
+    """The guest's side, for a proxy without one."""
+
+    def __init__(self) -> None:
+        self.judged: list[Judged] = []
+
+    def asked(self, judged: Judged) -> None:
+        self.judged.append(judged)
+
+    def is_behind(self) -> bool:
+        return False
+
+    def fail(self, error: Exception) -> None:
+        raise error
+
+
+@pytest.fixture(scope="module")
+def proxy() -> Iterator[HTTPProxy]:
+    loop = Loop("fuzz")
+    rules = Rules.compile([AllowHTTP("GET,POST", "api.test/pub/*"), Header("Authorization", SECRET, hosts=["api.test"])])
+    made = HTTPProxy(loop, rules, WALLS)
+    made.attach(Told())
+    made.certificate()
+    yield made
+    assert made.stands
+    made.close()
+
+
+def pair() -> tuple[socket.socket, socket.socket]:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        one = socket.create_connection(server.getsockname())
+        other, _ = server.accept()
+        for sock in (one, other):
+            sock.settimeout(30)
+        return one, other
+
+
+def exchange(proxy: HTTPProxy, guest_says: bytes, server_says: bytes, port: int = 80) -> tuple[bytes, bytes]:
+    """What the guest and the server get."""
+    guest, inner = pair()
+    server, upstream = pair()
+    with guest, server:
+        proxy.take(inner, upstream, port, ["api.test", "other.test"])
+        for sock, data in ((server, server_says), (guest, guest_says)):
+            try:
+                sock.sendall(data)
+                if data is not GOOD:  # whose response is waited for
+                    sock.shutdown(socket.SHUT_WR)
+            except OSError:
+                pass
+        return drained(guest), drained(server)
+
+
+def drained(sock: socket.socket) -> bytes:
+    data = b""
+    try:
+        while more := sock.recv(65536):
+            data += more
+    except ConnectionError:
+        pass
+    return data
+
+
+def assert_good(proxy: HTTPProxy) -> None:
+    assert proxy.stands
+    guest, inner = pair()
+    server, upstream = pair()
+    with guest, server:
+        proxy.take(inner, upstream, 80, ["api.test"])
+        guest.sendall(GOOD)
+        assert server.recv(65536).startswith(b"GET /pub/x HTTP/1.1\r\nHost: api.test\r\n")
+        server.sendall(ANSWER)
+        assert drained(guest).endswith(b"\r\n\r\nok")
+
+
+@FUZZ
+@given(mixed)
+def test_what_a_guest_says(proxy: HTTPProxy, data: bytes) -> None:
+    """The server gets requests for paths of the rules only; no secret in the clear."""
+    to_guest, to_server = exchange(proxy, data, b"")
+    heads = to_server.split(b"\r\nHost: ")
+    assert len(heads) == 1 or all(b"/pub/x" in head.split(b"\r\n")[-1] for head in heads[:-1])
+    assert b"other.test" not in b"".join(part.split(b"\r\n")[0] for part in heads[1:]) and SECRET.encode() not in to_server
+    assert to_guest == b"" or to_guest.startswith(b"HTTP/1.1 ")
+    assert proxy.stands
+
+
+@FUZZ
+@given(mixed)
+def test_what_a_server_says(proxy: HTTPProxy, data: bytes) -> None:
+    to_guest, to_server = exchange(proxy, GOOD, data)
+    assert to_guest == b"" or to_guest.startswith(b"HTTP/1.1 ")
+    assert proxy.stands
+
+
+@FUZZ
+@given(st.binary(max_size=300), st.booleans())
+def test_what_looks_like_tls(proxy: HTTPProxy, data: bytes, framed: bool) -> None:
+    head = b"\x16\x03\x01" + len(data).to_bytes(2, "big") if framed else b"\x16"
+    to_guest, to_server = exchange(proxy, head + data, b"", 443)
+    assert to_server == b"" and not to_guest.startswith(b"HTTP")
+    assert proxy.stands
+
+
+def test_it_has_gone_on(proxy: HTTPProxy) -> None:
+    assert_good(proxy)
+    told = proxy._listener
+    assert isinstance(told, Told) and told.judged
+    assert all(judged.what.split(b" ")[0] in (b"GET", b"POST") for judged in told.judged if judged.allowed)
+
+
+# ---- HTTP/2 ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def tls_proxy(common_site: Site) -> Iterator[HTTPProxy]:
+    loop = Loop("fuzz")
+    rule = AllowHTTP("GET,POST", "https://api.test/pub/*", ca=common_site.ca)
+    made = HTTPProxy(loop, Rules.compile([rule]), WALLS)
+    made.attach(Told())
+    yield made
+    assert made.stands
+    made.close()
+
+
+fields = st.lists(st.tuples(st.sampled_from([b":method", b":path", b":scheme", b":authority", b"host", b"te", b"x", b"connection", b"content-length", b":protocol", b"X"]),
+                            st.sampled_from([b"GET", b"/pub/x", b"/secret", b"https", b"http", b"api.test", b"other.test", b"a\r\nb", b"1", b""])), max_size=7)  # fmt: skip
+frames = st.lists(st.tuples(st.sampled_from(range(12)), st.integers(0, 255), st.integers(0, 9), st.binary(max_size=40)), max_size=8)
+
+
+@FUZZ
+@given(fields, frames)
+def test_what_a_guest_says_in_http2(common_site: Site, tls_proxy: HTTPProxy, head: list[tuple[bytes, bytes]], more: list[tuple[int, int, int, bytes]]) -> None:
+    """Fields in any order and number, and frames of any kind: what is passed on is for the rules' host and path."""
+    guest, inner = pair()
+    server, upstream = pair()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(common_site.folder / "server.pem", common_site.folder / "server.key")
+    context.set_alpn_protocols(["h2"])
+    client = ssl._create_unverified_context()
+    client.set_alpn_protocols(["h2"])
+    with guest, server:
+        tls_proxy.take(inner, upstream, 443, ["api.test"])
+        seen: list[list[tuple[bytes, bytes]]] = []
+
+
+        thread = threading.Thread(target=serve_http2, args=(context, server, seen))
+        thread.start()
+        try:
+            with client.wrap_socket(guest, server_hostname="api.test") as tls:
+                http = h2.connection.H2Connection(h2.config.H2Configuration(header_encoding=None, validate_outbound_headers=False, normalize_outbound_headers=False))
+                http.initiate_connection()
+                http.send_headers(1, head or [(b"x", b"y")], end_stream=True)
+                data = http.data_to_send()
+                for kind, flags, stream, payload in more:
+                    data += len(payload).to_bytes(3, "big") + bytes((kind, flags)) + stream.to_bytes(4, "big") + payload
+                tls.sendall(data)
+                tls.unwrap()
+        except (OSError, ssl.SSLError):
+            pass
+        finally:
+            guest.close()
+            thread.join()
+    for request in seen:
+        named = dict(request)
+        assert (named[b":authority"], named[b":scheme"]) == (b"api.test", b"https") and named[b":path"].startswith(b"/pub/")
+        assert len(named) == len(request) and b"host" not in named and b"connection" not in named
+    assert tls_proxy.stands
+
+
+def serve_http2(context: ssl.SSLContext, server: socket.socket, seen: list[list[tuple[bytes, bytes]]]) -> None:
+    try:
+        with context.wrap_socket(server, server_side=True) as tls:
+            http = h2.connection.H2Connection(h2.config.H2Configuration(client_side=False, header_encoding=None))
+            http.initiate_connection()
+            tls.sendall(http.data_to_send())
+            while data := tls.recv(65536):
+                for event in http.receive_data(data):
+                    if type(event).__name__ == "RequestReceived":
+                        seen.append([(bytes(name), bytes(value)) for name, value in event.headers])  # type: ignore[attr-defined]
+                        http.send_headers(event.stream_id, [(b":status", b"204")], end_stream=True)  # type: ignore[attr-defined]
+                tls.sendall(http.data_to_send())
+    except (OSError, ssl.SSLError):
+        pass
