@@ -6,6 +6,7 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Mapping
+from contextlib import ExitStack
 
 from .._loop import Loop
 from ._diag import INFO, SOCK_DIAG, carried_in, cookie_in, dumped, messages_in
@@ -29,12 +30,11 @@ class TcpEnds:
         with self._lock:
             self._guests.add(guest)
             if self._netlink is None:
-                netlink = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, SOCK_DIAG)
-                netlink.setblocking(False)
-                netlink.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _HEARD)
-                netlink.bind((0, _GROUPS))
-                loop.watch(netlink.fileno(), self._hear)
-                self._netlink = netlink
+                try:
+                    self._netlink = _subscribed()
+                except OSError:  # a kernel that tells nobody
+                    return guest.lose()
+                loop.watch(self._netlink.fileno(), self._hear)
 
     def leave(self, guest: Carriage, loop: Loop) -> None:
         with self._lock:
@@ -65,6 +65,16 @@ class TcpEnds:
                 told = None
             for guest in self._guests:
                 guest.hear(told)
+
+
+def _subscribed() -> socket.socket:
+    with ExitStack() as undo:
+        netlink = undo.enter_context(socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, SOCK_DIAG))
+        netlink.setblocking(False)
+        netlink.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _HEARD)
+        netlink.bind((0, _GROUPS))
+        undo.pop_all()
+    return netlink
 
 
 _ends = TcpEnds()
