@@ -46,8 +46,13 @@ _LIMITS = {
     "scratch_bytes": "bytes in private directories, 1G by default",
     "scratch_files": "files in private directories, 262144 by default",
     "output_bytes": "bytes of output that a caller keeps, 1G by default",
+    "sockets": "sockets that the guest has made and holds at once",
     "connections": "connections to the outside",
     "connections_per_second": "connections to the outside by the second",
+    "bytes_sent": "bytes to the outside",
+    "bytes_received": "bytes from the outside",
+    "bytes_sent_per_second": "bytes to the outside by the second",
+    "bytes_received_per_second": "bytes from the outside by the second",
 }
 _DOCTOR = {
     r"(?m)^[a-zA-Z].*$": "bold",
@@ -57,7 +62,7 @@ _DOCTOR = {
     r"(?m)^ +do: .*$": "cyan",
 }
 _PORTS = "a port on the host: [ADDRESS:]PORT:PORT"
-_BYTES = ("memory", "file_size", "scratch_bytes", "output_bytes")
+_BYTES = ("memory", "file_size", *(name for name in _LIMITS if "bytes" in name))
 
 
 class _Parser(argparse.ArgumentParser):
