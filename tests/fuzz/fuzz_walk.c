@@ -302,7 +302,7 @@ static void walk_once(struct input *input) {
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     struct input input = {data, size};
     whole = racing = false;
-    tree_context = CONTEXT_LAUNCHER + 1;
+    tree_context = NO_CONTEXT;
     start_tree();
     int floor_fd = -1;
     for (int i = input_byte(&input) % 24; i > 0; i--) make(&input, (int[]){DATA, INNER, SCRATCH}[input_byte(&input) % 3]);

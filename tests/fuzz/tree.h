@@ -17,7 +17,8 @@
 
 /* ---- this process is the guest; nothing else is ---- */
 static pid_t tree_pid;
-static uint32_t tree_context = CONTEXT_LAUNCHER + 1;
+#define NO_CONTEXT UINT32_MAX /* a number that is never given: an input must not begin in a directory of one before */
+static uint32_t tree_context = NO_CONTEXT;
 
 int64_t __wrap_guest_context(pid_t tid) { return tid == tree_pid ? (int64_t)tree_context : -ESRCH; }
 int __wrap_guest_set_context(pid_t tid, uint32_t context) {
