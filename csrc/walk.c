@@ -79,8 +79,8 @@ static int start_at_cwd(struct walker *walker, char guest[SBX_PATH_MAX]) {
 }
 
 static int start_at(struct walker *walker, int dirfd) {
-    struct place *where = (struct place *)walker->pending; /* large enough, and not in use yet */
-    _Static_assert(sizeof walker->pending >= sizeof(struct place), "pending holds a place");
+    struct place *where = (struct place *)(void *)walker->usual; /* large enough, and not in use yet */
+    _Static_assert(sizeof walker->usual >= sizeof(struct place), "it holds a place");
     if (dirfd == AT_FDCWD) return start_at_cwd(walker, where->guest);
     int error = walk_descriptor(walker->request->tid, dirfd, where);
     if (error < 0) return error == -EXDEV ? -ENOTDIR : error;
@@ -94,20 +94,24 @@ static int start_at(struct walker *walker, int dirfd) {
     return error;
 }
 
-static int resolve(struct walker *walker, const char *path, struct place *place) {
-    size_t length = strlen(path);
-    memcpy(walker->pending, path, length + 1);
+static void begin_text(struct walker *walker, const char *path) {
+    strcpy(walker->pending, path);
     walker->links = 0;
-    walk_none(place);
+}
+
+static int resolve(struct walker *walker, const char *path, struct place *place) {
     char start[SBX_PATH_MAX];
     size_t start_length = walker->at_length;
     memcpy(start, walker->at, start_length + 1);
+    walk_none(place);
     if (mounts_whole() && !walker->request->careful && !walk_has_dotdot(path)) {
+        begin_text(walker, path);
         int error = walker_try_text(walker, place);
         if (error != -ELOOP) return error;
     }
     walker->at_length = start_length;
     memcpy(walker->at, start, start_length + 1);
+    begin_text(walker, path);
     int error = walker_go_careful(walker, place);
     if (error < 0) return error;
     return settle_parent(place);
@@ -150,6 +154,7 @@ static void begin(struct walker *walker, const struct request *request, enum wal
     walker->request = request;
     walker->last = last;
     walker->goal = goal;
+    walker->pending = walker->usual;
     walker->start = (struct start){.dir = -1};
     walker->at[walker->at_length = 0] = 0;
 }
@@ -159,7 +164,7 @@ int walk(const struct request *request, int which, enum walk_last last, enum wal
     walk_none(place);
     if (request->path_null[which]) return -EFAULT;
     if (path[0] == 0) return -ENOENT;
-    struct walker walker;
+    __attribute__((cleanup(walker_end))) struct walker walker;
     begin(&walker, request, last, goal);
     if (path[0] != '/' && walk_held(request, which, place)) return 0;
     if (path[0] != '/') {
@@ -168,14 +173,12 @@ int walk(const struct request *request, int which, enum walk_last last, enum wal
         if (error == -ENOENT && held >= 0) return walk_removed(&walker, held, path, place);
         if (error < 0) return error;
     }
-    int error = resolve(&walker, path, place);
-    walker_drop_start(&walker);
-    return error;
+    return resolve(&walker, path, place);
 }
 
 int walk_absolute(const struct request *request, const char *path, enum walk_last last, enum walk_goal goal,
                   struct place *place) {
-    struct walker walker;
+    __attribute__((cleanup(walker_end))) struct walker walker;
     begin(&walker, request, last, goal);
     walk_none(place);
     return path[0] == '/' ? resolve(&walker, path, place) : -ENOENT;

@@ -15,7 +15,9 @@ bool walk_is_service(int mount);
 
 /* ---- a walk in progress ---------------------------------------------------------------------------------------------------- */
 
-#define PENDING_MAX (3 * SBX_PATH_MAX) /* a path plus the targets of links in it */
+#define LINKS_MAX 40                                 /* as the kernel's MAXSYMLINKS */
+#define PENDING_MAX ((LINKS_MAX + 1) * SBX_PATH_MAX) /* a path plus the targets of all links that may be met */
+#define PENDING_USUAL (3 * SBX_PATH_MAX)
 
 /* The directory that a relative path starts at, held: what it is looked up in, whether or not the directories above may be
  * searched. dir -1: there is none, or a mount or a hidden name may lie below, so that only the text from the mount will do. */
@@ -32,7 +34,8 @@ struct walker {
     const struct request *request;
     char at[SBX_PATH_MAX];
     size_t at_length;
-    char pending[PENDING_MAX];
+    char *pending; /* `usual`, or where that has no room PENDING_MAX of its own */
+    char usual[PENDING_USUAL];
     int links;
     int mount;         /* that holds `at` */
     enum walk_last last;
@@ -45,6 +48,7 @@ static inline const char *walker_at(const struct walker *walker) { return walker
 /* Where `at` is looked up, which `mount` holds from `rest` on, and by which name. */
 int walker_below(const struct walker *walker, int mount, uint32_t rest, const char **name);
 void walker_drop_start(struct walker *walker);
+void walker_end(struct walker *walker);
 void walker_cut(struct walker *walker, size_t length);
 /* The target of a link and what is pending after it become what is pending. 0, or -errno. */
 int walker_expand(struct walker *walker, const char *target, const char *rest);

@@ -1,11 +1,10 @@
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 #include "mounts.h"
 #include "walk_inner.h"
-
-#define LINKS_MAX 40 /* as the kernel's MAXSYMLINKS */
 
 int walker_below(const struct walker *walker, int mount, uint32_t rest, const char **name) {
     if (walker->start.dir < 0 || walker->start.mount != mount) {
@@ -70,18 +69,25 @@ bool walk_has_dotdot(const char *path) {
     return false;
 }
 
+void walker_end(struct walker *walker) {
+    walker_drop_start(walker);
+    if (walker->pending != walker->usual) free(walker->pending);
+}
+
 int walker_expand(struct walker *walker, const char *target, const char *rest) {
     if (++walker->links > LINKS_MAX) return -ELOOP;
-    char joined[PENDING_MAX];
     if (target[0] == 0) return -ENOENT;
-    int length = snprintf(joined, sizeof joined, "%s%s", target, rest);
-    if (length < 0 || length >= PENDING_MAX) return -ENAMETOOLONG;
+    size_t length = strlen(target), after = strlen(rest) + 1;
+    bool usual = walker->pending == walker->usual;
+    char *to = usual && length + after > PENDING_USUAL ? malloc(PENDING_MAX) : walker->pending;
+    if (to == NULL) return -ENOMEM;
+    memmove(to + length, rest, after); /* often a part of what is pending */
+    memcpy(to, target, length);
+    walker->pending = to;
     if (target[0] == '/') {
         walker_drop_start(walker);
-        walker->at_length = 0;
-        walker->at[0] = 0;
+        walker_cut(walker, 0);
     }
-    memcpy(walker->pending, joined, (size_t)length + 1);
     return 0;
 }
 

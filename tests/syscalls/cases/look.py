@@ -182,3 +182,17 @@ def file_systems(p: Probe) -> None:
     p.do("fstatvfs", os.fstatvfs, fd)
     p.raw("statfs", b"file", 0)
     p.raw("statfs", 0, ctypes.create_string_buffer(200))
+
+
+def long_links(p: Probe) -> None:
+    """Targets of many links add up to far more than a path may have; nothing of that is too long."""
+    os.symlink("/".join(["self", *["e" * 250] * 16]), "self")
+    p.do("of itself", os.stat, "self")
+    os.mkdir("dir")
+    way = "../dir/" * 560
+    for number in range(41):
+        os.symlink(f"{way}{number + 1}", f"dir/{number}")
+    write("dir/41")
+    p.do("40", lambda: os.stat("dir/1").st_size)
+    p.do("41", lambda: os.stat("dir/0").st_size)
+    p.do("40 and a name", os.stat, "dir/1/file")
