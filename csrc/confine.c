@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/capability.h>
+#include <linux/ipv6.h>
 #include <linux/landlock.h>
 #include <net/if.h>
 #include <netinet/in.h>
@@ -82,9 +83,7 @@ static void add_addresses(int any) {
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK + 1)};
     memcpy(&four.ifr_addr, &address, sizeof address);
     ioctl(any, SIOCSIFADDR, &four);
-    struct { struct in6_addr address; uint32_t prefix; int interface; } six = { /* in6_ifreq, of headers that musl's exclude */
-        .address.s6_addr = {[10] = 0xff, [11] = 0xff, 127, 0, 0, 2}, .prefix = 128, .interface = 1,
-    };
+    struct in6_ifreq six = {.ifr6_addr.s6_addr = {[10] = 0xff, [11] = 0xff, 127, 0, 0, 2}, .ifr6_prefixlen = 128, .ifr6_ifindex = 1};
     int other = socket(AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC, 0);
     if (other < 0) return; /* a kernel without IPv6 */
     ioctl(other, SIOCSIFADDR, &six);

@@ -10,7 +10,6 @@
 #include "fs_place.h"
 #include "mounts.h"
 #include "procfs.h"
-#include "statx.h"
 
 #define LOOK_FLAGS (AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT | AT_EMPTY_PATH | AT_STATX_SYNC_TYPE)
 

@@ -9,6 +9,7 @@
 #include <linux/ioprio.h>
 #include <linux/netlink.h>
 #include <linux/prctl.h>
+#include <linux/resource.h>
 #include <linux/sched.h>
 #include <linux/seccomp.h>
 #include <linux/sockios.h>
@@ -47,7 +48,6 @@
 #define AT_EMPTY_PATH 0x1000
 #define AT_EXECVE_CHECK 0x10000
 #define O_ASYNC 020000
-#define PRIO_PROCESS 0
 #define O_NOTIFICATION_PIPE 0200
 #ifndef F_DUPFD_QUERY
 #define F_DUPFD_QUERY 1027

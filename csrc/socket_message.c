@@ -225,8 +225,7 @@ static int64_t send_out(struct request *request, struct passage *passage) {
     int64_t sent = 0;
     for (bool tried = false;; tried = true) {
         if (tried && !loop_block_enter()) return sent ? sent : -ENOMEM;
-        /* musl's sendmsg has room for 1 KiB of control data */
-        ssize_t did = syscall(SYS_sendmsg, passage->socket, &header, flags | (waits && !tried ? MSG_DONTWAIT : 0));
+        ssize_t did = sendmsg(passage->socket, &header, flags | (waits && !tried ? MSG_DONTWAIT : 0));
         int why = errno;
         bool interrupted = tried && loop_block_leave();
         if (did >= 0) {

@@ -12,7 +12,6 @@
 #include <unistd.h>
 #include "internet.h"
 #include "mounts.h"
-#include "statx.h"
 
 #define BOUND_MAX 4096
 #ifndef SO_NETNS_COOKIE

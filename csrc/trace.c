@@ -16,7 +16,7 @@
 #define ALL_SIGNALS UINT64_MAX
 #define RESTARTS(value) ((value) <= -512 && (value) >= -516) /* -ERESTARTSYS and its kin: the call begins again */
 
-static long request(int what, pid_t tid, uint64_t address, uint64_t data) {
+static long request(enum __ptrace_request what, pid_t tid, uint64_t address, uint64_t data) {
     return ptrace(what, tid, (void *)address, (void *)data) < 0 ? -errno : 0;
 }
 

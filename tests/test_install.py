@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.other_user import build_wheel, install
+from tests.other_user import install
 
 SMOKE = """
 import asyncio, subprocess, sys
@@ -81,19 +81,6 @@ def test_wheel(wheel: Path, tmp_path: Path, python: str) -> None:
     for arguments in (["run", "--audit", "trail", "--", "true"], ["audit", "--summary", "trail"], ["report", "trail"], ["doctor"]):
         done = subprocess.run([command[0], *arguments], capture_output=True, text=True, cwd=tmp_path, check=False)
         assert done.returncode == 0 and "Traceback" not in done.stderr, (arguments, done.stderr)
-
-
-@pytest.mark.parametrize("libc", ["musl", "glibc"])
-def test_sentry_of_each_c_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, libc: str) -> None:
-    """Built where musl is and where it is not: the same programs run, by a static executable at a random address."""
-    monkeypatch.setenv("SANDBOX_LIBC", libc)
-    mine = install(sys.executable, tmp_path / "env", str(build_wheel(tmp_path)))
-    done = subprocess.run([mine, "-Ic", SMOKE], capture_output=True, text=True, cwd=tmp_path, check=False)
-    assert done.stdout.startswith("run\npopen\nserved\nwritten\nasync\nTrue\n"), done.stderr
-    sentry = next((tmp_path / "env").rglob("sandbox/sentry"))
-    headers = subprocess.run(["readelf", "-hl", sentry], capture_output=True, text=True, check=True).stdout
-    assert "DYN (" in headers and "INTERP" not in headers
-    assert (b"GLIBC_TUNABLES" in sentry.read_bytes()) == (libc == "glibc")
 
 
 def test_wheel_holds_what_it_needs(wheel: Path) -> None:
