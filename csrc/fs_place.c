@@ -121,7 +121,7 @@ const char *place_at(struct place *place, enum walk_last last, int *flags) {
         return "";
     }
     if (!mounts_whole()) return place->name;
-    /* The kernel follows no link here: it says ELOOP, and the call is served again with care (loop.c). */
+    /* The kernel follows no link here: it says ELOOP, and the call is served again with care (serve.c). */
     if (last == WALK_FOLLOW) *flags = 0;
     return place_slashed(place);
 }

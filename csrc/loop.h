@@ -1,4 +1,4 @@
-/* loop.h: the pool of threads that receive, decode, route and serve. Read loop.c first. */
+/* loop.h: the pool of threads that receive and serve (serve.h). Read loop.c first. */
 #ifndef SBX_LOOP_H
 #define SBX_LOOP_H
 #include "decode.h"
