@@ -81,20 +81,31 @@ static int patience(int socket) {
     return limit.tv_sec > 1000000 ? -1 : (int)(limit.tv_sec * 1000 + (limit.tv_usec + 999) / 1000);
 }
 
+/* The error of a connect that is over. A relay's failure takes a socket back and makes it fail anew (services/_relay.py): in between
+ * it was reset, or has no error yet and is not connected. EAGAIN: look again. */
+static int settled(int socket) {
+    int error = 0;
+    socklen_t size = sizeof error;
+    struct sockaddr_storage peer;
+    socklen_t room = sizeof peer;
+    if (getsockopt(socket, SOL_SOCKET, SO_ERROR, &error, &size) < 0) return -errno;
+    if (error == 0 && getpeername(socket, (struct sockaddr *)&peer, &room) < 0) return -EAGAIN;
+    return error == ECONNRESET ? -ECONNREFUSED : -error; /* a target's is never the first */
+}
+
 static int wait_connected(int socket) {
     struct pollfd polled = {.fd = socket, .events = POLLOUT};
-    int error = 0, limit = patience(socket);
-    socklen_t size = sizeof error;
-    for (;;) {
+    int limit = patience(socket);
+    for (int looks = 0;; looks++) {
         if (!loop_block_enter()) return -ENOMEM;
         int got = poll(&polled, 1, limit);
         bool interrupted = loop_block_leave();
         if (got == 0) return -EINPROGRESS;
-        if (got > 0) break;
-        if (interrupted) return -ERESTARTSYS;
+        if (got < 0 && interrupted) return -ERESTARTSYS;
+        int error = got > 0 ? settled(socket) : -EAGAIN;
+        if (error != -EAGAIN) return error;
+        if (got > 0 && looks > 8 && polled.revents & POLLHUP) return -ECONNABORTED; /* the guest itself has dissolved it */
     }
-    if (getsockopt(socket, SOL_SOCKET, SO_ERROR, &error, &size) < 0) return -errno;
-    return error == ECONNRESET ? -ECONNREFUSED : -error; /* a relay's failure passes by there (services/_relay.py); a target's never */
 }
 
 int internet_connect(struct request *request, int socket, const struct socket_name *name, bool *denied) {
