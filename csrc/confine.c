@@ -45,8 +45,19 @@ static int own_mounts(uint64_t caller_mounts) {
     return caller_mounts == 0 || here.st_ino == caller_mounts ? EPERM : 0;
 }
 
+static ino_t namespace_of(enum sbx_wall wall) {
+    static const char *const links[SBX_WALL_COUNT] = {
+        [SBX_WALL_NETNS] = "/proc/self/ns/net", [SBX_WALL_IPCNS] = "/proc/self/ns/ipc", [SBX_WALL_UTSNS] = "/proc/self/ns/uts"};
+    struct stat here;
+    return links[wall] && stat(links[wall], &here) == 0 ? here.st_ino : 0;
+}
+
 static int leave(int flag, enum sbx_wall wall, uint64_t caller_mounts) {
-    if (wall != SBX_WALL_MOUNTNS) return unshare(flag) < 0 ? errno : 0;
+    if (wall != SBX_WALL_MOUNTNS) {
+        ino_t before = namespace_of(wall);
+        if (unshare(flag) < 0) return errno;
+        return before && namespace_of(wall) && namespace_of(wall) != before ? 0 : EPERM;
+    }
     if (own_mounts(caller_mounts) == 0) return 0; /* made with the pid namespace, and tried (spawn.c) */
     if (unshare(flag) < 0) return errno;
     int error = own_mounts(caller_mounts);

@@ -22,13 +22,22 @@ static struct listener { struct sockaddr_un name; socklen_t size; pid_t process;
 static size_t listener_next;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static int diag = -1;
+static pid_t parent;
 
-void peers_setup(void) { diag = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_SOCK_DIAG); }
+bool peers_is_outside(pid_t pid) { return pid == 0 || pid == parent; }
+
+void peers_setup(void) {
+    parent = getppid(); /* the filter knows no such call */
+    diag = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_SOCK_DIAG);
+}
 
 /* With lock held. */
 static struct end *end_of(uint64_t inode) {
     struct end *end = &ends[inode % ENDS_MAX];
-    if (end->inode != (uint32_t)inode) *end = (struct end){.inode = (uint32_t)inode};
+    if (end->inode != (uint32_t)inode) { /* one older than what stood here may have been by several */
+        bool older = end->inode && (int32_t)((uint32_t)inode - end->inode) < 0;
+        *end = (struct end){.inode = (uint32_t)inode, .sender = older ? SEVERAL : 0};
+    }
     return end;
 }
 

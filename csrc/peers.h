@@ -4,9 +4,11 @@
  * that of all, nobody is known. */
 #ifndef SBX_PEERS_H
 #define SBX_PEERS_H
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 
+bool peers_is_outside(pid_t pid); /* of no process of the guest's pid namespace, or our parent's */
 void peers_setup(void); /* in a network namespace of the guest's own, before the sentry's own filter stands */
 /* A process connects the socket: before it does, so that whoever accepts it knows. Returns who was said to before, to be said
  * again where it fails. */

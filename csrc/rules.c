@@ -77,12 +77,13 @@
     RULE(socket, SBX_OPTION_NETWORK | SBX_OPTION_NETWORK_NAMESPACE, IS(0, AF_NETLINK), BITS(1, 15, type), IS(2, NETLINK_ROUTE))
 #define OWN_SOCKOPT(level, name) RULE(setsockopt, SBX_OPTION_NETWORK, IS(1, level), IS(2, name))
 #define PLAIN_SOCKOPT(name) RULE(setsockopt, SBX_OPTION_PLAIN_LISTEN, IS(1, SOL_SOCKET), IS(2, name))
-/* Whatever is not SOL_SOCKET (1), and its options but SO_PEERCRED (17). */
+/* Whatever is not SOL_SOCKET (1), and its options but SO_PEERCRED (17), and SO_GET_FILTER (26) and SO_PEERNAME (28), which know
+ * names that are not the guest's. */
 #define GETSOCKOPT \
     RULE(getsockopt, 0, IS(1, 0)), RULE(getsockopt, 0, BITS(1, ~1u, 2)), RULE(getsockopt, 0, BITS(1, ~3u, 4)), \
     RULE(getsockopt, 0, BITS(1, ~7u, 8)), RULE(getsockopt, 0, BITS(1, ~15u, 16)), RULE(getsockopt, 0, BITS(1, ~31u, 32)), \
     RULE(getsockopt, 0, BITS(1, ~63u, 64)), RULE(getsockopt, 0, BITS(1, ~127u, 128)), RULE(getsockopt, 0, BITS(1, ~255u, 256)), \
-    GET(15, 0), GET(0, 16), GET(1, 18), GET(3, 20), GET(7, 24), GET(31, 32), GET(63, 64)
+    GET(15, 0), GET(0, 16), GET(1, 18), GET(3, 20), GET(1, 24), GET(0, 27), GET(0, 29), GET(1, 30), GET(31, 32), GET(63, 64)
 #define GET(below, name) RULE(getsockopt, 0, IS(1, SOL_SOCKET), BITS(2, ~(uint32_t)(below), name))
 #define OWN_IOCTL(request) RULE(ioctl, SBX_OPTION_LOOPBACK, IS(1, request))
 #define CLOCK(call) /* 0 and up, and the caller's own (a process of 0): not those of other processes */ \

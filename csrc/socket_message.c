@@ -268,8 +268,18 @@ static int inject(const struct request *request, int fd, bool close_on_exec) {
     return borrow_stands() ? borrow_inject(fd, close_on_exec) : guest_inject(request->id, fd, close_on_exec);
 }
 
+/* A datagram socket with a name hears from others than it is connected to: by whom a message is, nobody tells. */
+static bool hears_many(int socket) {
+    int type = SOCK_DGRAM;
+    struct sockaddr_un own;
+    socklen_t room = sizeof type, size = sizeof own;
+    getsockopt(socket, SOL_SOCKET, SO_TYPE, &type, &room);
+    return type == SOCK_DGRAM && (getsockname(socket, (struct sockaddr *)&own, &size) < 0 || size > sizeof own.sun_family);
+}
+
 /* Who has sent what we sent. */
 static void name_sender(const struct passage *passage, const struct msghdr *header) {
+    if (hears_many(passage->socket)) return;
     for (struct cmsghdr *at = control_first(header); at; at = control_next(header, at)) {
         struct ucred who;
         if (at->cmsg_level != SOL_SOCKET || at->cmsg_type != SCM_CREDENTIALS || at->cmsg_len < CMSG_LEN(sizeof who)) continue;
@@ -379,7 +389,13 @@ static int64_t many(struct request *request, struct passage *passage, int64_t (*
     uint64_t count = (uint32_t)request->size < PARTS_MAX ? (uint32_t)request->size : PARTS_MAX, done = 0;
     for (; done < count; done++) {
         uint64_t at = request->in + done * MANY_SIZE;
+        bool named = request->paths > 0;
         int64_t did = begin(request, passage, at);
+        if (request->paths > 0 && done > 0) { /* one address for each record: the caller goes on from here, as where the kernel stops */
+            if (!named) request->paths = 0;
+            passage_done(passage);
+            return (int64_t)done;
+        }
         if (did == 0) did = one(request, passage, denied);
         passage_done(passage);
         uint32_t length = (uint32_t)did;

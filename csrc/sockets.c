@@ -45,8 +45,7 @@ static struct answer peer_of(struct request *request, int socket, int level, int
     int room;
     if (level != SOL_SOCKET || name != SO_PEERCRED) return answer_error(ENOPROTOOPT);
     if (getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &who, &size) < 0) return answer_error(errno);
-    bool supervisor = who.pid == 0 || who.pid == getppid(); /* not of our pid namespace, or our parent */
-    pid_t known = who.pid == getpid() ? peers_connector(socket) : supervisor ? peers_listener(socket) : 0;
+    pid_t known = who.pid == getpid() ? peers_connector(socket) : peers_is_outside(who.pid) ? peers_listener(socket) : 0;
     if (known) who.pid = known;
     if (guest_read(request->tid, request->value[2], &room, sizeof room) < 0) return answer_error(EFAULT);
     if (room < 0) return answer_error(EINVAL);

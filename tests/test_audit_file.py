@@ -76,6 +76,20 @@ def test_requests_that_wait_cross_a_rotation(tmp_path: Path) -> None:
         assert [event.sequence for event in found if not event.trusted] == [26]
 
 
+def test_what_one_guest_has_asked_for_is_no_burden_to_another(tmp_path: Path) -> None:
+    """A broken sentry asks for much, by names that JSON makes long, and records none of it: rotations stay small."""
+    target = AuditFile(tmp_path / "a", max_bytes=1 << 20, keep=9)
+    broken, other = (_audit.Sink(target, number, ABOUT) for number in (7, 8))
+    for number in range(1, 30000):
+        broken.served(number, b"proc/" + b"\xff" * 4000)
+    other.records(record(1))
+    broken.close()
+    other.close()
+    files = parts(tmp_path / "a")
+    assert len(files) > 2 and all(path.stat().st_size <= 1 << 20 for path in files)
+    assert [event.verdict for event in load_all(files) if event.guest == 8] == ["done"]
+
+
 def test_a_rotation_between_a_guests_end_and_its_close(tmp_path: Path) -> None:
     """It has ended once, in the file where it did."""
     ending, other = (_audit.Sink(AuditFile(tmp_path / "a", max_bytes=2000), number, ABOUT) for number in (1, 2))

@@ -188,3 +188,31 @@ for family in (socket.AF_UNIX, socket.AF_INET):
     print(struct.unpack("ll", sock.getsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, 16)))
 """
     assert run(script, network=[Allow("192.0.2.1:1")]).split("\n") == ["1", "(2, 0)", "1", "1", "(2, 0)"]
+
+
+MANY = """
+import ctypes, errno, socket, sys
+libc = ctypes.CDLL(None, use_errno=True)
+class Part(ctypes.Structure): _fields_ = [("base", ctypes.c_char_p), ("length", ctypes.c_size_t)]
+class Message(ctypes.Structure):
+    _fields_ = [("name", ctypes.c_char_p), ("size", ctypes.c_uint), ("parts", ctypes.POINTER(Part)), ("count", ctypes.c_size_t),
+                ("control", ctypes.c_void_p), ("room", ctypes.c_size_t), ("flags", ctypes.c_int), ("sent", ctypes.c_uint)]
+def address(host, port): return b"\\x02\\x00" + port.to_bytes(2, "big") + socket.inet_aton(host) + bytes(8)
+names = [address("127.0.0.1", int(sys.argv[1])), address("8.8.8.8", 53), address("127.0.0.1", int(sys.argv[1]))]
+part = Part(b"ask", 3)
+s = socket.socket(type=socket.SOCK_DGRAM)
+def send(first, count):
+    messages = (Message * count)(*(Message(name, 16, ctypes.pointer(part), 1) for name in names[first:first + count]))
+    done = libc.sendmmsg(s.fileno(), messages, count, 0)
+    return done if done >= 0 else errno.errorcode[ctypes.get_errno()]
+print(send(0, 3), send(1, 2), send(2, 1))
+"""
+
+
+def test_each_address_of_many_messages_has_its_record(udp: int) -> None:
+    """As many go as one record tells of: a refused address is not hidden behind one that was allowed."""
+    seen: list[sandbox.Event] = []
+    done = sandbox.run(python(MANY, udp), network=[Allow(f"udp://127.0.0.1:{udp}")], audit=seen.append, text=True)
+    assert done.stdout == "1 EACCES 1\n", done.stderr
+    sent = [(event.paths, event.verdict) for event in seen if event.call == "sendmmsg"]
+    assert sent == [((f"127.0.0.1:{udp}",), "done"), (("8.8.8.8:53",), "denied"), ((f"127.0.0.1:{udp}",), "done")]

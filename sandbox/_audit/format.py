@@ -35,6 +35,7 @@ HTTP = struct.Struct("<Q?")
 START = bytes(32)  # the chain value before the first block
 SEAL = BLOCK.size + len(START)
 LARGEST = 1 << 26  # bytes of a block; a batch of records is at most the trail's ring
+LARGEST_TEXT = 1 << 24  # of one that is JSON: 1 024 mounts and their rules
 
 
 class AuditDamage(SandboxError):

@@ -13,7 +13,9 @@ from typing import Any
 from .._core import numbers
 from .format import START, VERSION
 
-_SERVED_MAX = 1 << 16  # more than an honest sentry has between requests and their records
+_SERVED_MAX = 1 << 11  # between requests and their records: no sentry has more threads
+_TOLD_MAX = 1 << 16  # bytes of names in a header, as JSON has them at most
+_NUMBER_MAX = (1 << 64) - 1
 _NAME_MAX = 512  # bytes of a request's name: an address, and a rule with a name of 253
 _ENDED, _ROTATED = "ended", "rotated"
 
@@ -52,9 +54,18 @@ class Guest:
 
     def header(self) -> bytes:
         began = {"version": VERSION, "time": time.time(), **self.about, "part": self.part}
-        served = [(request, os.fsdecode(name)) for request, name in self.served.items()]
-        on = {"previous": self.value.hex(), "sequence": self.sequence, "served": served}
+        on = {"previous": self.value.hex(), "sequence": self.sequence, "served": self._told()}
         return json.dumps({**began, **(on if self.part > 1 else {})}).encode()
+
+    def _told(self) -> list[tuple[int, str]]:
+        """The latest of `served`, as far as there is room: their names may be a broken sentry's."""
+        told, room = [], _TOLD_MAX
+        for request, name in reversed(self.served.items()):
+            room -= 32 + 6 * len(name)
+            if room < 0:
+                break
+            told.append((request, os.fsdecode(name)))
+        return told[::-1]
 
     def end(self, *, rotated: bool) -> bytes:
         return json.dumps({"why": _ROTATED if rotated else _ENDED, "time": time.time()}).encode()
@@ -78,6 +89,6 @@ def guest_of(number: int, header: bytes) -> Guest:
 
 
 def _number(value: Any, least: int) -> int:
-    if type(value) is not int or value < least:
+    if type(value) is not int or not least <= value <= _NUMBER_MAX:
         raise ValueError
     return value

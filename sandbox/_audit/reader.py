@@ -12,7 +12,9 @@ from .format import (
     CHAIN,
     END,
     HEADER,
+    HTTP,
     LARGEST,
+    LARGEST_TEXT,
     RECORDS,
     SERVED,
     VERSION,
@@ -23,6 +25,7 @@ from .format import (
 from .guest import Guest, guest_of, is_rotated
 
 _UNREADABLE = (ValueError, AttributeError, TypeError, KeyError, RecursionError, struct.error)
+_LARGEST = {HEADER: LARGEST_TEXT, END: LARGEST_TEXT}
 
 
 class Frame(NamedTuple):
@@ -71,7 +74,7 @@ class Reader:
         if len(head) < BLOCK.size:
             raise self._damage(offset, "ends within a block")
         magic, number, length = BLOCK.unpack(head)
-        if magic not in (HEADER, RECORDS, SERVED, ASKED, END, CHAIN) or length > LARGEST:
+        if magic not in (HEADER, RECORDS, SERVED, ASKED, END, CHAIN) or length > _LARGEST.get(magic, LARGEST):
             raise self._damage(offset, "what begins here is no block of an audit file")
         data = self._take(length)
         if len(data) < length:
@@ -127,9 +130,17 @@ class Reader:
     def _served(self, guest: Guest, data: bytes) -> None:
         guest.has_served(*request(data))
 
+    def _asked(self, guest: Guest, data: bytes) -> None:
+        HTTP.unpack_from(data)
+
     def _ends(self, guest: Guest, data: bytes) -> None:
         guest.rotated = is_rotated(data)
         if not guest.rotated:
             del self.guests[guest.number]
 
-    _NOTES: dict[bytes, Callable[[Reader, Guest, bytes], None]] = {HEADER: _begins, SERVED: _served, END: _ends}
+    _NOTES: dict[bytes, Callable[[Reader, Guest, bytes], None]] = {
+        HEADER: _begins,
+        SERVED: _served,
+        ASKED: _asked,
+        END: _ends,
+    }

@@ -41,6 +41,7 @@ _MAGIC = int(lib.SBX_RECORD_MAGIC)
 _FIXED = {_MAGIC: _WHOLE.size, _MAGIC - 1: ffi.offsetof("struct sbx_record", "flags")}
 _HEAD = struct.Struct("<II")
 _NOTHING = bytes(_WHOLE.size)
+_PATHS_MAX = 2 * int(lib.SBX_PATH_MAX) + 8
 
 
 def _wrong(at: int, how: str) -> Malformed:
@@ -81,6 +82,6 @@ def _measured(data: bytes, at: int) -> tuple[int, int]:
     """How long the record's fixed part is, and all of it."""
     magic, size = _HEAD.unpack_from(data, at) if len(data) - at >= _HEAD.size else (0, 0)
     fixed = _FIXED.get(magic, 0)
-    if not 0 < fixed <= size <= len(data) - at:
+    if not 0 < fixed <= size <= min(len(data) - at, fixed + _PATHS_MAX):
         raise _wrong(at, "that is none")
     return fixed, size
