@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 
 import sandbox
+import sandbox._http_code
 from sandbox import Allow, AllowHTTP, Header, Limits, Sandbox, SandboxError
 from tests.escape.attack import WALLS, ordinary, standing
 from tests.helpers import program
@@ -476,13 +477,9 @@ except OSError as error: print(error.strerror)
 
 
 def test_the_extra_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    import sandbox._http_proxy as module
-
-    monkeypatch.setattr(module, "_NEEDED", ("h11", "no_such_module"))
-    module._need_libraries.cache_clear()
+    monkeypatch.setattr(sandbox._http_code, "NEEDED", ("h11", "no_such_module"))
     with pytest.raises(SandboxError, match=r"sandbox\[http\]"):
         Sandbox(network=[AllowHTTP("GET", "a.test/*")])
-    module._need_libraries.cache_clear()
 
 
 def test_a_proxy_that_cannot_begin(site: Site) -> None:

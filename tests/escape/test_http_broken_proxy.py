@@ -74,7 +74,7 @@ READ = "import socket, sys\ns = socket.create_connection(('api.test', int(sys.ar
 
 def _as_main(monkeypatch: pytest.MonkeyPatch, source: str) -> None:
     """In the proxy's place: `source` with a function main."""
-    monkeypatch.setattr(sandbox._http_proxy, "_MAIN", f"import sys; sys.path[:] = sys.argv[1:]\n{source}\nmain()")
+    monkeypatch.setattr(sandbox._http_proxy, "_MAIN", f"import sys; sys.path += sys.argv[1:]\n{source}\nmain()")
 
 
 @pytest.mark.parametrize("walls", WALLS)
