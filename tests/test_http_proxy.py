@@ -263,9 +263,11 @@ def test_a_secret_is_added_outside(site: Site) -> None:
 
 
 def test_a_secret_in_the_clear(site: Site) -> None:
+    """Nor does a name stand beside it that servers take for the same."""
     with site.box(*site.allow("GET", "/*"), Header("X-Key", "v v", hosts=["api.test"], plain=True)) as box:
-        curl(box, "-H", "x-key: mine", site.url("/a", tls=False))
-    assert site.plain.seen[0].all("x-key") == ["v v"]
+        curl(box, "-H", "x-key: mine", "-H", "X_Key: mine", "-H", "Other_Key: yes", site.url("/a", tls=False))
+    assert site.plain.seen[0].all("x-key") == ["v v"] and site.plain.seen[0].all("x_key") == []
+    assert site.plain.seen[0].all("other_key") == ["yes"]
 
 
 # ---- servers that are not who they should be ------------------------------------------------------------------------
