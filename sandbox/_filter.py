@@ -51,7 +51,7 @@ _PROXY: dict[str, tuple[tuple[int, int, int], ...]] = {
     "sendto": ((4, ALL, 0),),  # no address: with MSG_FASTOPEN a socket that was reset would connect to it
     "setsockopt": ((1, ALL, 1), (2, ALL, 13)),  # SO_LINGER
     "ioctl": ((1, 0xFFFFFFFF, 0x5421),),  # FIONBIO
-    "mmap": ((2, 4, 0),),  # nothing that is executed
+    "mmap": ((2, 4, 0), (3, 1, 0)),  # nothing that is executed, or shared, which no limit on data counts
     "mprotect": ((2, 4, 0),),
 }
 """Calls of an HTTP proxy, and what their arguments must be: number, mask, value."""

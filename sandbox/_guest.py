@@ -8,7 +8,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import Any
 
 from . import _core, _ending, _inbox
@@ -468,18 +468,22 @@ class Guest:
             self._clean_up()
 
     def _clean_up(self) -> None:
-        peak = _ending.clear(self.parts)
-        self.usage = Usage(self.usage.user, self.usage.system, peak)
-        self._serving.drop()
-        if self.parts.net is not None:
-            self.parts.net.close()
-        self._records.close()
-        with self._changed:
-            self._outbox.drop()
-            self.parts.socket.close()
-            os.close(self.parts.pidfd)
-            self._gone(self)
-            self._settle()
+        """Every step, whatever fails of another: callers wait for the last."""
+        with ExitStack() as steps:
+            steps.callback(self._part)
+            steps.callback(self._records.close)
+            if self.parts.net is not None:
+                steps.callback(self.parts.net.close)
+            steps.callback(self._serving.drop)
+            self.usage = Usage(self.usage.user, self.usage.system, _ending.clear(self.parts))
+
+    def _part(self) -> None:
+        with self._changed, ExitStack() as steps:
+            steps.callback(self._settle)
+            steps.callback(self._gone, self)
+            steps.callback(os.close, self.parts.pidfd)
+            steps.callback(self.parts.socket.close)
+            steps.callback(self._outbox.drop)
 
     def _settle(self) -> None:
         for timer in (*self._timers, self._looking):

@@ -16,13 +16,14 @@ PATH_MAX = 8192
 _ESCAPE = re.compile("%([0-9A-Fa-f]{2})")
 _PLAIN = re.compile(r"/[!-~]*")  # printable ASCII without a space
 _UNRESERVED = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
+_DELIMITERS = frozenset(";#?")  # to some servers the path ends there, or a part of it
 _DECODINGS = 4  # some servers decode more than once
 
 
 def normal_path(target: str) -> str:
     """The path and query of a request's target: escapes of letters, digits and `-._~` decoded, others in capitals. The
-    query stays as it is. ValueError says why it is none, or ambiguous: dot segments, an escaped slash, backslash or
-    control character, `#`, and whatever becomes one of these when it is decoded again."""
+    query stays as it is. ValueError says why it is none, or ambiguous: dot segments, `;`, `#`, an escaped slash, `?`,
+    backslash or control character, and whatever becomes one of these when it is decoded again."""
     if len(target) > PATH_MAX:
         raise ValueError(f"is longer than {PATH_MAX} characters")
     if not _PLAIN.fullmatch(target):
@@ -49,7 +50,9 @@ def _refuse_ambiguous(path: str) -> None:
     for _ in range(_DECODINGS):
         if path.count("/") != slashes or "\\" in path or any(ord(c) < 32 or ord(c) == 127 for c in path):
             raise ValueError("holds a backslash, or an escaped slash or control character")
-        if any(segment.partition(";")[0] in (".", "..") for segment in path.split("/")):
+        if set(path) & _DELIMITERS:
+            raise ValueError("holds ;, or an escaped # or ?")
+        if any(segment in (".", "..") for segment in path.split("/")):
             raise ValueError("holds a . or .. segment")
         decoded = _ESCAPE.sub(_decoded, path)
         if decoded == path:

@@ -4,7 +4,6 @@ a fixed form, and what it may hold are the guest's own connections."""
 from __future__ import annotations
 
 import base64
-import importlib.util
 import json
 import os
 import signal
@@ -12,13 +11,12 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack, suppress
-from functools import cache
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from . import _core, _filter
+from . import _core, _filter, _http_code
 from ._audit.format import HTTP
 from ._errors import GuestFault, PolicyError, SandboxError
 from ._http import wire
@@ -31,13 +29,13 @@ from ._rules import Rules
 from ._trust import Trust, host_bundle
 from ._verdicts import DEFAULT
 
-_NEEDED = ("h11", "h2", "cryptography", "OpenSSL")
 _START = 60.0  # seconds until it is ready
-_MAIN = "import sys; sys.path[:] = sys.argv[1:]; from sandbox._http.process import main; main()"
+_MAIN = "import sys; sys.path += sys.argv[1:]; from sandbox._http.process import main; main()"
 _WHY = {0: "no host of a rule", 403: "no rule of HTTP", 421: "another host", 502: "no server"}
 """Why a request was refused, by the status that the guest gets; any other is of what servers read in different ways."""
 _RESET = b"\1\0\0\0\0\0\0\0"  # struct linger
 
+_QUEUE = 32 << 10  # bytes of messages to a proxy that does not read: some eighty connections
 _LATER = 0.025  # seconds until it is listened to again, while who gets a guest's records does not keep up
 
 
@@ -65,15 +63,18 @@ class Listener(Protocol):
 class HTTPProxy:
     """`take` is called in the loop's thread, the rest from any."""
 
-    def __init__(self, loop: Loop, rules: Rules, walls: Sequence[str]) -> None:
-        """SandboxError: a library is missing, or it cannot be started. PolicyError: a rule's `ca` cannot be read."""
-        _need_libraries()
+    def __init__(self, loop: Loop, rules: Rules, walls: Sequence[str], writable: Iterable[str]) -> None:
+        """`writable` are paths of the host where its guest can write. SandboxError: a library is missing, or it cannot
+        be started. PolicyError: a rule's `ca` cannot be read, or the guest could change the proxy's code."""
+        _http_code.need_libraries()
+        _http_code.check_writable(writable)
         self._loop = loop
         self._rules = rules.requests
         self._bundle = host_bundle()
         self._changed = threading.Condition()
         self._certificate: bytes | None = None
         self._failure: str | None = None
+        self._closed = False
         self._listener: Listener | None = None
         with ExitStack() as always, ExitStack() as undo:
             setup = sealed(_setup(rules, walls, self._bundle), "sandbox-http")
@@ -87,6 +88,7 @@ class HTTPProxy:
                 self._pid, self._pidfd = self._spawn(theirs.fileno(), walls)
             undo.pop_all()
         self._socket.setblocking(False)
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _QUEUE)
         loop.watch(self._socket.fileno(), self._on_message)
 
     def _spawn(self, sock: int, walls: Sequence[str]) -> tuple[int, int]:
@@ -95,7 +97,7 @@ class HTTPProxy:
         done = threading.Event()
 
         def make() -> None:
-            words = [sys.executable, "-I", "-S", "-c", _MAIN, *_path()]
+            words = [sys.executable, "-I", "-S", "-c", _MAIN, *_http_code.homes()]
             try:
                 made.append(_core.spawn(sys.executable, sock, wall_bits(tuple(walls)), words))
             except OSError as error:
@@ -120,16 +122,28 @@ class HTTPProxy:
 
     def take(self, inner: socket.socket, upstream: socket.socket, port: int, names: Sequence[str]) -> None:
         """Give it a connection of the guest's to `port` of an address that it was told by `names`, and the other end.
-        Both are reset where it cannot take them."""
-        fds = [inner.fileno(), upstream.fileno()]
+        Both are reset where it cannot take them.
+
+        INVARIANT no-last-close: a proxy may set a socket to linger, and whoever closes it last waits. So it gets them
+        when ours are closed: until then they are in a socket of their own."""
+        carried = None
         try:
-            socket.send_fds(self._socket, [wire.pack_connection(port, names)], fds)
+            carrier, carried = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            with carrier:
+                socket.send_fds(carrier, [wire.SOCKETS], [inner.fileno(), upstream.fileno()])
         except OSError:
-            for sock in (inner, upstream):
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-        finally:
-            inner.close()
-            upstream.close()
+            _reset(inner, upstream)
+            if carried is not None:
+                carried.close()
+            return
+        inner.close()
+        upstream.close()
+        with carried:
+            try:
+                socket.send_fds(self._socket, [wire.pack_connection(port, names)], [carried.fileno()])
+            except OSError:  # it has not had them
+                with suppress(OSError):
+                    _reset(*(socket.socket(fileno=fd) for fd in socket.recv_fds(carried, 1, 2)[1]))
 
     def content(self, trust: Trust) -> Callable[[], bytes]:
         """What makes a file of the guest's view."""
@@ -149,23 +163,35 @@ class HTTPProxy:
 
     def close(self, *, forked: bool = False) -> None:
         """End it, and wait until it has. In a forked child it is the parent's."""
+        if forked:
+            self._changed = threading.Condition()  # a thread that is not here may hold the other
+        with self._changed:
+            if self._closed:
+                return
+            self._closed = True
+            if not forked:
+                self._stop()
         if not forked:
-            self._loop.forget(self._socket.fileno())
-            with suppress(OSError):
-                signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
             with suppress(ChildProcessError):
                 os.waitpid(self._pid, 0)
-            with self._changed:
-                self._failure = self._failure or "it has ended"
-                self._changed.notify_all()
-        self._socket.close()
-        os.close(self._pidfd)
+        with self._changed:
+            self._failure = self._failure or "it has ended"
+            self._changed.notify_all()
+            self._socket.close()
+            os.close(self._pidfd)
+
+    def _stop(self) -> None:
+        self._loop.forget(self._socket.fileno())
+        with suppress(OSError):
+            signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
 
     # ---- what it says ---------------------------------------------------------------------------------------------
 
     def _on_message(self, _: int) -> None:
         if self._listener is not None and self._listener.is_behind():
-            self._loop.forget(self._socket.fileno())
+            with self._changed:
+                if not self._closed:
+                    self._loop.forget(self._socket.fileno())
             self._loop.call_at(time.monotonic() + _LATER, self._listen)
             return
         try:
@@ -177,13 +203,13 @@ class HTTPProxy:
             return
         except (OSError, ValueError) as error:
             self._fail(str(error))
-        self._loop.forget(self._socket.fileno())
-        with suppress(OSError):
-            signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+        with self._changed:
+            if not self._closed:  # else the numbers may be others' by now
+                self._stop()
 
     def _listen(self) -> None:
-        with suppress(OSError, ValueError):  # it may be closed meanwhile
-            if self._failure is None:
+        with self._changed:
+            if self._failure is None and not self._closed:
                 self._loop.watch(self._socket.fileno(), self._on_message)
 
     def _take(self, said: wire.Said) -> None:
@@ -216,16 +242,10 @@ class HTTPProxy:
             listener.fail(SandboxError(f"HTTP proxy: {why}"))
 
 
-def _path() -> list[str]:
-    """Where modules are found, this package before all."""
-    return list(dict.fromkeys([str(Path(__file__).resolve().parent.parent), *map(os.path.abspath, sys.path)]))
-
-
-@cache
-def _need_libraries() -> None:
-    for name in _NEEDED:
-        if importlib.util.find_spec(name) is None:
-            raise SandboxError(f"AllowHTTP needs the module {name}: install the extra sandbox[http]")
+def _reset(*socks: socket.socket) -> None:
+    for sock in socks:
+        with sock, suppress(OSError):
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
 
 
 def _setup(rules: Rules, walls: Sequence[str], bundle: bytes) -> bytes:

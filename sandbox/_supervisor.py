@@ -207,7 +207,8 @@ class Supervisor:
         from .services.net import Internet  # dnspython takes longer to import than everything else
 
         rules = Rules.compile(order.policy.network)
-        http = HTTPProxy(self._loop, rules, order.walls) if rules.requests else None
+        writable = [place.source for place in order.plan.places if place.writable and place.source]
+        http = HTTPProxy(self._loop, rules, order.walls, writable) if rules.requests else None
         with ExitStack() as failed:
             if http is not None:
                 failed.callback(http.close)

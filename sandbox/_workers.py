@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue
+import sys
 import threading
 from collections.abc import Callable
 
@@ -41,4 +42,7 @@ class Workers:
                         self._threads -= 1
                         return
                     continue
-            work()
+            try:
+                work()
+            except Exception:  # one guest's error is not the others'
+                threading.excepthook(threading.ExceptHookArgs((*sys.exc_info(), threading.current_thread())))

@@ -52,7 +52,7 @@ class Told:
 def proxy() -> Iterator[HTTPProxy]:
     loop = Loop("fuzz")
     rules = Rules.compile([AllowHTTP("GET,POST", "api.test/pub/*"), Header("Authorization", SECRET, hosts=["api.test"])])
-    made = HTTPProxy(loop, rules, WALLS)
+    made = HTTPProxy(loop, rules, WALLS, [])
     made.attach(Told())
     made.certificate()
     yield made
@@ -150,7 +150,7 @@ def test_it_has_gone_on(proxy: HTTPProxy) -> None:
 def tls_proxy(common_site: Site) -> Iterator[HTTPProxy]:
     loop = Loop("fuzz")
     rule = AllowHTTP("GET,POST", "https://api.test/pub/*", ca=common_site.ca)
-    made = HTTPProxy(loop, Rules.compile([rule]), WALLS)
+    made = HTTPProxy(loop, Rules.compile([rule]), WALLS, [])
     made.attach(Told())
     yield made
     assert made.stands

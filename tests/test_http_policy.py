@@ -51,13 +51,13 @@ def test_what_is_none(methods: str, pattern: str) -> None:
         AllowHTTP(methods, pattern)
 
 
-@pytest.mark.parametrize("path", ["/a/../b", "/a/./b", "/.", "/a/%2e%2e/b", "/a%2fb", "/a%5cb", "/a\\b", "/%2E.;x/b", "/a%0d", "/%25%32%66", "b", "", "*", "/a b", "/é", "/a#", "/%", "/%g1", "/" + "a" * 9000])  # fmt: skip
+@pytest.mark.parametrize("path", ["/a/../b", "/a/./b", "/.", "/a/%2e%2e/b", "/a%2fb", "/a%5cb", "/a\\b", "/%2E.;x/b", "/a%0d", "/%25%32%66", "b", "", "*", "/a b", "/é", "/a#", "/%", "/%g1", "/a;b", "/a%3bb", "/a%253B", "/a%23", "/a%3f", "/a%253F", "/" + "a" * 9000])  # fmt: skip
 def test_ambiguous_paths(path: str) -> None:
     with pytest.raises(ValueError, match="."):
         normal_path(path)
 
 
-@given(st.text("abc/.%2eEfF5cC;?*~", max_size=24))
+@given(st.text("abc/.%2eEfF5cC;3?*~", max_size=24))
 def test_a_path_has_one_form(path: str) -> None:
     """Whatever passes is its own form, and no decoding of it, once or twice, leads elsewhere."""
     try:
@@ -70,7 +70,7 @@ def test_a_path_has_one_form(path: str) -> None:
     once = urllib.parse.unquote(normal.partition("?")[0])
     for decoded in (once, urllib.parse.unquote(once)):
         assert decoded.count("/") == normal.partition("?")[0].count("/")
-        assert not {".", ".."} & {segment.partition(";")[0] for segment in decoded.split("/")}
+        assert not {".", ".."} & set(decoded.split("/")) and not set(";#?") & set(decoded)
 
 
 def test_which_request_is_allowed() -> None:

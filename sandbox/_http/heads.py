@@ -21,10 +21,12 @@ _HOP = frozenset(name.encode() for name in FRAMING)
 _ELSEWHERE = (b"alt-svc",)  # names a QUIC server, which no guest reaches
 _OVERRIDES = (
     *(b"x-http-method", b"x-http-method-override", b"x-method-override"),
-    *(b"x-original-url", b"x-rewrite-url", b"x-forwarded-host"),
+    *(b"x-original-url", b"x-rewrite-url", b"x-override-url", b"x-forwarded-uri"),
+    *(b"x-forwarded-host", b"x-forwarded-server", b"x-host", b"x-http-host-override", b"x-original-host", b"forwarded"),
 )
 """By which some servers take another method, path or host than the request's, which were judged."""
 _DROPPED = _HOP | {*_ELSEWHERE, *_OVERRIDES}
+_DIGITS_MAX = 20
 _UNJUDGED = ("CONNECT", "TRACE")
 
 
@@ -73,16 +75,36 @@ def check(fields: Iterable[tuple[bytes, bytes]]) -> Fields:
     return listed
 
 
+def without(fields: Fields, names: Iterable[bytes]) -> Fields:
+    """INVARIANT one-name: many servers read `_` in a name as `-`, so it is the same name here."""
+    dropped = {_same(name) for name in names}
+    return [pair for pair in fields if _same(pair[0]) not in dropped]
+
+
+def _same(name: bytes) -> bytes:
+    return name.strip().lower().replace(b"_", b"-")
+
+
 def end_to_end(fields: Fields) -> Fields:
     """Without what concerns one hop, or would undo the judgement."""
     named = (value for name, value in fields if name.lower() == b"connection")
-    dropped = {word.strip().lower() for value in named for word in value.split(b",")} | _DROPPED
-    return [(name, value) for name, value in fields if name.lower() not in dropped]
+    return without(fields, [*_DROPPED, *(word for value in named for word in value.split(b","))])
 
 
 def with_added(fields: Fields, added: Mapping[bytes, tuple[bytes, bytes]]) -> Fields:
     """INVARIANT injected-last: none of the guest's fields stands beside one that is added."""
-    return [pair for pair in fields if pair[0].lower() not in added] + list(added.values())
+    return without(fields, added) + list(added.values())
+
+
+def body_length(fields: Fields, *, ended: bool) -> int | None:
+    """What the content-length of HTTP/2 says; `ended`: there is no body. Bad: servers read it in different ways."""
+    lengths = [value for name, value in fields if name.lower() == b"content-length"]
+    if len(lengths) > 1 or not all(value.isdigit() and len(value) < _DIGITS_MAX for value in lengths):
+        raise Bad(400, "the length of the body is ambiguous")
+    length = int(lengths[0]) if lengths else None
+    if ended and length:
+        raise Bad(400, "the request has no body, but a length")
+    return length
 
 
 def words(fields: Fields, wanted: bytes) -> list[bytes]:

@@ -16,7 +16,19 @@ import h2.events
 import h2.exceptions
 import h2.settings
 
-from .heads import FIELDS_MAX, Asked, Bad, Fields, check, end_to_end, read_asked, refusal, with_added
+from .heads import (
+    FIELDS_MAX,
+    Asked,
+    Bad,
+    Fields,
+    body_length,
+    check,
+    end_to_end,
+    read_asked,
+    refusal,
+    with_added,
+    without,
+)
 from .passing import Passing
 from .streams import Stream
 
@@ -64,7 +76,11 @@ class _Side:
 class _Half:
     """What comes by one stream and goes on by another."""
 
-    def __init__(self, source: _Side, source_id: int, target: _Side, target_id: int) -> None:
+    def __init__(
+        self, source: _Side, source_id: int, target: _Side, target_id: int, length: int | None = None
+    ) -> None:
+        """`length` is what must come, where that was said."""
+        self._left = length
         self.source, self.source_id, self.target, self.target_id = source, source_id, target, target_id
         self._waiting: deque[bytes] = deque()
         self._ends = False
@@ -72,9 +88,15 @@ class _Half:
         self.done = False
 
     def take(self, event: h2.events.DataReceived) -> None:
+        if self._left is not None:
+            self._left -= len(event.data)
         self._waiting.append(event.data)
         padding = (event.flow_controlled_length or 0) - len(event.data)
         self.source.acknowledge(self.source_id, padding)
+
+    def is_as_said(self, *, ended: bool) -> bool:
+        """INVARIANT one-length: is the body no longer than its length, and no shorter in the end?"""
+        return self._left is None or (self._left == 0 if ended else self._left >= 0)
 
     def finish(self, trailers: Fields | None = None) -> None:
         self._ends, self._trailers = True, self._trailers if trailers is None else trailers
@@ -181,11 +203,12 @@ class Http2:
         pseudo, fields = _parted(event.headers or [])
         try:
             asked = self._read(pseudo, check(fields))
+            length = body_length(fields, ended=event.stream_ended is not None)
             added = self._passing.decide(asked)
         except Bad as bad:
             self._passing.refused(bad, *(pseudo.get(name, b"") for name in (b":method", b":authority", b":path")))
             return self._refuse(stream, bad, event, pseudo.get(b":method") == b"HEAD")
-        self._begin(stream, asked, with_added(_passed(fields), added))
+        self._begin(stream, asked, with_added(_passed(fields), added), length)
         self._added[stream] = frozenset(added)
 
     def _read(self, pseudo: Mapping[bytes, bytes], fields: Fields) -> Asked:
@@ -196,7 +219,7 @@ class Http2:
         line = pseudo.get(b":method", b""), pseudo.get(b":path", b"")
         return read_asked(*line, [*named, *hosts], self._passing.origins)
 
-    def _begin(self, stream: int, asked: Asked, fields: Fields) -> None:
+    def _begin(self, stream: int, asked: Asked, fields: Fields, length: int | None) -> None:
         values = (asked.method, asked.target, asked.origin.scheme, asked.origin.authority)
         head = [*zip(_PSEUDO, (value.encode() for value in values)), *((name.lower(), value) for name, value in fields)]
         try:
@@ -204,7 +227,7 @@ class Http2:
             self._upstream.http.send_headers(other, head)
         except (h2.exceptions.ProtocolError, h2.exceptions.NoAvailableStreamIDError):
             return self._guest.reset(stream, h2.errors.ErrorCodes.REFUSED_STREAM)
-        self._guest.halves[stream] = _Half(self._guest, stream, self._upstream, other)
+        self._guest.halves[stream] = _Half(self._guest, stream, self._upstream, other, length)
         self._upstream.halves[other] = _Half(self._upstream, other, self._guest, stream)
 
     def _refuse(self, stream: int, bad: Bad, event: h2.events.RequestReceived, headless: bool) -> None:
@@ -234,6 +257,11 @@ class Http2:
             side.acknowledge(event.stream_id or 0, event.flow_controlled_length or 0)
         else:
             half.take(event)
+            self._check_length(half, ended=False)
+
+    def _check_length(self, half: _Half, *, ended: bool) -> None:
+        if not half.is_as_said(ended=ended):
+            self._drop(half.source, half.source_id, h2.errors.ErrorCodes.PROTOCOL_ERROR)
 
     def _on_trailers(self, side: _Side, event: h2.events.TrailersReceived) -> None:
         half = side.halves.get(event.stream_id or 0)
@@ -241,7 +269,8 @@ class Http2:
             return
         try:
             added = self._added.get(half.source_id, frozenset()) if side is self._guest else frozenset()
-            half.finish([pair for pair in end_to_end(check(event.headers or [])) if pair[0] not in added])
+            half.finish(without(end_to_end(check(event.headers or [])), added))
+            self._check_length(half, ended=True)
         except Bad:
             self._drop(side, half.source_id)
 
@@ -249,6 +278,7 @@ class Http2:
         half = side.halves.get(event.stream_id or 0)
         if half is not None:
             half.finish()
+            self._check_length(half, ended=True)
 
     def _on_reset(self, side: _Side, event: h2.events.StreamReset) -> None:
         self._drop(side, event.stream_id or 0, int(event.error_code or 0))

@@ -61,12 +61,12 @@ class Proxy:
 
     def _on_control(self) -> None:
         try:
-            data, fds, _, _ = socket.recv_fds(self._control, wire.MESSAGE_MAX, 2)
+            data, carried, _, _ = socket.recv_fds(self._control, wire.MESSAGE_MAX, 1)
         except BlockingIOError:
             return
         if not data:
             os._exit(0)  # nobody is served any more
-        sockets = [socket.socket(fileno=fd) for fd in fds]
+        sockets = _unpacked(carried)
         if len(sockets) != 2 or len(self._tasks) >= _CONNECTIONS_MAX:
             for sock in sockets:
                 sock.close()
@@ -104,6 +104,14 @@ def _converse(client: Engine, server: Engine) -> None:
             with suppress(WantRead, OSError):
                 one.handshake()
             other.feed(one.pending())
+
+
+def _unpacked(carried: list[int]) -> list[socket.socket]:
+    found = []
+    for each in carried:
+        with socket.socket(fileno=each) as carrier:
+            found += [socket.socket(fileno=fd) for fd in socket.recv_fds(carrier, len(wire.SOCKETS), 2)[1]]
+    return found
 
 
 def _take_setup(control: socket.socket) -> tuple[dict[str, Any], int]:

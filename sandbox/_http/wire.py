@@ -21,7 +21,8 @@ _FORM = struct.Struct("<?HHH16s255s512s")  # allowed, rule, port, status, method
 
 
 class Connection(NamedTuple):
-    """Of the guest's to a port of an address that it was told by these names; two sockets come with it."""
+    """Of the guest's to a port of an address that it was told by these names. A socket comes with it, where SOCKETS
+    waits with the two ends."""
 
     port: int
     names: tuple[str, ...]
@@ -67,6 +68,10 @@ def read_connection(data: bytes) -> Connection:
         raise ValueError("no connection")
     names = data[1 + _PORT.size :].decode("ascii").split("\0")
     return Connection(_PORT.unpack_from(data, 1)[0], tuple(filter(None, names)))
+
+
+SOCKETS = b"T"
+"""The guest's end, and upstream."""
 
 
 # ---- from a proxy ---------------------------------------------------------------------------------------------------

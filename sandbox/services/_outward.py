@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from .._addresses import Address
 from ._diag import Diag
@@ -25,23 +26,31 @@ _PIDFD_GETFD = 438
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _INODE = re.compile(r"socket:\[([0-9]+)\]")
 
-Peers = Mapping[Name, Sequence[str]]
+
+class Reach(NamedTuple):
+    """How a peer was allowed: by these names of its address; `proxied`: for requests that a proxy judges."""
+
+    names: tuple[str, ...]
+    proxied: bool = False
+
+
+Peers = Mapping[Name, Reach]
 Refused = Callable[[str, Peers], list[Name]]
 Hear = Callable[[socket.socket, set[Address]], None]
 
 
 @dataclass
 class Outward:
-    """`peers`: whom a UDP socket has sent to, the last few, and by which names it was allowed; `connected`: whom it
-    speaks with by calls that nobody judges."""
+    """`peers`: whom a UDP socket has sent to, the last few; `connected`: whom it speaks with by calls that nobody
+    judges."""
 
     protocol: str
     inode: int
-    peers: dict[Name, tuple[str, ...]] = field(default_factory=dict)
-    connected: dict[Name, tuple[str, ...]] = field(default_factory=dict)
+    peers: dict[Name, Reach] = field(default_factory=dict)
+    connected: dict[Name, Reach] = field(default_factory=dict)
     shares: dict[int, bytes] = field(default_factory=dict)
 
-    def every(self) -> dict[Name, tuple[str, ...]]:
+    def every(self) -> dict[Name, Reach]:
         return {**self.peers, **self.connected}
 
     def addresses(self) -> set[Address]:

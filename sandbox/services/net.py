@@ -28,7 +28,7 @@ from ._held import Held
 from ._ingress import attach, in_slice
 from ._meter import Meter
 from ._names_of_sockets import Name, read_name, read_plain, write_name
-from ._outward import Outwards
+from ._outward import Outwards, Peers, Reach
 from ._proxied import Proxied
 from ._published import Published, is_published_anywhere
 from ._refused import Refused
@@ -177,22 +177,24 @@ class Internet:
         )
 
     def close(self, *, forked: bool = False) -> None:
-        if self._relayed is not None:
-            self._relayed.close(forked=forked)
-        if self._proxied is not None:
-            self._proxied.close(forked=forked)
-        if forked:
-            forget_after_fork()
-        elif self._carriage is not None:
-            self._carriage.close()
-        if not forked:
-            self._names.close()
-        self._resolving.close(forked=forked)
-        self._holder.close()
-        if self._held is not None:
-            self._held.close()
-        self._published.close(forked=forked)
-        self._diag.close()
+        """Every part, whatever fails of another."""
+        with ExitStack() as parts:
+            parts.callback(self._diag.close)
+            parts.callback(self._published.close, forked=forked)
+            if self._held is not None:
+                parts.callback(self._held.close)
+            parts.callback(self._holder.close)
+            parts.callback(self._resolving.close, forked=forked)
+            if not forked:
+                parts.callback(self._names.close)
+            if forked:
+                parts.callback(forget_after_fork)
+            elif self._carriage is not None:
+                parts.callback(self._carriage.close)
+            if self._proxied is not None:
+                parts.callback(self._proxied.close, forked=forked)
+            if self._relayed is not None:
+                parts.callback(self._relayed.close, forked=forked)
 
     # ---- the guest's own addresses --------------------------------------------------------------------------------
 
@@ -330,14 +332,17 @@ class Internet:
         taker = self._taker(goal) if goal.http else None
         if sock.type == socket.SOCK_STREAM:
             self._meter.connecting()
-        target = goal.name
-        before, names = outward.connected, self._names_by((), target)
-        outward.connected = {**before, target: names}
+        target, before = goal.name, outward.connected
+        reach = Reach(self._names_by((), target), taker is not None)
+        perhaps = reach if before.get(target, reach).proxied else reach._replace(proxied=False)  # if it stood before
+        outward.connected = {**before, target: perhaps}
         error = self._begin(sock, goal, taker)
         if error not in (0, errno.EINPROGRESS):
             outward.connected = before
-        elif error == errno.EINPROGRESS or self._peer_of(sock) == target:  # else 0 is of one that was begun before
-            outward.connected = {target: names}
+        elif error == errno.EINPROGRESS:
+            outward.connected = {target: reach}
+        elif self._peer_of(sock) == target:  # else 0 is of one that was begun before
+            outward.connected = {target: perhaps}
         return error
 
     def _begin(self, sock: socket.socket, goal: Goal, taker: Joined | None) -> int:
@@ -360,7 +365,10 @@ class Internet:
     def _taker(self, goal: Goal) -> Joined:
         if self._proxied is None:
             raise Refused(f"{DEFAULT}: no proxy")
-        return self._proxied.taker(goal.name, self._names_by((), goal.name))
+        at, judge = goal.name, self.rules.judge_address
+        verdicts = {name: judge("tcp", at.address, at.port, names=[name]) for name in self._names.names_of(at.address)}
+        # INVARIANT denied-stays-denied: a name whose own verdict is another is not asked for by the others' connection.
+        return self._proxied.taker(at, [name for name, each in verdicts.items() if each.allowed and each.http])
 
     def _peer_of(self, sock: socket.socket) -> Name | None:
         peer = peer_of(sock)
@@ -480,7 +488,8 @@ class Internet:
         if peer not in outward.peers:
             self._meter.connecting()
         before = outward.addresses()
-        outward.peers[peer] = self._names_by(outward.peers.get(peer, ()), peer)
+        known = outward.peers.get(peer)
+        outward.peers[peer] = Reach(self._names_by(known.names if known else (), peer))
         forgotten = list(outward.peers)[:-_PEERS_MAX]
         for oldest in forgotten:
             del outward.peers[oldest]
@@ -513,16 +522,21 @@ class Internet:
         return self._outward.cut(root, self._lock, self._refused, self._hear)
 
     def _may_stand(self, protocol: str, cookie: int, peer: Name) -> bool:
-        names = self._outward.peers_of(cookie).get(peer)
-        return names is not None and not self._refused(protocol, {peer: names})
+        reach = self._outward.peers_of(cookie).get(peer)
+        return reach is not None and not self._refused(protocol, {peer: reach})
 
     def _hear(self, sock: socket.socket, peers: Iterable[Address]) -> None:
         """The guest, and of others these alone; of those that are relayed none is heard without us."""
         attach(sock, self.base, peers if self._relayed is None else ())
 
-    def _refused(self, protocol: str, peers: Mapping[Name, Sequence[str]]) -> list[Name]:
-        judge = self.rules.judge_address
-        return [peer for peer in peers if not judge(protocol, peer.address, peer.port, names=peers[peer]).allowed]
+    def _refused(self, protocol: str, peers: Peers) -> list[Name]:
+        """INVARIANT requests-are-judged: also where only requests are allowed now, and nobody judges this one's."""
+        judge, refused = self.rules.judge_address, []
+        for peer, reach in peers.items():
+            verdict = judge(protocol, peer.address, peer.port, names=reach.names)
+            if not verdict.allowed or (verdict.http and not reach.proxied):
+                refused.append(peer)
+        return refused
 
 
 def _set_option(sock: socket.socket, ask: NetAsk) -> NetAnswer:

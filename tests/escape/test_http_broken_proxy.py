@@ -43,6 +43,7 @@ def tries(connection, port):
         "exec": call(59, b"/bin/true", 0, 0), "execveat": call(322, -100, b"/bin/true", 0, 0, 0),
         "kill": call(62, os.getpid(), 0), "tkill": call(200, os.getpid(), 0), "ptrace": call(101, 16, 1, 0, 0),
         "readv": call(310, 1, buffer, 1, buffer, 1, 0), "pidfd": call(434, 1, 0), "getfd": call(438, 0, 0, 0),
+        "shared": call(9, 0, 4096, 3, 0x21, -1, 0), "shared validate": call(9, 0, 4096, 3, 0x23, -1, 0),
         "code": call(9, 0, 4096, 7, 0x22, -1, 0), "mprotect": call(10, ctypes.addressof(buffer) & -4096, 4096, 7),
         "io_uring": call(425, 8, bytes(120)), "bpf": call(321, 0, 0, 0), "unshare": call(272, 0x10000000),
         "setns": call(308, 0, 0), "mount": call(165, 0, b"/", 0, 0, 0), "chroot": call(161, b"/"),
@@ -74,7 +75,7 @@ READ = "import socket, sys\ns = socket.create_connection(('api.test', int(sys.ar
 
 def _as_main(monkeypatch: pytest.MonkeyPatch, source: str) -> None:
     """In the proxy's place: `source` with a function main."""
-    monkeypatch.setattr(sandbox._http_proxy, "_MAIN", f"import sys; sys.path[:] = sys.argv[1:]\n{source}\nmain()")
+    monkeypatch.setattr(sandbox._http_proxy, "_MAIN", f"import sys; sys.path += sys.argv[1:]\n{source}\nmain()")
 
 
 @pytest.mark.parametrize("walls", WALLS)
@@ -91,10 +92,10 @@ def test_they_work_with_the_guard_left_out() -> None:
     """In a process of this user without the filter most of them do something."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         source = TRIES + f"\ns = socket.create_connection(('127.0.0.1', {server.getsockname()[1]}))\nimport signal; signal.signal(signal.SIGCHLD, signal.SIG_IGN)\n"
-        source += "names = {'open': lambda: call(2, b'/etc/passwd', 0, 0), 'socket': lambda: call(41, 2, 1, 0), 'code': lambda: call(9, 0, 4096, 7, 0x22, -1, 0), 'memfd': lambda: call(319, b'x', 0), 'part': lambda: call(42, s.fileno(), bytes(16), 16)}\n"
+        source += "names = {'open': lambda: call(2, b'/etc/passwd', 0, 0), 'socket': lambda: call(41, 2, 1, 0), 'code': lambda: call(9, 0, 4096, 7, 0x22, -1, 0), 'shared': lambda: call(9, 0, 4096, 3, 0x21, -1, 0), 'memfd': lambda: call(319, b'x', 0), 'part': lambda: call(42, s.fileno(), bytes(16), 16)}\n"
         source += "print(json.dumps({name: each() for name, each in names.items()}))"
         done = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, check=True)
-    assert json.loads(done.stdout) == dict.fromkeys(("open", "socket", "code", "memfd", "part"), 0)
+    assert json.loads(done.stdout) == dict.fromkeys(("open", "socket", "code", "shared", "memfd", "part"), 0)
 
 
 SAID = {

@@ -68,6 +68,7 @@ SMUGGLED = {
             *(b"/pub/../secret", b"/pub/%2e%2e/secret", b"/pub/..%2fsecret", b"/pub/%252e%252e/secret", b"/pub/..;/secret"),
             *(b"/pub/.%2e/secret", b"/pub\\..\\secret", b"//secret", b"/./secret", b"/secret/pub/", b"/%73ecret", b"*"),
             *(b"http://api.test/secret", b"/secret#/pub/", b"/secret?/pub/", b"/secret%00/pub/", b"/PUB/secret"),
+            *(b"/pub/x;/../../secret", b"/pub/x%3b/secret", b"/pub/x;a=b", b"/pub/x%23/y", b"/pub/x%3Fy", b"/pub/x%253fy"),
         )
     },
 }  # fmt: skip
@@ -92,7 +93,10 @@ def test_the_server_sees_what_was_judged(common_site: Site, guest: Sandbox, name
 
 
 OVERRIDES = ("X-HTTP-Method-Override: DELETE", "X-HTTP-Method: DELETE", "X-Method-Override: DELETE", "X-Original-URL: /secret",
-             "X-Rewrite-URL: /secret", "X-Forwarded-Host: other.test", "x-original-url: /secret")  # fmt: skip
+             "X-Rewrite-URL: /secret", "X-Forwarded-Host: other.test", "x-original-url: /secret",
+             "X_HTTP_Method_Override: DELETE", "X_Original_Url: /secret", "Forwarded: host=other.test", "X-Host: other.test",
+             "X-HTTP-Host-Override: other.test", "X-Forwarded-Server: other.test", "X-Original-Host: other.test",
+             "X-Forwarded-Uri: /secret", "X-Override-Url: /secret", "Content_Length: 9", "Transfer_Encoding: chunked")  # fmt: skip
 
 
 def test_fields_that_some_servers_put_over_the_request(common_site: Site, guest: Sandbox) -> None:

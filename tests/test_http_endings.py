@@ -1,0 +1,162 @@
+"""The end of a guest with rules of HTTP, where a part of it fails or does not answer; and connections that its proxy does
+not take."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from ipaddress import IPv4Address
+from typing import Any
+
+import pytest
+
+import sandbox._http_proxy
+from sandbox._loop import Loop
+from sandbox._workers import Workers
+from sandbox.services import _proxied
+from sandbox.services.net import Internet
+from tests.escape.attack import ordinary
+from tests.http_servers import Site, site
+
+__all__ = ["site"]
+pytestmark = ordinary
+
+
+class Service:
+    """A proxy of which only the end is of interest."""
+
+    stands = True
+    closed = False
+
+    def take(self, inner: socket.socket, upstream: socket.socket, port: int, names: Any) -> None: ...
+
+    def close(self, *, forked: bool = False) -> None:
+        self.closed = True
+
+
+def test_a_loop_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The proxy ends all the same."""
+    monkeypatch.setattr(_proxied, "_CLOSING", 0.01)
+    loop, go_on, service = Loop("test"), threading.Event(), Service()
+    loop.call_at(time.monotonic(), go_on.wait)  # type: ignore[arg-type]
+    try:
+        _proxied.Proxied(loop, IPv4Address("127.0.0.1"), service).close()
+        assert service.closed
+    finally:
+        go_on.set()
+
+
+def test_a_part_that_fails(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Callers hear of the end, and nothing of the guest is left."""
+    told: list[Any] = []
+    monkeypatch.setattr(threading, "excepthook", told.append)
+    real = Internet.close
+
+    def fails(self: Internet, *, forked: bool = False) -> None:
+        real(self, forked=forked)
+        raise OSError("not closed")
+
+    monkeypatch.setattr(Internet, "close", fails)
+    with site.box() as box:
+        guest, proxy = box._guest, box._guest.parts.net._proxied._http  # type: ignore[union-attr]
+        pidfd = os.pidfd_open(proxy._pid)
+        os.kill(guest.parts.pid, signal.SIGKILL)
+        assert guest.wait_ended(60)
+        with pytest.raises(ProcessLookupError):
+            signal.pidfd_send_signal(pidfd, 0)
+        os.close(pidfd)
+        with pytest.raises(OSError):
+            os.fstat(guest.parts.socket.fileno())
+        proxy.close()  # again: its numbers are perhaps others'
+    assert [str(each.exc_value) for each in told] == ["not closed"]
+
+
+def test_work_that_raises(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The thread goes on with other work."""
+    told: list[Any] = []
+    monkeypatch.setattr(threading, "excepthook", told.append)
+    workers, done = Workers(1), threading.Event()
+    workers.submit(lambda: os.close(-1))
+    workers.submit(done.set)
+    assert done.wait(60) and told[0].exc_type is OSError
+
+
+DEAF = """
+def main():
+    import asyncio
+    from sandbox._http import process
+    async def serve(_): await asyncio.get_running_loop().create_future()
+    process.Proxy.serve = serve
+    process.main()
+"""
+MANY = """
+import select, socket, sys
+socks = []
+for _ in range(150):
+    try: socks.append(socket.create_connection(("api.test", int(sys.argv[1])), 60))
+    except ConnectionResetError: pass # at once
+poll, left = select.poll(), {}
+for sock in socks: poll.register(sock, 0); left[sock.fileno()] = sock
+while len(left) > 90:
+    for fd, _ in poll.poll(): poll.unregister(fd); left.pop(fd).close()
+print("reset")
+"""
+
+
+def test_a_proxy_that_reads_nothing_holds_few(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Descriptors in flight are counted for the user: what is more than a short queue is reset."""
+    monkeypatch.setattr(sandbox._http_proxy, "_MAIN", f"import sys; sys.path += sys.argv[1:]\n{DEAF}\nmain()")
+    with site.box() as box:
+        done = box.run([sys.executable, "-c", MANY, str(site.plain.port)], text=True, timeout=100)
+        assert done.stdout == "reset\n", done
+
+
+def test_ours_are_closed_before_the_proxy_has_them(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the Supervisor might close a socket last, which the proxy has told to linger."""
+    taken, open_then = set[str](), list[set[str]]()
+    take, send_fds = sandbox._http_proxy.HTTPProxy.take, socket.send_fds
+
+    def taking(self: Any, inner: socket.socket, upstream: socket.socket, *args: Any, **kwargs: Any) -> None:
+        taken.update(os.readlink(f"/proc/self/fd/{each.fileno()}") for each in (inner, upstream))
+        take(self, inner, upstream, *args, **kwargs)
+
+    def sending(sock: socket.socket, buffers: Any, fds: Any, *args: Any) -> int:
+        if bytes(buffers[0]).startswith(b"C") and taken:
+            open_then.append(_open_here() & taken)
+        return send_fds(sock, buffers, fds, *args)
+
+    monkeypatch.setattr(sandbox._http_proxy.HTTPProxy, "take", taking)
+    monkeypatch.setattr(socket, "send_fds", sending)
+    with site.box() as box:
+        ask = "import sys, urllib.request; print(urllib.request.urlopen(sys.argv[1], timeout=60).status)"
+        done = box.run([sys.executable, "-c", ask, site.url("/pub/x", tls=False)], text=True, timeout=100)
+    assert done.stdout == "200\n" and len(taken) == 2 and open_then == [set()], done
+
+
+def _open_here() -> set[str]:
+    found = set()
+    for fd in os.listdir("/proc/self/fd"):
+        try:
+            found.add(os.readlink(f"/proc/self/fd/{fd}"))
+        except FileNotFoundError:
+            continue  # of this listing
+    return found
+
+
+def test_a_last_close_waits() -> None:
+    """In Linux: whoever else has set the socket to linger, and though ours does not block."""
+    source = "import socket, struct, sys; s = socket.socket(fileno=0); s.setsockopt(1, 13, struct.pack('ii', 1, 1))\ntry:\n while True: s.send(bytes(65536))\nexcept BlockingIOError: pass"
+    with socket.create_server(("127.0.0.1", 0)) as server, socket.socket() as peer:
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+        peer.connect(server.getsockname())
+        ours = server.accept()[0]
+        ours.setblocking(False)
+        subprocess.run([sys.executable, "-c", source], stdin=ours, check=True)
+        began = time.monotonic()
+        ours.close()
+        assert time.monotonic() - began > 0.5
