@@ -10,8 +10,8 @@ from .messages import Message
 
 
 def send_beyond(sock: socket.socket, message: Message) -> None:
-    """Like `send`, with descriptors, which are counted against the hard limit; it costs a process. OSError ETOOMANYREFS:
-    there are more than that in flight, too."""
+    """Like `send`, with descriptors, which are counted against the hard limit; it costs a process. OSError
+    ETOOMANYREFS: there are more than that in flight, too."""
     head = ffi.new(
         "struct sbx_message *",
         (message.type, len(message.text), message.number, message.value, message.value2),
