@@ -10,7 +10,7 @@ from pathlib import Path
 from setuptools import setup
 from setuptools.command.build_ext import build_ext
 
-EXTENSION_ONLY = {"spawn.c", "drain.c"}
+EXTENSION_ONLY = {"spawn.c", "send.c", "drain.c"}
 CHECKS = ["-std=c11", "-Wall", "-Wextra", "-Werror"]
 SENTRY = [
     *CHECKS, "-O2", "-D_GNU_SOURCE", "-U_FORTIFY_SOURCE", "-D_FORTIFY_SOURCE=2", "-fstack-protector-strong",

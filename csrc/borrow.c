@@ -10,6 +10,7 @@
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+#include "flight.h"
 #include "loop.h"
 #include "private.h"
 #include "trace.h"
@@ -117,6 +118,20 @@ static int receive(void) {
     return fd;
 }
 
+/* Others of its user have more descriptors in flight than its own soft limit (flight.h): no errno of the call that needs it. */
+static int send_in(struct trace *trace, const uint64_t send[6]) {
+    int64_t result;
+    expect(trace->tid, SYS_sendmsg, send[0], send[1]);
+    int error = call_in(trace, SYS_sendmsg, send, &result);
+    struct rlimit64 files;
+    if (error == -ETOOMANYREFS && guest_extend_files(trace->tid, &files)) {
+        expect(trace->tid, SYS_sendmsg, send[0], send[1]);
+        error = call_in(trace, SYS_sendmsg, send, &result);
+        guest_limit_files(trace->tid, &files);
+    }
+    return error == -ETOOMANYREFS ? -ENOMEM : error;
+}
+
 static int send_by(struct trace *trace, int fd) {
     int64_t page = 0, result = 0;
     const uint64_t map[6] = {0, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, (uint64_t)-1, 0};
@@ -134,10 +149,7 @@ static int send_by(struct trace *trace, int fd) {
     memcpy(CMSG_DATA(rights), &fd, sizeof fd);
     error = guest_write_held(trace->tid, base, &sending, sizeof sending);
     const uint64_t send[6] = {(uint64_t)mine.theirs, base, 0, 0, 0, 0};
-    if (!error) {
-        expect(trace->tid, SYS_sendmsg, send[0], send[1]);
-        error = call_in(trace, SYS_sendmsg, send, &result);
-    }
+    if (!error) error = send_in(trace, send);
     int got = error == -ESRCH ? -ESRCH : receive(); /* whatever came: the guest chose among its own */
     const uint64_t unmap[6] = {base, 4096, 0, 0, 0, 0};
     if (error != -ESRCH) call_in(trace, SYS_munmap, unmap, &result);
@@ -236,7 +248,7 @@ int borrow_give_path(uint64_t id, pid_t tid, int fd, bool close_on_exec) {
     memcpy(CMSG_DATA(&rights.header), &fd, sizeof fd);
     struct msghdr header = {.msg_iov = &part, .msg_iovlen = 1, .msg_control = &rights, .msg_controllen = sizeof rights};
     pthread_mutex_lock(&channel_lock);
-    error = sendmsg(channels[0], &header, MSG_NOSIGNAL | MSG_DONTWAIT) < 0 ? -errno : 0;
+    error = flight_send_own(channels[0], &header, MSG_NOSIGNAL | MSG_DONTWAIT) < 0 ? -errno : 0;
     int number = error ? error : receive_into(tid, close_on_exec);
     struct msghdr left = {.msg_iov = &part, .msg_iovlen = 1}; /* what was not taken must not come to the next */
     while (recvmsg(channels[1], &left, MSG_DONTWAIT) > 0) continue;

@@ -315,6 +315,10 @@ int sbx_plan_find(const struct sbx_plan *plan, const char *guest_path, uint32_t 
  * the caller's page tables. */
 int sbx_spawn(const char *path, char *const *argv, int socket, uint32_t *walls, int *pidfd);
 
+/* Send a message with `count` descriptors by a process of our own whose soft limit of descriptors is the hard one (sendmsg counts those in
+ * flight against it). Does not wait. 0, or -errno. */
+int sbx_send_beyond(int socket, const struct sbx_message *message, const void *text, const int *fds, int count);
+
 /* Records up to `tail` have been moved out: publish it and wake the sentry threads that wait for room. */
 void sbx_trail_drained(struct sbx_trail *trail, uint64_t tail);
 

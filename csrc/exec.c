@@ -39,21 +39,11 @@ bool exec_deferred(struct seccomp_notif *notification) { return slots_deferred(n
 
 /* ---- limits of the guest that stand in the way for a moment ------------------------------------------------------------ */
 
-/* The guest's table may be full: its soft limit of descriptors is raised for as long as it takes to give it one, while
- * its thread waits or is held. True where limit_files must follow. */
-static bool extend_files(pid_t pid, struct rlimit64 *old) {
-    if (syscall(SYS_prlimit64, pid, RLIMIT_NOFILE, NULL, old) < 0 || old->rlim_cur >= old->rlim_max) return false;
-    struct rlimit64 raised = {old->rlim_max, old->rlim_max};
-    return syscall(SYS_prlimit64, pid, RLIMIT_NOFILE, &raised, NULL) == 0;
-}
-
-static void limit_files(pid_t pid, const struct rlimit64 *old) { syscall(SYS_prlimit64, pid, RLIMIT_NOFILE, old, NULL); }
-
 static int inject_beyond(const struct request *request, int fd) {
     struct rlimit64 files;
-    bool extended = extend_files(request->tid, &files);
+    bool extended = guest_extend_files(request->tid, &files);
     int number = guest_inject(request->id, fd, true);
-    if (extended) limit_files(request->tid, &files);
+    if (extended) guest_limit_files(request->tid, &files);
     return number;
 }
 
@@ -149,9 +139,9 @@ static uint64_t give_stub(struct request *request) {
     struct answer answer = answer_fd(fcntl(stub, F_DUPFD_CLOEXEC, 0), O_CLOEXEC);
     if (answer.fd < 0) answer = answer_error(ENFILE);
     answer.silent = true;
-    bool extended = extend_files(request->tid, &files);
+    bool extended = guest_extend_files(request->tid, &files);
     answer_send(request, &answer);
-    if (extended) limit_files(request->tid, &files);
+    if (extended) guest_limit_files(request->tid, &files);
     return files.rlim_cur;
 }
 

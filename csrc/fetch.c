@@ -54,7 +54,8 @@ static void *fetch_run(void *argument) {
         fetch->request.careful = true;
         fd = open_for(fetch);
     }
-    rpc_send(SBX_MSG_FETCHED, fetch->number, fd < 0 ? fd : 0, 0, NULL, 0, fd);
+    int error = rpc_send(SBX_MSG_FETCHED, fetch->number, fd < 0 ? fd : 0, 0, NULL, 0, fd);
+    if (error == -ENOMEM) rpc_send(SBX_MSG_FETCHED, fetch->number, error, 0, NULL, 0, -1);
     if (fd >= 0) close(fd);
     free(fetch);
     return NULL;

@@ -9,7 +9,7 @@ from cffi import FFI
 
 HERE = Path(__file__).resolve().parent
 # The mechanism that the Supervisor's side shares with the sentry, and what only the Supervisor needs.
-SOURCES = ["syscalls.c", "rules.c", "plan.c", "sweep.c", "spawn.c", "drain.c"]
+SOURCES = ["syscalls.c", "rules.c", "plan.c", "sweep.c", "spawn.c", "send.c", "drain.c"]
 
 
 def declarations(header: str) -> str:

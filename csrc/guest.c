@@ -190,3 +190,11 @@ int guest_set_context(pid_t tid, uint32_t context) {
     if (guest_context(tid) < 0) return -ESRCH; /* a stranger that has got the number must not get the tag */
     return syscall(SYS_prlimit64, tid, RLIMIT_LOCKS, &limit, NULL) < 0 ? -errno : 0;
 }
+
+bool guest_extend_files(pid_t pid, struct rlimit64 *old) {
+    if (syscall(SYS_prlimit64, pid, RLIMIT_NOFILE, NULL, old) < 0 || old->rlim_cur >= old->rlim_max) return false;
+    struct rlimit64 raised = {old->rlim_max, old->rlim_max};
+    return syscall(SYS_prlimit64, pid, RLIMIT_NOFILE, &raised, NULL) == 0;
+}
+
+void guest_limit_files(pid_t pid, const struct rlimit64 *old) { syscall(SYS_prlimit64, pid, RLIMIT_NOFILE, old, NULL); }

@@ -5,6 +5,7 @@
 #include <linux/seccomp.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <sys/resource.h>
 #include <sys/types.h>
 #include "core.h"
 
@@ -48,4 +49,8 @@ int guest_same_file(pid_t pid, int fd, int ours);
 /* The context number in the low half of the tag; -ESRCH where the process is gone or is no process of this guest. */
 int64_t guest_context(pid_t tid);
 int guest_set_context(pid_t tid, uint32_t context);
+/* Its soft limit of descriptors stands in the way: raised to the hard one for as long as its thread waits or is held. True where
+ * guest_limit_files must follow. */
+bool guest_extend_files(pid_t pid, struct rlimit64 *old);
+void guest_limit_files(pid_t pid, const struct rlimit64 *old);
 #endif

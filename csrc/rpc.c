@@ -5,6 +5,7 @@
 #include <sys/socket.h>
 #include <sys/uio.h>
 #include <unistd.h>
+#include "flight.h"
 
 static int control = -1;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -36,7 +37,7 @@ int rpc_send(enum sbx_message_type type, uint64_t number, int64_t value, int64_t
         memcpy(CMSG_DATA(at), &fd, sizeof fd);
     }
     ssize_t sent;
-    do sent = sendmsg(control, &header, MSG_NOSIGNAL); while (sent < 0 && errno == EINTR);
+    do sent = fd < 0 ? sendmsg(control, &header, MSG_NOSIGNAL) : flight_send_own(control, &header, MSG_NOSIGNAL); while (sent < 0 && errno == EINTR);
     return sent < 0 ? -errno : 0;
 }
 

@@ -27,6 +27,7 @@
 #include "exec.h"
 #include "fetch.h"
 #include "filter.h"
+#include "flight.h"
 #include "guest.h"
 #include "launcher.h"
 #include "quota.h"
@@ -134,7 +135,7 @@ static void set_up(void) {
     umask(0); /* modes are the guest's, less its own umask */
     struct rlimit files;
     getrlimit(RLIMIT_NOFILE, &files);
-    files.rlim_cur = files.rlim_max;
+    files.rlim_cur = files.rlim_max; /* the launcher's, and so the guest's */
     setrlimit(RLIMIT_NOFILE, &files);
     prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
     receive_setup();
@@ -156,6 +157,7 @@ static void set_up(void) {
     bool pids_are_ours = has_wall(SBX_WALL_PIDNS) || has_wall(SBX_WALL_LANDLOCK);
     int report = launcher_begin(sentry.plan, sentry.stub, sentry.ready.landlock_abi, has_wall(SBX_WALL_USERNS), &sentry.launcher);
     if (report < 0) fault(report, "making the launcher");
+    flight_setup();
     /* While it works: everything that needs no listener. */
     if ((error = borrow_setup()) < 0) fault(error, "channel for descriptors");
     if ((error = loop_setup()) < 0) fault(error, "event descriptor");

@@ -9,6 +9,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 #include "borrow.h"
+#include "flight.h"
 #include "internet.h"
 #include "loop.h"
 #include "peers.h"
@@ -225,7 +226,9 @@ static int64_t send_out(struct request *request, struct passage *passage) {
     int64_t sent = 0;
     for (bool tried = false;; tried = true) {
         if (tried && !loop_block_enter()) return sent ? sent : -ENOMEM;
-        ssize_t did = sendmsg(passage->socket, &header, flags | (waits && !tried ? MSG_DONTWAIT : 0));
+        bool carries = header.msg_control && passage->passed_count > 0;
+        ssize_t did = carries ? flight_send_guests(passage->socket, &header, flags, waits && tried)
+                              : sendmsg(passage->socket, &header, flags | (waits && !tried ? MSG_DONTWAIT : 0));
         int why = errno;
         bool interrupted = tried && loop_block_leave();
         if (did >= 0) {

@@ -45,6 +45,7 @@ from .services._names_of_sockets import shown
 GRACE = 2.0  # seconds that a sentry has to end by itself
 START = 60.0  # seconds that it has to begin a command
 _SETUP = 30.0  # seconds that it has until its guest can begin
+_AGAIN = 0.02  # seconds until a message with descriptors that the kernel refuses is tried again
 _LOOK = 0.1  # seconds between two looks at a guest's cgroup
 _ADDRESSED = ("bind", "connect", "send")
 _KILLED = -int(signal.SIGKILL)
@@ -87,7 +88,7 @@ class Guest:
         self._records = Records(parts.trail, parts.sink, workers, self._on_records_failed)
         makers = (parts.files, parts.file_count, parts.proc)
         self._serving = Serving(*makers, workers, self._answer, self._on_service_failed)
-        self._outbox = Outbox(parts.socket, lambda on: loop.also_writable(parts.socket.fileno(), on))
+        self._outbox = Outbox(parts.socket, lambda on: loop.also_writable(parts.socket.fileno(), on), self._flush_later)
 
     def begin(self, setup: Sequence[Message]) -> None:
         """Watch the sentry and send it its plan."""
@@ -276,10 +277,16 @@ class Guest:
 
     def _on_socket(self, events: int) -> None:
         if events & WRITABLE:
-            with suppress(OSError):
-                self._outbox.flush()
+            self._flush()
         if events & ~WRITABLE:
             self._receive()
+
+    def _flush(self) -> None:
+        with suppress(OSError):
+            self._outbox.flush()
+
+    def _flush_later(self) -> None:
+        self._loop.call_at(time.monotonic() + _AGAIN, self._flush)
 
     def _receive(self) -> bool:
         """Take one message: others' sentries have their turn. False at the end of the stream."""

@@ -36,7 +36,7 @@ _HTTP = (
 LAYERS = (
     *("_errors", "_paths", "_console", "_toml", "_grants", *_NETWORK, "_http", "_http.judge", "_messages", "_network_file", "_policy_file", "_explain", "_explain.explanation", "_policy"),
     *("_ffi", "_core.binding"),
-    *("_core.enums", "_core.messages", "_core.plans", "_core.processes", "_core.records", "_core.table", "_core.trail", "_core", "_filter"),
+    *("_core.enums", "_core.messages", "_core.beyond", "_core.plans", "_core.processes", "_core.records", "_core.table", "_core.trail", "_core", "_filter"),
     *("_loop", "services", "services.names_messages", "services.names_upstream", "services.names"),
     *("services.files", "services.proc", "services._ingress", "services._diag", "services._tcp_ends", "services._names_of_sockets", "services._sockets", "services._refused", "services._flow", "services._held", "services._meter", "services._pump", "services._relay", "services._inbound", "services._datagrams", "services._relayed", "services._proxied", "services._outward", "services._published", "services._resolving", "services.net", "_trust", "_view", "_describe", "_plan", *_EXPLAIN, "_cgroup", "_remove", *_AUDIT, "_inbox"),
     *("_workers", "_outbox", "_memfd", *_HTTP, "_http_code", "_http_proxy", "_parts", "_events", "_records", "_serving", "_fetches", "_ending", "_guest", "_metrics"),

@@ -1,4 +1,4 @@
-/* with: rpc.c
+/* with: rpc.c flight.c
  *
  * The control socket: whole messages or none, descriptors that do not leak, and answers that reach who asked. */
 #include <errno.h>
@@ -10,6 +10,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 #include "rpc.h"
+
+uint64_t answer_now(void) { return 1; }
 
 #define CHECK(condition) do { \
     if (!(condition)) { printf("%s:%d: %s\n", __FILE__, __LINE__, #condition); exit(1); } } while (0)
