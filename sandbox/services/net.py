@@ -25,6 +25,7 @@ from .._rules import Rules
 from .._verdicts import DEFAULT
 from ._diag import Diag
 from ._held import Held
+from ._inbound import Listening
 from ._ingress import attach, in_slice
 from ._meter import Meter
 from ._names_of_sockets import Name, read_name, read_plain, write_name
@@ -117,7 +118,7 @@ class Internet:
         self._relayed: Relayed | None = None
         if relayed:
             last, listeners = self._host(_LAST), self._published.listeners
-            self._relayed = Relayed(loop, last, self._meter, listeners, self._listener_at)
+            self._relayed = Relayed(loop, last, self._meter, listeners, self._listener_at, self._hears)
         self._operations: dict[str, Operation] = {
             "bind": self._bind,
             "connect": self._connect,
@@ -234,22 +235,32 @@ class Internet:
         raise Refused(verdict.rule)
 
     def _stands(self, name: Name, sock: socket.socket) -> bool:
-        """Is a socket of the guest's there? Others are bound to every address at most."""
+        return self._standing(name, sock) is not None
+
+    def _standing(self, name: Name, sock: socket.socket) -> int | None:
+        """The cookie of a socket of the guest's that is there. Others are bound to every address at most."""
         stream = sock.type == socket.SOCK_STREAM
         asker = IPv4Address(0) if stream else self._host(_ONE), 0 if stream else sock.getsockname()[1]
         protocol = socket.IPPROTO_TCP if stream else socket.IPPROTO_UDP
         found = self._diag.find((IPv4Address(name.address), name.port), asker, protocol)
         if found is None or not (found.address == name.address or found.cookie in self._outward):
-            return False
+            return None
         # It may be gone when it is spoken to: then whoever of the host is bound to every address would be met.
         beside = self._diag.find((self._host(_NOBODY), name.port), asker, protocol)
-        return beside is None or beside.cookie in self._outward or self._published.is_ours(beside.cookie)
+        alone = beside is None or beside.cookie in self._outward or self._published.is_ours(beside.cookie)
+        return found.cookie if alone else None
 
-    def _listener_at(self, port: int) -> Name | None:
+    def _hears(self, at: Name, asker: Name) -> bool | None:
+        """Does a UDP socket of the guest's hear there what `asker` sends? None: nobody does."""
+        found = self._diag.find(at, asker, socket.IPPROTO_UDP)
+        return None if found is None else found.cookie in self._outward
+
+    def _listener_at(self, port: int) -> Listening | None:
         """Where the guest listens at a port of its own."""
         with socket.socket() as asker:
-            ends = (Name(self._host(number), port) for number in (_ONE, _SIX))
-            return next((end for end in ends if self._stands(end, asker)), None)
+            ends = [Name(self._host(number), port) for number in (_ONE, _SIX)]
+            found = (Listening(end, cookie) for end in ends if (cookie := self._standing(end, asker)) is not None)
+            return next(found, None)
 
     def _dual(self, own: Name) -> Name:
         """Who listens at `::` is at number 1, and reached as ::1, too."""
@@ -459,6 +470,7 @@ class Internet:
         if self._relayed is None or goal.inside:
             return goal.name
         take_mapped(sock)
+        come_home(sock, Name(self._host(_ONE), 0))  # a send without an address has bound it
         self._stand(sock, _ONE)
         return self._relayed.way(sock, goal.name, goal.rule)
 
@@ -506,8 +518,8 @@ class Internet:
     def cut(self, root: int) -> bool:
         """Part every socket of the guest, whose first process is `root`, from whom the rules do not allow now. False:
         one that stands is held where it cannot be reached."""
-        if self._relayed is not None:
-            self._relayed.cut(self._may_stand)
+        if self._relayed is not None and not self._relayed.cut(self._may_stand):
+            return False
         if self._proxied is not None:
             self._proxied.cut(self._may_stand)
         return self._outward.cut(root, self._lock, self._refused, self._hear)
