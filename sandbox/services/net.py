@@ -29,6 +29,7 @@ from ._inbound import Listening
 from ._ingress import attach, in_slice
 from ._meter import Meter
 from ._names_of_sockets import Name, read_name, read_plain, write_name
+from ._options import set_option
 from ._outward import Outwards
 from ._proxied import Proxied
 from ._published import Published, is_published_anywhere
@@ -58,7 +59,6 @@ _NOBODY, _ONE, _SIX, RESOLVER, _LAST = 0, 1, 2, 53, 254
 _HELD_AT = 1024  # port of the last address, by which a slice is held
 _PEERS_MAX = 64  # of a UDP socket
 _IDLE = (CLOSE, 10)  # and TCP_LISTEN
-_OPTIONS = (socket.SO_LINGER, socket.SO_SNDTIMEO, *SHARES)
 _KINDS = {
     (socket.SOCK_STREAM, 0): "tcp",
     (socket.SOCK_STREAM, socket.IPPROTO_TCP): "tcp",
@@ -66,6 +66,7 @@ _KINDS = {
     (socket.SOCK_DGRAM, socket.IPPROTO_UDP): "udp",
 }
 _FAMILIES = (socket.AF_INET, socket.AF_INET6)
+_RELAYED = b"\1"  # in the answer to a connect (core.h)
 Operation = Callable[[socket.socket, NetAsk], NetAnswer]
 
 
@@ -333,7 +334,8 @@ class Internet:
             come_home(sock, Name(self._source_to(goal.name), 0))
         inside = goal.inside
         error = begin_connect(sock, sockaddr_of(sock, goal.name)) if inside else self._connect_outward(sock, goal)
-        return NetAnswer(-error, rule=goal.rule)
+        direct = inside or sock.type == socket.SOCK_DGRAM or (self._relayed is None and not goal.http)
+        return NetAnswer(-error, rule=goal.rule, address=b"" if direct else _RELAYED)
 
     def _connect_outward(self, sock: socket.socket, goal: Goal) -> int:
         """Whom it may be connected to is remembered before, and only forgotten where it surely is not."""
@@ -410,7 +412,7 @@ class Internet:
         """INVARIANT own-slice: a UDP socket shares a port in the slice only. The kernel would give it one, shared with
         whoever of the host's says so, too, by a send without an address, which nobody serves. So it is told then."""
         if sock.type != socket.SOCK_DGRAM or ask.family not in SHARES or self._is_bound_at_home(sock):
-            return _set_option(sock, ask)
+            return set_option(sock, ask)
         self._outward.of(sock, "udp").shares[ask.family] = ask.address
         return NetAnswer()
 
@@ -537,18 +539,9 @@ class Internet:
         return [peer for peer in peers if not judge(protocol, peer.address, peer.port, names=peers[peer]).allowed]
 
 
-def _set_option(sock: socket.socket, ask: NetAsk) -> NetAnswer:
-    """SO_LINGER may wait for nothing: what a guest leaves behind is closed in this thread."""
-    if ask.family not in _OPTIONS:
-        return NetAnswer(-errno.ENOPROTOOPT)
-    waits = ask.family == socket.SO_LINGER and any(ask.address[4:8])
-    sock.setsockopt(socket.SOL_SOCKET, ask.family, bytes(8) if waits else ask.address)
-    return NetAnswer()
-
-
 def _listen_local(sock: socket.socket, ask: NetAsk) -> NetAnswer:
     sock.listen(max(0, ask.family))
     return NetAnswer()
 
 
-_ON_LOCAL: dict[str, Operation] = {"listen": _listen_local, "option": _set_option}
+_ON_LOCAL: dict[str, Operation] = {"listen": _listen_local, "option": set_option}
