@@ -22,7 +22,7 @@ from sandbox.services._relay import Relays
 from sandbox.services.net import Internet
 from tests.escape.attack import ordinary
 from tests.test_internet import python
-from tests.test_publish import free
+from tests.test_publish import free, knocked
 
 COUNTED = Limits(bytes_sent=1 << 40)
 guarded = pytest.mark.parametrize("guard", [True, False], ids=["guarded", "unguarded"])
@@ -186,14 +186,3 @@ def test_a_knock_that_waits_for_room(guard: bool, monkeypatch: pytest.MonkeyPatc
                     else:
                         assert met.recv(99) == b"from a stranger"
         guest.communicate("\n")
-
-
-def knocked(port: int) -> None:
-    """Return when a connection of IPv4 is being made to this port: /proc/net/tcp, state SYN_SENT."""
-    for _ in range(3000):
-        with open("/proc/net/tcp") as listing:
-            rows = [line.split() for line in listing.readlines()[1:]]
-        if any(row[2].endswith(f":{port:04X}") and row[3] == "02" for row in rows):
-            return
-        select.select([], [], [], 0.01)
-    raise AssertionError("nobody knocks")
