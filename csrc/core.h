@@ -218,7 +218,8 @@ enum sbx_net_op { SBX_NET_NONE, SBX_NET_SOCKET, SBX_NET_BIND, SBX_NET_CONNECT, S
 
 /* The text of SERVE for the network; fds[0] is the socket but for SOCKET. ADMIT: may it stand, accepted from outside the slice?
  * NAME: which name is the guest to see where `address` is the peer? That is a relay's, at the slice's last address.
- * REPLY: value 0 or -errno; SOCKET: fds[0]; SEND: text is the address to send to; NAME: the one to show. */
+ * REPLY: value 0 or -errno; SOCKET: fds[0]; CONNECT: any text, the target is a relay; SEND: text is the address to send to; NAME: the
+ * one to show. Where the network is not served, OPTION of SO_LINGER alone is. */
 struct sbx_net {
     uint32_t op;           /* enum sbx_net_op */
     int32_t family;        /* of SOCKET, as the next two; LISTEN: the backlog; OPTION: SOL_SOCKET's name, its value in address;

@@ -82,18 +82,19 @@ static int patience(int socket) {
 }
 
 /* The error of a connect that is over. A relay's failure takes a socket back and makes it fail anew (services/_relay.py): in between
- * it was reset, or has no error yet and is not connected. EAGAIN: look again. */
-static int settled(int socket) {
+ * it was reset, or has no error yet and is not connected. A target that nobody relays may itself reset what it has accepted. EAGAIN:
+ * look again. */
+static int settled(int socket, bool relayed) {
     int error = 0;
     socklen_t size = sizeof error;
     struct sockaddr_storage peer;
     socklen_t room = sizeof peer;
     if (getsockopt(socket, SOL_SOCKET, SO_ERROR, &error, &size) < 0) return -errno;
     if (error == 0 && getpeername(socket, (struct sockaddr *)&peer, &room) < 0) return -EAGAIN;
-    return error == ECONNRESET ? -ECONNREFUSED : -error; /* a target's is never the first */
+    return relayed && error == ECONNRESET ? -ECONNREFUSED : -error;
 }
 
-static int wait_connected(int socket) {
+static int wait_connected(int socket, bool relayed) {
     struct pollfd polled = {.fd = socket, .events = POLLOUT};
     int limit = patience(socket);
     for (int looks = 0;; looks++) {
@@ -102,7 +103,7 @@ static int wait_connected(int socket) {
         bool interrupted = loop_block_leave();
         if (got == 0) return -EINPROGRESS;
         if (got < 0 && interrupted) return -ERESTARTSYS;
-        int error = got > 0 ? settled(socket) : -EAGAIN;
+        int error = got > 0 ? settled(socket, relayed) : -EAGAIN;
         if (error != -EAGAIN) return error;
         if (got > 0 && looks > 8 && polled.revents & POLLHUP) return -ECONNABORTED; /* the guest itself has dissolved it */
     }
@@ -112,7 +113,7 @@ int internet_connect(struct request *request, int socket, const struct socket_na
     struct rpc_answer answer;
     int value = (int)ask_about(request, SBX_NET_CONNECT, socket, name, &answer, denied);
     bool waits = value == -EINPROGRESS || value == -EALREADY;
-    return waits && !(fcntl(socket, F_GETFL) & O_NONBLOCK) ? wait_connected(socket) : value;
+    return waits && !(fcntl(socket, F_GETFL) & O_NONBLOCK) ? wait_connected(socket, answer.length > 0) : value;
 }
 
 int internet_destination(struct request *request, int socket, struct socket_name *name, bool *denied) {

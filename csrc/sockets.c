@@ -54,13 +54,13 @@ static struct answer peer_of(struct request *request, int socket, int level, int
     return answer_result(guest_write(request->tid, request->value[2], &room, sizeof room));
 }
 
-/* What does not pass straight: everything that is not on the list, and where sockets are of the host's network a few more. */
+/* What does not pass straight: everything that is not on the list, SO_LINGER, and where sockets are of the host's network a few more. */
 struct answer sockets_option(struct request *request) {
     int level = (int)request->value[0], name = (int)request->value[1];
-    bool served = name == SO_LINGER || name == SO_SNDTIMEO || name == SO_REUSEADDR || name == SO_REUSEPORT;
+    bool served = name == SO_LINGER || (internet_served() && (name == SO_SNDTIMEO || name == SO_REUSEADDR || name == SO_REUSEPORT));
     uint8_t value[sizeof(struct timeval)] = {0};
     bool asks = request->nr == SYS_getsockopt;
-    if (!asks && (level != SOL_SOCKET || !served || !internet_served())) return answer_denied(ENOPROTOOPT);
+    if (!asks && (level != SOL_SOCKET || !served)) return answer_denied(ENOPROTOOPT);
     cleanup_close int socket = borrow_socket(request);
     if (socket < 0) return answer_error(-socket);
     if (asks) return peer_of(request, socket, level, name);

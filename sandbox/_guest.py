@@ -41,6 +41,7 @@ from ._records import Records
 from ._serving import Serving
 from ._workers import Workers
 from .services._names_of_sockets import shown
+from .services._options import without_network
 
 GRACE = 2.0  # seconds that a sentry has to end by itself
 START = 60.0  # seconds that it has to begin a command
@@ -387,13 +388,12 @@ class Guest:
         self._serving.take(event)
 
     def _on_net(self, event: NetAsk) -> None:
-        if self.parts.net is None:
-            _drop(event)
-            raise _core.Malformed("a request to the network, which this guest has not")
         try:
-            answer = self.parts.net.handle(event)
+            answer = without_network(event) if self.parts.net is None else self.parts.net.handle(event)
         finally:
             _drop(event)
+        if answer is None:
+            raise _core.Malformed("a request to the network, which this guest has not")
         self._records.served(event.request, _served(event, answer.rule))
         fds = [] if answer.fd is None else [answer.fd]
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import select
 import socket
 import sys
 from collections.abc import Iterator
@@ -43,6 +44,17 @@ def free(address: str = "127.0.0.1") -> int:
     with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET) as sock:
         sock.bind((address, 0))
         return int(sock.getsockname()[1])
+
+
+def knocked(port: int) -> None:
+    """Return when a connection of IPv4 is being made to this port: /proc/net/tcp, state SYN_SENT."""
+    for _ in range(3000):
+        with open("/proc/net/tcp") as listing:
+            rows = [line.split() for line in listing.readlines()[1:]]
+        if any(row[2].endswith(f":{port:04X}") and row[3] == "02" for row in rows):
+            return
+        select.select([], [], [], 0.01)
+    raise AssertionError("nobody knocks")
 
 
 @contextmanager

@@ -4,6 +4,7 @@ limited, and both say the same."""
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import struct
 import subprocess
@@ -16,9 +17,10 @@ import pytest
 
 import sandbox
 from sandbox import Allow, Limits, Sandbox
-from tests.escape.attack import WALLS, ordinary, standing
+from tests.escape.attack import WALLS, ordinary, sentry_of, standing
 from tests.test_internet import python, udp
 from tests.test_live_network import Talk, echo
+from tests.test_publish import knocked
 
 __all__ = ["echo", "udp"]
 COUNTED = Limits(bytes_sent=1 << 40)
@@ -170,6 +172,27 @@ def test_one_who_waits_in_connect_is_refused_late(where: str) -> None:
         timer.start()
         assert process.communicate()[0] == "ECONNREFUSED\n"
         timer.join()
+
+
+@ordinary
+def test_a_target_that_accepts_late_and_resets() -> None:
+    """Where nobody relays: as Linux says of a connection that stood for a moment. The sentry looks when it is over."""
+    script = BEGIN + "s = socket.socket(); print('connects', flush=True); print(attempt(s.connect, there))"
+    with full() as server, Sandbox(network=[Allow(f"tcp://127.0.0.1:{server.getsockname()[1]}")]) as box:
+        process = box.popen(python(script, server.getsockname()[1]), stdout=-1, text=True)
+        assert process.stdout is not None and process.stdout.readline() == "connects\n"
+        sentry = sentry_of(box)
+        knocked(server.getsockname()[1])
+        os.kill(sentry, signal.SIGSTOP)
+        try:
+            server.accept()[0].close()  # what filled the queue
+            peer = server.accept()[0]
+            peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            peer.close()
+        finally:
+            os.kill(sentry, signal.SIGCONT)
+        assert process.stdout.read() == "ECONNRESET\n"
+        assert process.wait(30) == 0
 
 
 def test_one_who_gives_up_is_not_connected() -> None:

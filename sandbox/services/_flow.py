@@ -26,7 +26,7 @@ class Flow:
         self.rules: Counter[str] = Counter()
         self._loop, self._clock = loop, clock
         self._tokens, self._filled = float(rate or 0), clock()
-        self._waiting: list[Callable[[], None]] = []
+        self._waiting: dict[Callable[[], None], None] = {}
         self._timer: Timer | None = None
 
     @property
@@ -63,8 +63,10 @@ class Flow:
 
     def wait(self, turn: Callable[[], None]) -> None:
         """Call when there is room again."""
-        if turn not in self._waiting:
-            self._waiting.append(turn)
+        self._waiting.setdefault(turn)
+        self._set_timer()
+
+    def _set_timer(self) -> None:
         if self._timer is None and self._rate is not None:
             lacking = max(1.0, min(_WORTH, self._rate / 10)) - self._tokens
             self._timer = self._loop.call_at(time.monotonic() + max(_PAUSE, lacking / self._rate), self._again)
@@ -75,7 +77,14 @@ class Flow:
             self._timer.cancel()
 
     def _again(self) -> None:
-        """Who was first comes last the next time: wait() puts it at the end."""
-        turns, self._waiting, self._timer = self._waiting, [], None
-        for turn in turns:
-            turn()
+        """Who was first comes last the next time: wait() puts it at the end. Who has no turn keeps its place."""
+        self._timer = None
+        try:
+            for turn in list(self._waiting):
+                if not self.spent and not self.room(1):
+                    break
+                self._waiting.pop(turn, None)
+                turn()
+        finally:
+            if self._waiting:
+                self._set_timer()

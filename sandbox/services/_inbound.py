@@ -7,9 +7,10 @@ import errno
 import socket
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from functools import partial
 from ipaddress import IPv4Address
+from typing import NamedTuple, Optional
 
 from .._loop import READABLE, WRITABLE, Loop
 from .._publish import Publish
@@ -20,8 +21,25 @@ from ._sockets import is_settled, state_of
 
 _BACKLOG, _MOST = 128, 128  # connections of which the guest's listener has no room yet
 _REST = 0.1  # seconds until accept is tried again
+_BIND_LATE = 24  # IP_BIND_ADDRESS_NO_PORT
 
-Find = Callable[[int], "Name | None"]
+
+class Listening(NamedTuple):
+    """A listener of the guest's: where it is, and its socket's cookie."""
+
+    at: Name
+    cookie: int
+
+
+class _Knock(NamedTuple):
+    inner: socket.socket
+    stranger: socket.socket
+    rule: Publish
+    peer: Name
+    listening: Listening
+
+
+Find = Callable[[int], Optional[Listening]]
 Came = Callable[[socket.socket, socket.socket, Publish, Name], None]
 
 
@@ -41,7 +59,7 @@ class Inbound:
         self._loop, self._address, self._listeners = loop, str(address), listeners
         self._find, self._came = find, came
         self._open: set[int] = set()
-        self._knocking: dict[int, tuple[socket.socket, socket.socket, Publish, Name]] = {}
+        self._knocking: dict[int, _Knock] = {}
 
     def listen(self, port: int) -> None:
         """The guest listens at this port of its own."""
@@ -61,9 +79,9 @@ class Inbound:
 
     def forget_after_fork(self) -> None:
         """Close the descriptors, and nothing else."""
-        for inner, stranger, *_ in self._knocking.values():
-            inner.close()
-            stranger.close()
+        for knock in self._knocking.values():
+            knock.inner.close()
+            knock.stranger.close()
 
     def _on_knock(self, rule: Publish, listener: socket.socket, _: int) -> None:
         with suppress(BlockingIOError, ConnectionError):
@@ -75,24 +93,33 @@ class Inbound:
                 return self._rest(listener)
             peer = Name(read_plain(name[0]), name[1])
             try:
-                at = self._find(rule.guest)
-                if at is None:  # nobody listens any more: nor do we
+                listening = self._find(rule.guest)
+                if listening is None:  # nobody listens any more: nor do we
                     self._loop.forget(listener.fileno())
                     self._open.discard(listener.fileno())
                     listener.shutdown(socket.SHUT_RD)
-                if at is None or not rule.admits(peer.address) or len(self._knocking) >= _MOST:
+                if listening is None or not rule.admits(peer.address) or len(self._knocking) >= _MOST:
                     return reset(stranger)
-                inner = bounded(socket.AF_INET)
-                self._knocking[inner.fileno()] = inner, stranger, rule, peer
-                inner.bind((self._address, 0))
-                error = inner.connect_ex((str(at.address), at.port))
+                inner, error = self._connecting(listening.at)
             except OSError:
                 return reset(stranger)
-            self._loop.watch(inner.fileno(), partial(self._on_open, inner.fileno()), READABLE | WRITABLE)
+            fd = inner.fileno()
+            self._knocking[fd] = _Knock(inner, stranger, rule, peer, listening)
+            self._loop.watch(fd, partial(self._on_open, fd, False), READABLE | WRITABLE)
             if error in (0, errno.EINPROGRESS):
-                self._on_open(inner.fileno(), 0)
+                self._on_open(fd, True)
             else:
-                self._turn_away(inner.fileno())
+                self._turn_away(fd)
+
+    def _connecting(self, at: Name) -> tuple[socket.socket, int]:
+        """A socket of ours and what connect said."""
+        with ExitStack() as undo:
+            inner = undo.enter_context(bounded(socket.AF_INET))
+            inner.setsockopt(socket.IPPROTO_IP, _BIND_LATE, 1)  # a port that others use, too, to other ends
+            inner.bind((self._address, 0))
+            error = inner.connect_ex((str(at.address), at.port))
+            undo.pop_all()
+        return inner, error
 
     def _rest(self, listener: socket.socket) -> None:
         self._loop.want(listener.fileno(), None)
@@ -102,21 +129,29 @@ class Inbound:
         if listener.fileno() in self._open:
             self._loop.want(listener.fileno(), READABLE)
 
-    def _on_open(self, fd: int, _: int) -> None:
-        inner, stranger, rule, peer = self._knocking[fd]
-        if not is_settled(inner):
+    def _on_open(self, fd: int, at_once: bool, _: int = 0) -> None:
+        knock = self._knocking[fd]
+        if not is_settled(knock.inner):
             return
-        if state_of(inner) != ESTABLISHED:
+        if state_of(knock.inner) != ESTABLISHED or not self._met(knock, at_once):
             return self._turn_away(fd)
         self._loop.forget(fd)
         del self._knocking[fd]
-        self._came(inner, stranger, rule, peer)
+        self._came(knock.inner, knock.stranger, knock.rule, knock.peer)
+
+    def _met(self, knock: _Knock, at_once: bool) -> bool:
+        """INVARIANT own-slice: is it the guest that was met? A listener that went while we waited for room has left the
+        port to whoever of the host listens at every address. Where we have not waited it may have gone since."""
+        try:
+            return self._find(knock.rule.guest) in ((knock.listening, None) if at_once else (knock.listening,))
+        except OSError:  # the kernel does not tell
+            return False
 
     def _turn_away(self, fd: int) -> None:
-        inner, stranger, *_ = self._knocking.pop(fd)
+        knock = self._knocking.pop(fd)
         self._loop.forget(fd)
-        inner.close()
-        reset(stranger)
+        reset(knock.inner)
+        reset(knock.stranger)
 
 
 def reset(sock: socket.socket) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import select
 import socket
 import struct
 from collections.abc import Callable
@@ -12,14 +13,16 @@ from ._flow import Flow
 
 _PIECE, _PIECES = 1 << 16, 4  # bytes at once, and how many such in one turn: others have theirs
 RESET = struct.pack("ii", 1, 0)  # of SO_LINGER: close by RST
+_buffer = memoryview(bytearray(_PIECE))
+"""Nothing stays in it from one call to the next, and all are in the loop's thread."""
 
 
 class _Way:
     """Out of one socket into the other. What does not go in at once is kept, and no more is taken meanwhile."""
 
-    def __init__(self, source: socket.socket, target: socket.socket, flow: Flow, rule: str, buffer: memoryview) -> None:
+    def __init__(self, source: socket.socket, target: socket.socket, flow: Flow, rule: str) -> None:
         self.source, self.target = source, target
-        self._flow, self._rule, self._buffer = flow, rule, buffer
+        self._flow, self._rule = flow, rule
         self.rest = b""
         self.over = self.paused = False  # over: the end of the stream has been passed on, and nothing is left
 
@@ -38,6 +41,14 @@ class _Way:
         if error:
             raise OSError(error, "")
 
+    def is_deserted(self) -> bool:
+        """Has all of a local source come, and nobody holds its other end? It says so for ever, and is not at fault."""
+        if not self.over or self.source.family != socket.AF_UNIX:
+            return False
+        poll = select.poll()
+        poll.register(self.source, 0)
+        return bool(poll.poll(0))
+
     def _take(self, turn: Callable[[], None]) -> bool:
         spent = self._flow.spent
         room = 1 if spent else self._flow.room(_PIECE)  # one more is one too many
@@ -46,7 +57,7 @@ class _Way:
             self._flow.wait(turn)
             return False
         try:
-            got = self.source.recv_into(self._buffer, room)
+            got = self.source.recv_into(_buffer, room)
         except BlockingIOError:
             return False
         if got == 0:
@@ -57,7 +68,7 @@ class _Way:
             self._flow.cuts += 1
             raise OSError(errno.EDQUOT, "")
         self._flow.moved(got, self._rule)
-        return self._put(self._buffer[:got])
+        return self._put(_buffer[:got])
 
     def _put(self, data: memoryview) -> bool:
         """Is all of it gone?"""
@@ -84,10 +95,9 @@ class Pump:
         ended: Callable[[Pump], None],
     ) -> None:
         """`flows`: what the guest sends and what it receives."""
-        buffer = memoryview(bytearray(_PIECE))
         out, back = flows
         self._loop, self._ended, self._left, self._closed = loop, ended, False, False
-        self._ways = _Way(inner, upstream, out, rule, buffer), _Way(upstream, inner, back, rule, buffer)
+        self._ways = _Way(inner, upstream, out, rule), _Way(upstream, inner, back, rule)
         for way in self._ways:
             way.source.setblocking(False)
             way.source.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)  # else an urgent byte would be lost
@@ -105,7 +115,7 @@ class Pump:
         except OSError:
             return self.end(reset=True)
         out, back = self._ways
-        if out.over and (self._left or back.over):
+        if (out.over and (self._left or back.over)) or back.is_deserted():
             return self.end()
         for way, other in (self._ways, reversed(self._ways)):
             self._loop.want(way.source.fileno(), _events(way, other))

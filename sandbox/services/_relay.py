@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 from .._loop import READABLE, WRITABLE, Loop
 from ._names_of_sockets import Name, write_name
+from ._pump import RESET
 from ._sockets import (
     SHARES,
     begin_connect,
@@ -25,14 +26,17 @@ from ._sockets import (
     cookie_of,
     is_settled,
     name_of,
+    peer_of,
     sockaddr_of,
     state_of,
     without_waiting,
 )
 
 _AT_ONCE = ctypes.PyDLL(None)  # other threads do not run between two calls
+_FILLS = 10  # milliseconds that a connection of the loopback may need; more where somebody drops what comes
 _PARTED = bytes(16)  # an address of AF_UNSPEC
 ESTABLISHED, SYN_SENT, CLOSE = 1, 2, 7
+_MOST = 1024  # connections of a guest that are relayed: each needs memory of the kernel's, too
 
 Joined = Callable[[socket.socket, socket.socket], None]
 
@@ -55,7 +59,10 @@ def _park(address: IPv4Address) -> _Park:
         _share(listener)
         listener.bind((str(address), 0))
         listener.listen(0)
-        filler.connect(listener.getsockname())
+        filler.setblocking(False)
+        filler.connect_ex(listener.getsockname())
+        if not is_settled(filler, _FILLS) or state_of(filler) != ESTABLISHED:
+            raise OSError(errno.EAGAIN, "")
         closed.bind((str(address), 0))
         undo.pop_all()
     return _Park(listener, filler, closed)
@@ -80,6 +87,13 @@ class _Joining:
     def waits(self) -> bool:
         """Is the guest's socket as it was when this began?"""
         return state_of(self.sock) == SYN_SENT and name_of(self.sock) == self.at
+
+    def met(self) -> bool:
+        """INVARIANT own-slice: is the guest's socket the other end? It may have given up before it was met, and then
+        whoever of the host listens at every address was."""
+        assert self.inner is not None
+        stands = state_of(self.sock) not in (CLOSE, SYN_SENT) and name_of(self.sock) == self.at
+        return stands and peer_of(self.sock) == name_of(self.inner)
 
 
 class Relays:
@@ -193,6 +207,10 @@ class Relays:
             return
         if state_of(joining.inner) != ESTABLISHED:
             return self._drop(cookie)
+        if not joining.met():
+            for sock in (joining.inner, joining.upstream):
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+            return self._drop(cookie)
         inner, upstream, joining.inner = joining.inner, joining.upstream, None
         self._loop.forget(inner.fileno())
         del self._joining[cookie]
@@ -208,7 +226,7 @@ def _descriptors() -> int:
 
 def share() -> int:
     """How many connections of one guest may be relayed at once, of two descriptors each: others need some, too."""
-    return max(16, _descriptors() // 8)
+    return min(_MOST, max(16, _descriptors() // 8))
 
 
 def bounded(family: int, kind: int = socket.SOCK_STREAM) -> socket.socket:

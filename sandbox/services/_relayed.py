@@ -8,14 +8,13 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from functools import partial
 from ipaddress import IPv4Address
 from typing import NamedTuple, Union
 
 from .._loop import Loop
 from .._publish import Publish
-from ._datagrams import Datagrams
+from ._datagrams import Datagrams, Whose
 from ._inbound import Find, Inbound, reset
 from ._meter import Meter
 from ._names_of_sockets import Name
@@ -47,13 +46,14 @@ class Relayed:
         meter: Meter,
         listeners: Sequence[tuple[Publish, socket.socket]],
         find: Find,
+        whose: Whose,
     ) -> None:
-        """`address` is the slice's last; `listeners` and `find` as Inbound has them."""
+        """`address` is the slice's last; `listeners` and `find` as Inbound has them, `whose` as Datagrams has it."""
         self._loop, self._meter = loop, meter
         self._relays = Relays(loop, address)
         self._inbound = Inbound(loop, address, listeners, find, self._came)
         self._pumps: dict[Pump, tuple[Key, Ends]] = {}
-        self._datagrams = Datagrams(loop, address, meter.flows, self._lost)
+        self._datagrams = Datagrams(loop, address, meter.flows, whose, self._lost)
         self._ends: OrderedDict[Key, Ends] = OrderedDict()
         self._left = False
         self._gone = threading.Event()
@@ -81,19 +81,24 @@ class Relayed:
         self._show((socket.SOCK_DGRAM, at), Ends(target, name_of(pair.upstream)))
         return at
 
-    def cut(self, stands: Callable[[str, int, Name], bool]) -> None:
-        """End what the guest began, of whose protocol, socket's cookie and target this is not so. From any thread."""
+    def cut(self, stands: Callable[[str, int, Name], bool]) -> bool:
+        """End what the guest began, of whose protocol, socket's cookie and target this is not so. From any thread.
+        False: it could not be done."""
         if self._loop.is_current():
-            return self._cut_here(stands)
-        done = threading.Event()
+            self._cut_here(stands)
+            return True
+        done, tried = threading.Event(), threading.Event()
 
         def cut() -> None:
-            with suppress(Exception):  # then what still stands is found by who asked
+            try:
                 self._cut_here(stands)
-            done.set()
+                done.set()
+            finally:
+                tried.set()
 
         self._loop.call_at(time.monotonic(), cut)
-        done.wait(_LINGER)
+        tried.wait(_LINGER)
+        return done.is_set()
 
     def _cut_here(self, stands: Callable[[str, int, Name], bool]) -> None:
         self._datagrams.cut(partial(stands, "udp"))
@@ -149,7 +154,9 @@ class Relayed:
         self._ends.pop((socket.SOCK_DGRAM, at), None)
 
     def _ended(self, pump: Pump) -> None:
-        self._pumps.pop(pump, None)
+        key, _ = self._pumps.pop(pump, (None, None))
+        if isinstance(key, tuple):  # a name of ours, which another may have next
+            self._ends.pop(key, None)
         if self._left and not self._pumps:
             self._finish()
 

@@ -141,8 +141,8 @@ def begin_connect(sock: socket.socket, address: tuple[str, int]) -> int:
         return error
 
 
-def is_settled(sock: socket.socket) -> bool:
-    """Has a connect come to an end, good or bad?"""
+def is_settled(sock: socket.socket, patience: int = 0) -> bool:
+    """Has a connect come to an end, good or bad, within these milliseconds?"""
     poll = select.poll()
     poll.register(sock, select.POLLOUT)
-    return bool(poll.poll(0))
+    return bool(poll.poll(patience))

@@ -98,20 +98,30 @@ class Carriage:
     def begin(self, cookie: int, rule: str) -> None:
         """A socket has a new connection. What it carried before, in another, is not told any more."""
         with self._changed:
-            self._known = self._known and cookie not in self._standing
-            self._standing[cookie] = rule
+            self._know(cookie not in self._standing)
+            if self._known:
+                self._standing[cookie] = rule
 
     def lose(self) -> None:
         """Something is carried of which nobody tells."""
-        self._known = False
+        with self._changed:
+            self._know(False)
+            self._changed.notify_all()
+
+    def _know(self, known: bool) -> None:
+        """What was once unknown stays so: then none is remembered."""
+        self._known = self._known and known
+        if not self._known:
+            self._standing.clear()
 
     def hear(self, told: Mapping[int, Carried | None] | None) -> None:
         """What sockets that are no more carried; None: some were missed."""
         with self._changed:
-            self._known = self._known and told is not None
+            self._know(told is not None)
             ended = told or {}
             for cookie in self._standing.keys() & ended.keys():
                 self._add(self._carried, self._standing.pop(cookie), ended[cookie])
+            self._know(self._known)
             self._changed.notify_all()
 
     def carried(self) -> Mapping[str, Carried] | None:

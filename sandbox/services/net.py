@@ -25,9 +25,11 @@ from .._rules import Rules
 from .._verdicts import DEFAULT
 from ._diag import Diag
 from ._held import Held
+from ._inbound import Listening
 from ._ingress import attach, in_slice
 from ._meter import Meter
 from ._names_of_sockets import Name, read_name, read_plain, write_name
+from ._options import set_option
 from ._outward import Outwards, Peers, Reach
 from ._proxied import Proxied
 from ._published import Published, is_published_anywhere
@@ -57,7 +59,6 @@ _NOBODY, _ONE, _SIX, RESOLVER, _LAST = 0, 1, 2, 53, 254
 _HELD_AT = 1024  # port of the last address, by which a slice is held
 _PEERS_MAX = 64  # of a UDP socket
 _IDLE = (CLOSE, 10)  # and TCP_LISTEN
-_OPTIONS = (socket.SO_LINGER, socket.SO_SNDTIMEO, *SHARES)
 _KINDS = {
     (socket.SOCK_STREAM, 0): "tcp",
     (socket.SOCK_STREAM, socket.IPPROTO_TCP): "tcp",
@@ -65,6 +66,7 @@ _KINDS = {
     (socket.SOCK_DGRAM, socket.IPPROTO_UDP): "udp",
 }
 _FAMILIES = (socket.AF_INET, socket.AF_INET6)
+_RELAYED = b"\1"  # in the answer to a connect (core.h)
 Operation = Callable[[socket.socket, NetAsk], NetAnswer]
 
 
@@ -117,7 +119,7 @@ class Internet:
         self._relayed: Relayed | None = None
         if relayed:
             last, listeners = self._host(_LAST), self._published.listeners
-            self._relayed = Relayed(loop, last, self._meter, listeners, self._listener_at)
+            self._relayed = Relayed(loop, last, self._meter, listeners, self._listener_at, self._hears)
         self._operations: dict[str, Operation] = {
             "bind": self._bind,
             "connect": self._connect,
@@ -236,22 +238,32 @@ class Internet:
         raise Refused(verdict.rule)
 
     def _stands(self, name: Name, sock: socket.socket) -> bool:
-        """Is a socket of the guest's there? Others are bound to every address at most."""
+        return self._standing(name, sock) is not None
+
+    def _standing(self, name: Name, sock: socket.socket) -> int | None:
+        """The cookie of a socket of the guest's that is there. Others are bound to every address at most."""
         stream = sock.type == socket.SOCK_STREAM
         asker = IPv4Address(0) if stream else self._host(_ONE), 0 if stream else sock.getsockname()[1]
         protocol = socket.IPPROTO_TCP if stream else socket.IPPROTO_UDP
         found = self._diag.find((IPv4Address(name.address), name.port), asker, protocol)
         if found is None or not (found.address == name.address or found.cookie in self._outward):
-            return False
+            return None
         # It may be gone when it is spoken to: then whoever of the host is bound to every address would be met.
         beside = self._diag.find((self._host(_NOBODY), name.port), asker, protocol)
-        return beside is None or beside.cookie in self._outward or self._published.is_ours(beside.cookie)
+        alone = beside is None or beside.cookie in self._outward or self._published.is_ours(beside.cookie)
+        return found.cookie if alone else None
 
-    def _listener_at(self, port: int) -> Name | None:
+    def _hears(self, at: Name, asker: Name) -> bool | None:
+        """Does a UDP socket of the guest's hear there what `asker` sends? None: nobody does."""
+        found = self._diag.find(at, asker, socket.IPPROTO_UDP)
+        return None if found is None else found.cookie in self._outward
+
+    def _listener_at(self, port: int) -> Listening | None:
         """Where the guest listens at a port of its own."""
         with socket.socket() as asker:
-            ends = (Name(self._host(number), port) for number in (_ONE, _SIX))
-            return next((end for end in ends if self._stands(end, asker)), None)
+            ends = [Name(self._host(number), port) for number in (_ONE, _SIX)]
+            found = (Listening(end, cookie) for end in ends if (cookie := self._standing(end, asker)) is not None)
+            return next(found, None)
 
     def _dual(self, own: Name) -> Name:
         """Who listens at `::` is at number 1, and reached as ::1, too."""
@@ -324,7 +336,8 @@ class Internet:
             come_home(sock, Name(self._source_to(goal.name), 0))
         inside = goal.inside
         error = begin_connect(sock, sockaddr_of(sock, goal.name)) if inside else self._connect_outward(sock, goal)
-        return NetAnswer(-error, rule=goal.rule)
+        direct = inside or sock.type == socket.SOCK_DGRAM or (self._relayed is None and not goal.http)
+        return NetAnswer(-error, rule=goal.rule, address=b"" if direct else _RELAYED)
 
     def _connect_outward(self, sock: socket.socket, goal: Goal) -> int:
         """Whom it may be connected to is remembered before, and only forgotten where it surely is not."""
@@ -407,7 +420,7 @@ class Internet:
         """INVARIANT own-slice: a UDP socket shares a port in the slice only. The kernel would give it one, shared with
         whoever of the host's says so, too, by a send without an address, which nobody serves. So it is told then."""
         if sock.type != socket.SOCK_DGRAM or ask.family not in SHARES or self._is_bound_at_home(sock):
-            return _set_option(sock, ask)
+            return set_option(sock, ask)
         self._outward.of(sock, "udp").shares[ask.family] = ask.address
         return NetAnswer()
 
@@ -467,6 +480,7 @@ class Internet:
         if self._relayed is None or goal.inside:
             return goal.name
         take_mapped(sock)
+        come_home(sock, Name(self._host(_ONE), 0))  # a send without an address has bound it
         self._stand(sock, _ONE)
         return self._relayed.way(sock, goal.name, goal.rule)
 
@@ -515,8 +529,8 @@ class Internet:
     def cut(self, root: int) -> bool:
         """Part every socket of the guest, whose first process is `root`, from whom the rules do not allow now. False:
         one that stands is held where it cannot be reached."""
-        if self._relayed is not None:
-            self._relayed.cut(self._may_stand)
+        if self._relayed is not None and not self._relayed.cut(self._may_stand):
+            return False
         if self._proxied is not None:
             self._proxied.cut(self._may_stand)
         return self._outward.cut(root, self._lock, self._refused, self._hear)
@@ -539,18 +553,9 @@ class Internet:
         return refused
 
 
-def _set_option(sock: socket.socket, ask: NetAsk) -> NetAnswer:
-    """SO_LINGER may wait for nothing: what a guest leaves behind is closed in this thread."""
-    if ask.family not in _OPTIONS:
-        return NetAnswer(-errno.ENOPROTOOPT)
-    waits = ask.family == socket.SO_LINGER and any(ask.address[4:8])
-    sock.setsockopt(socket.SOL_SOCKET, ask.family, bytes(8) if waits else ask.address)
-    return NetAnswer()
-
-
 def _listen_local(sock: socket.socket, ask: NetAsk) -> NetAnswer:
     sock.listen(max(0, ask.family))
     return NetAnswer()
 
 
-_ON_LOCAL: dict[str, Operation] = {"listen": _listen_local, "option": _set_option}
+_ON_LOCAL: dict[str, Operation] = {"listen": _listen_local, "option": set_option}

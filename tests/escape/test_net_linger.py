@@ -10,8 +10,10 @@ from subprocess import PIPE
 
 import pytest
 
+import sandbox
 from sandbox import Allow
 from tests.escape.attack import LOST, assert_neighbour_is_served, box, build, every_wall, inside, native, ordinary
+from tests.test_internet import python
 
 ATTACK = r"""
 #include <netinet/in.h>
@@ -105,6 +107,29 @@ def test_the_supervisor_does_not_wait(deaf: int, walls: str) -> None:
 @ordinary
 def test_no_linger_time_is_set(deaf: int) -> None:
     assert not inside(build(ATTACK), deaf, "ask", network=[Allow(f"tcp://127.0.0.1:{deaf}")]).won
+
+
+ALONE = """
+import socket, struct
+def linger(*want):
+    ours.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", *want))
+    return struct.unpack("ii", ours.getsockopt(socket.SOL_SOCKET, socket.SO_LINGER, 8))
+server = socket.create_server(("127.0.0.1", 0))
+ours = socket.create_connection(server.getsockname()); peer = server.accept()[0]
+local, _ = socket.socketpair()
+local.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 8))
+print(linger(1, 1000), linger(1, 0), struct.unpack("ii", local.getsockopt(socket.SOL_SOCKET, socket.SO_LINGER, 8)))
+ours.close()
+try: print(peer.recv(1))
+except ConnectionResetError: print("reset")
+"""
+
+
+@ordinary
+def test_none_is_set_on_a_loopback_of_its_own() -> None:
+    """A broken sentry could send the Supervisor such a socket to close. To close by a reset is not to wait."""
+    done = sandbox.run(python(ALONE), network="loopback", text=True, stderr=PIPE)
+    assert (done.stdout, done.stderr) == ("(0, 0) (1, 0) (0, 0)\nreset\n", "")
 
 
 def test_it_is_natively(deaf: int) -> None:
