@@ -55,7 +55,8 @@ def homes() -> list[str]:
 
 
 def check_writable(sources: Iterable[str]) -> None:
-    """PolicyError: one of the host's paths that a guest can write to holds a part of the code, or is one."""
+    """INVARIANT own-code. PolicyError: one of the host's paths that a guest can write to holds a part of the code, or
+    is one."""
     for source in sources:
         real = os.path.realpath(source)
         for path in _code():
