@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import resource
 import socket
@@ -200,7 +201,8 @@ def ask(port: int, size: int) -> int | str | None:
             while data := sock.recv(1 << 16):
                 got += len(data)
         except OSError as error:
-            return error.strerror
+            # Reset, which a shutdown that comes behind it calls ENOTCONN.
+            return os.strerror(errno.ECONNRESET) if error.errno == errno.ENOTCONN else error.strerror
         return got
 
 

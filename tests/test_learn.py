@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import shutil
 import signal
 import socket
@@ -367,8 +368,8 @@ def addressed(code: str) -> str:
 
 
 @contextmanager
-def name_server(questions: int, stream: bool = False) -> Iterator[None]:
-    """At ASKED a server that knows one address of everything: FOUND."""
+def name_server(stream: bool = False) -> Iterator[None]:
+    """At ASKED a server that knows one address of everything: FOUND. Questions that are asked again are answered, too."""
     import dns.message
     import dns.rrset
 
@@ -380,7 +381,9 @@ def name_server(questions: int, stream: bool = False) -> Iterator[None]:
         return response.to_wire()
 
     def serve() -> None:
-        for _ in range(questions):
+        while True:
+            if ended in select.select([server, ended], [], [])[0]:
+                return
             if stream:
                 with server.accept()[0] as peer:
                     wire = answer(peer.recv(9999)[2:])
@@ -397,10 +400,13 @@ def name_server(questions: int, stream: bool = False) -> Iterator[None]:
             pytest.skip("port 53 is not ours")
         if stream:
             server.listen()
+        ended, end = socket.socketpair()
         thread = threading.Thread(target=serve, daemon=True)
         thread.start()
-        yield
-        thread.join(10)
+        with ended, end:
+            yield
+            end.send(b"x")
+            thread.join(10)
 
 
 RESOLVE = """
@@ -414,7 +420,7 @@ socket.create_connection(("FOUND", int(sys.argv[1]))).close()
 @pytest.mark.parametrize("how", ["dns.query.udp", "dns.query.tcp"])
 def test_names(top: Path, how: str) -> None:
     """What a name server told is reached by its name; the name server itself needs no line."""
-    with name_server(2, stream=how.endswith("tcp")), listening(FOUND) as port:
+    with name_server(stream=how.endswith("tcp")), listening(FOUND) as port:
         made = learn([sys.executable, "-c", addressed(RESOLVE).replace("{how}", how), str(port)], cwd=top, env=PLAIN)
     assert made.returncode == 0
     assert made.policy.network == (Allow(f"tcp://db.example:{port}", private=True),)
@@ -442,7 +448,7 @@ socket.create_connection(("FOUND", int(sys.argv[1]))).close()
 @pytest.mark.parametrize("stream", [False, True])
 def test_names_by_read_and_write(top: Path, stream: bool) -> None:
     """On a connected socket, by another thread than the one that asked."""
-    with name_server(2, stream), listening(FOUND) as port:
+    with name_server(stream), listening(FOUND) as port:
         made = learn([sys.executable, "-c", addressed(PLAIN_ASK).replace("{stream}", str(stream)), str(port)], cwd=top, env=PLAIN)
     assert made.returncode == 0
     assert made.policy.network == (Allow(f"tcp://db.example:{port}", private=True),)
@@ -472,7 +478,7 @@ def test_names_by_go(top: Path) -> None:
     (top / "main.go").write_text(addressed(GO))
     env = {**os.environ, "HOME": str(top), "GOCACHE": str(top / "cache"), "GOFLAGS": "-mod=mod", "CGO_ENABLED": "0"}
     subprocess.run([go, "build", "-o", "ask", "main.go"], cwd=top, env=env, check=True, timeout=300)
-    with name_server(2), listening(FOUND) as port:
+    with name_server(), listening(FOUND) as port:
         made = learn([str(top / "ask"), str(port)], cwd=top, env=PLAIN)
     assert made.returncode == 0
     assert made.policy.network == (Allow(f"tcp://db.example:{port}", private=True),)
@@ -495,7 +501,7 @@ def test_names_by_the_c_library(top: Path) -> None:
         pytest.skip("no mount namespace of one's own")
     (top / "resolv.conf").write_text(f"nameserver {ASKED}\n")
     (top / "hosts").write_text(f"127.0.0.1 localhost\n{FOUND} own.example\n")
-    with name_server(2), listening(FOUND) as port:
+    with name_server(), listening(FOUND) as port:
         command = [unshare, "-m", "sh", "-c", RESOLVED, "sh", sys.executable, "-c", LEARN, str(port)]
         env = {**os.environ, "PYTHONPATH": str(Path(sandbox.__file__).parent.parent)}
         text = subprocess.check_output(command, cwd=top, env=env, text=True, timeout=60)
