@@ -94,7 +94,6 @@ class HTTPProxy:
     def _spawn(self, sock: int, walls: Sequence[str]) -> tuple[int, int]:
         """In the loop's thread, with which the kernel ends it (PR_SET_PDEATHSIG): a caller's may end before."""
         made: list[tuple[int, int, int] | OSError] = []
-        done = threading.Event()
 
         def make() -> None:
             words = [sys.executable, "-I", "-S", "-c", _MAIN, *_http_code.homes()]
@@ -102,11 +101,8 @@ class HTTPProxy:
                 made.append(_core.spawn(sys.executable, sock, wall_bits(tuple(walls)), words))
             except OSError as error:
                 made.append(error)
-            finally:
-                done.set()
 
-        self._loop.call_at(time.monotonic(), make)
-        done.wait()
+        self._loop.perform(make)
         if isinstance(made[0], OSError):
             raise SandboxError(f"HTTP proxy {sys.executable}: cannot be started: {made[0].strerror}") from made[0]
         return made[0][:2]

@@ -72,6 +72,25 @@ class Loop:
             self._interrupt()
         return timer
 
+    def perform(self, act: Callable[[], object], seconds: float | None = None) -> bool:
+        """Act in the loop's thread, from any, and wait for it, `seconds` at most. False: it has failed there, or is
+        still to come."""
+        if self.is_current():
+            act()
+            return True
+        done, tried = threading.Event(), threading.Event()
+
+        def run() -> None:
+            try:
+                act()
+                done.set()
+            finally:
+                tried.set()
+
+        self.call_at(time.monotonic(), run)
+        tried.wait(seconds)
+        return done.is_set()
+
     def is_current(self) -> bool:
         return threading.current_thread() is self._thread
 

@@ -10,12 +10,14 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from ipaddress import IPv4Address
 from typing import Any
 
 import pytest
 
 import sandbox._http_proxy
+from sandbox import GuestFault
 from sandbox._loop import Loop
 from sandbox._workers import Workers
 from sandbox.services import _proxied
@@ -49,6 +51,22 @@ def test_a_loop_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
         assert service.closed
     finally:
         go_on.set()
+
+
+def test_what_may_stand_while_the_loop_does_not_answer_is_not_known(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody has looked at what is being made: so the guest does not go on with a rule taken back."""
+    monkeypatch.setattr(_proxied, "_CLOSING", 0.01)
+    go_on = threading.Event()
+    box = site.box()
+    try:
+        box._guest._loop.call_at(time.monotonic(), go_on.wait)  # type: ignore[arg-type]
+        threading.Timer(1, go_on.set).start()
+        with pytest.raises(GuestFault, match="revoked"):
+            box.network.deny("192.0.2.1:1")
+    finally:
+        go_on.set()
+        with suppress(GuestFault):
+            box.close()
 
 
 def test_a_part_that_fails(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import socket
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
@@ -24,16 +25,16 @@ def reach(box: Sandbox, host: str, port: int) -> str:
     return str(box.run([sys.executable, "-c", TCP, host, str(port)], text=True).stdout).strip()
 
 
-@pytest.fixture
-def echo() -> Iterator[int]:
-    """A service that sends back what it gets, to many at once."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
+@contextmanager
+def serving(talk: Callable[[socket.socket], object], family: int = socket.AF_INET) -> Iterator[int]:
+    """A service of the host; what `talk` raises is no matter."""
+    address = "127.0.0.1" if family == socket.AF_INET else "::1"
+    with socket.create_server((address, 0), family=family, backlog=64) as server:
 
-        def talk(peer: socket.socket) -> None:
+        def one(peer: socket.socket) -> None:
             with peer:
                 try:
-                    while data := peer.recv(99):
-                        peer.sendall(data)
+                    talk(peer)
                 except OSError:
                     pass
 
@@ -43,15 +44,29 @@ def echo() -> Iterator[int]:
                     peer = server.accept()[0]
                 except OSError:
                     return
-                threads.append(threading.Thread(target=talk, args=(peer,)))
+                threads.append(threading.Thread(target=one, args=(peer,)))
                 threads[-1].start()
 
         threads = [threading.Thread(target=serve)]
         threads[0].start()
-        yield server.getsockname()[1]
-        server.shutdown(socket.SHUT_RDWR)
-        for thread in threads:
-            thread.join()
+        try:
+            yield server.getsockname()[1]
+        finally:
+            server.shutdown(socket.SHUT_RDWR)
+            for thread in threads:
+                thread.join(30)
+
+
+@pytest.fixture
+def echo() -> Iterator[int]:
+    """A service that sends back what it gets, to many at once."""
+
+    def talk(peer: socket.socket) -> None:
+        while data := peer.recv(99):
+            peer.sendall(data)
+
+    with serving(talk) as port:
+        yield port
 
 
 def test_allow_and_revoke(tcp: int) -> None:

@@ -10,8 +10,9 @@ import struct
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 
@@ -19,7 +20,7 @@ import sandbox
 from sandbox import Allow, Limits, Sandbox
 from tests.escape.attack import WALLS, ordinary, sentry_of, standing
 from tests.test_internet import python, udp
-from tests.test_live_network import Talk, echo
+from tests.test_live_network import Talk, echo, serving
 from tests.test_publish import knocked
 
 __all__ = ["echo", "udp"]
@@ -34,38 +35,6 @@ def attempt(call, *args):
     except OSError as e: return name(e.errno) if e.errno else str(e)
 RESET = struct.pack("ii", 1, 0)
 """
-
-
-@contextmanager
-def serving(talk: Callable[[socket.socket], object], family: int = socket.AF_INET) -> Iterator[int]:
-    """A service of the host; what `talk` raises is no matter."""
-    address = "127.0.0.1" if family == socket.AF_INET else "::1"
-    with socket.create_server((address, 0), family=family, backlog=64) as server:
-
-        def one(peer: socket.socket) -> None:
-            with peer:
-                try:
-                    talk(peer)
-                except OSError:
-                    pass
-
-        def serve() -> None:
-            while True:
-                try:
-                    peer = server.accept()[0]
-                except OSError:
-                    return
-                threads.append(threading.Thread(target=one, args=(peer,)))
-                threads[-1].start()
-
-        threads = [threading.Thread(target=serve)]
-        threads[0].start()
-        try:
-            yield server.getsockname()[1]
-        finally:
-            server.shutdown(socket.SHUT_RDWR)
-            for thread in threads:
-                thread.join(30)
 
 
 @pytest.fixture
@@ -134,13 +103,18 @@ input()
 """
 
 
+def waiting(where: str, box: Sandbox, server: socket.socket) -> Any:
+    """A program that watches a connect of which nothing is known yet."""
+    command = python(BEGIN + WAIT, server.getsockname()[1], "open")
+    process = (subprocess.Popen if where == "natively" else box.popen)(command, stdin=-1, stdout=-1, text=True)  # type: ignore[operator]
+    assert process.stdout.readline() == "EINPROGRESS EALREADY [] ENOTCONN EAGAIN\n"
+    return process
+
+
 @pytest.mark.parametrize("where", ["natively", "inside"])
 def test_a_target_that_answers_late(where: str) -> None:
     with full() as server, Sandbox(network="host", limits=COUNTED) as box:
-        command = python(BEGIN + WAIT, server.getsockname()[1], "open")
-        popen = subprocess.Popen if where == "natively" else box.popen
-        process = popen(command, stdin=-1, stdout=-1, text=True)  # type: ignore[operator]
-        assert process.stdout.readline() == "EINPROGRESS EALREADY [] ENOTCONN EAGAIN\n"
+        process = waiting(where, box, server)
         server.accept()[0].close()
         assert process.stdout.readline() == "4 0 True\n"
         process.communicate("\n")
@@ -150,10 +124,7 @@ def test_a_target_that_answers_late(where: str) -> None:
 def test_a_target_that_refuses_late(where: str) -> None:
     """Inside it may be reset for a moment, to one who waits for it on another processor."""
     with full() as server, Sandbox(network="host", limits=COUNTED) as box:
-        command = python(BEGIN + WAIT, server.getsockname()[1], "open")
-        popen = subprocess.Popen if where == "natively" else box.popen
-        process = popen(command, stdin=-1, stdout=-1, text=True)  # type: ignore[operator]
-        assert process.stdout.readline() == "EINPROGRESS EALREADY [] ENOTCONN EAGAIN\n"
+        process = waiting(where, box, server)
         server.close()
         events, error, named = process.stdout.readline().split()
         assert int(events) & (8 | 16) and named == "False"

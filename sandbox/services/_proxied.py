@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import errno
 import socket
-import threading
-import time
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from functools import partial
 from ipaddress import IPv4Address
@@ -17,10 +14,9 @@ from .._verdicts import DEFAULT
 from ._names_of_sockets import Name
 from ._refused import Refused
 from ._relay import Joined, Relays, share
-from ._relayed import Ends
+from ._relayed import Ends, Shown
 from ._sockets import cookie_of, name_of
 
-_ENDS_MAX = 16384
 _CLOSING = 4.0  # seconds
 
 
@@ -32,7 +28,7 @@ class Proxied:
         """`address` is the slice's last."""
         self._loop, self._http = loop, http
         self._relays = Relays(loop, address)
-        self._ends: OrderedDict[int, Ends] = OrderedDict()
+        self._ends = Shown()
 
     def taker(self, target: Name, names: Sequence[str]) -> Joined:
         """What hands the two ends of a connection to the proxy. INVARIANT requests-are-judged: what a rule of HTTP lets
@@ -53,34 +49,19 @@ class Proxied:
     def _joined(
         self, cookie: int, target: Name, taker: Joined, inner: socket.socket, upstream: socket.socket
     ) -> None:
-        self._ends[cookie] = Ends(target, name_of(upstream))
-        if len(self._ends) > _ENDS_MAX:
-            self._ends.popitem(last=False)
+        self._ends.show(cookie, Ends(target, name_of(upstream)))
         taker(inner, upstream)
 
-    def cut(self, stands: Callable[[str, int, Name], bool]) -> None:
-        """End what is being made and may not stand; the rest ends with the guest's own socket."""
-        self._in_loop(lambda: self._relays.cut(partial(stands, "tcp")))
+    def cut(self, stands: Callable[[str, int, Name], bool]) -> bool:
+        """End what is being made and may not stand; the rest ends with the guest's own socket. False: it could not be
+        done."""
+        return self._loop.perform(lambda: self._relays.cut(partial(stands, "tcp")), _CLOSING)
 
     def close(self, *, forked: bool = False) -> None:
         try:
             if forked:
                 self._relays.forget_after_fork()
             else:
-                self._in_loop(self._relays.close)
+                self._loop.perform(self._relays.close, _CLOSING)  # one that does not answer does it when it does
         finally:
             self._http.close(forked=forked)
-
-    def _in_loop(self, act: Callable[[], None]) -> None:
-        if self._loop.is_current():
-            return act()
-        done = threading.Event()
-
-        def run() -> None:
-            try:
-                act()
-            finally:
-                done.set()
-
-        self._loop.call_at(time.monotonic(), run)
-        done.wait(_CLOSING)  # one that does not answer has it to do when it does

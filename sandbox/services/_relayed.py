@@ -35,9 +35,17 @@ class Ends(NamedTuple):
     own: Name
 
 
+class Shown(OrderedDict[Key, Ends]):
+    """The ends of a guest's relayed connections, of so many the latest."""
+
+    def show(self, key: Key, ends: Ends) -> None:
+        self[key] = ends
+        if len(self) > _ENDS_MAX:
+            self.popitem(last=False)
+
+
 class Relayed:
-    """One guest's. `close` may be called from any thread, the rest in the
-    loop's."""
+    """One guest's. `close` and `cut` may be called from any thread, the rest in the loop's."""
 
     def __init__(
         self,
@@ -54,7 +62,7 @@ class Relayed:
         self._inbound = Inbound(loop, address, listeners, find, self._came)
         self._pumps: dict[Pump, tuple[Key, Ends]] = {}
         self._datagrams = Datagrams(loop, address, meter.flows, whose, self._lost)
-        self._ends: OrderedDict[Key, Ends] = OrderedDict()
+        self._ends = Shown()
         self._left = False
         self._gone = threading.Event()
 
@@ -78,27 +86,13 @@ class Relayed:
         """Where datagrams for a target are to be sent by `sock`, which is bound in the slice."""
         pair = self._datagrams.way(sock, target, rule)
         at = name_of(pair.inner)
-        self._show((socket.SOCK_DGRAM, at), Ends(target, name_of(pair.upstream)))
+        self._ends.show((socket.SOCK_DGRAM, at), Ends(target, name_of(pair.upstream)))
         return at
 
     def cut(self, stands: Callable[[str, int, Name], bool]) -> bool:
-        """End what the guest began, of whose protocol, socket's cookie and target this is not so. From any thread.
-        False: it could not be done."""
-        if self._loop.is_current():
-            self._cut_here(stands)
-            return True
-        done, tried = threading.Event(), threading.Event()
-
-        def cut() -> None:
-            try:
-                self._cut_here(stands)
-                done.set()
-            finally:
-                tried.set()
-
-        self._loop.call_at(time.monotonic(), cut)
-        tried.wait(_LINGER)
-        return done.is_set()
+        """End what the guest began, of whose protocol, socket's cookie and target this is not so. False: it could not
+        be done."""
+        return self._loop.perform(partial(self._cut_here, stands), _LINGER)
 
     def _cut_here(self, stands: Callable[[str, int, Name], bool]) -> None:
         self._datagrams.cut(partial(stands, "udp"))
@@ -140,15 +134,10 @@ class Relayed:
             reset(stranger)
 
     def _pump(self, key: Key, ends: Ends, rule: str, inner: socket.socket, outer: socket.socket) -> None:
-        self._show(key, ends)
+        self._ends.show(key, ends)
         pump = Pump(self._loop, inner, outer, self._meter.flows, rule, self._ended)
         self._pumps[pump] = key, ends
         pump.turn()
-
-    def _show(self, key: Key, ends: Ends) -> None:
-        self._ends[key] = ends
-        if len(self._ends) > _ENDS_MAX:
-            self._ends.popitem(last=False)
 
     def _lost(self, at: Name) -> None:
         self._ends.pop((socket.SOCK_DGRAM, at), None)

@@ -529,10 +529,9 @@ class Internet:
     def cut(self, root: int) -> bool:
         """Part every socket of the guest, whose first process is `root`, from whom the rules do not allow now. False:
         one that stands is held where it cannot be reached."""
-        if self._relayed is not None and not self._relayed.cut(self._may_stand):
-            return False
-        if self._proxied is not None:
-            self._proxied.cut(self._may_stand)
+        for relays in (self._relayed, self._proxied):
+            if relays is not None and not relays.cut(self._may_stand):
+                return False
         return self._outward.cut(root, self._lock, self._refused, self._hear)
 
     def _may_stand(self, protocol: str, cookie: int, peer: Name) -> bool:

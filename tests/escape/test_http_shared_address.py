@@ -58,6 +58,15 @@ ask(http.client.HTTPConnection("api.test", int(sys.argv[1]), timeout=60), "POST"
 """
 
 
+def said_around(box: Sandbox, port: int, rule: Allow) -> str:
+    """What a guest that keeps its connection gets before a rule is taken back and after."""
+    process = box.popen([sys.executable, "-c", KEEP, str(port)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    first = process.stdout.readline()
+    box.network.revoke(rule)
+    return first + str(process.communicate("\n")[0])
+
+
 @pytest.mark.parametrize("limits", [None, Limits(bytes_sent=1 << 20)], ids=["alone", "with a limit on bytes"])
 def test_what_nobody_judges_ends_with_its_rule(site: Site, limits: Limits | None) -> None:
     """An Allow that is taken back leaves what rules of HTTP let; a connection that the proxy has, stands."""
@@ -65,14 +74,7 @@ def test_what_nobody_judges_ends_with_its_rule(site: Site, limits: Limits | None
     plain = Allow(f"api.test:{port}", private=True)
     rules = [plain, AllowHTTP("GET", f"http://*.test:{port}/pub/*", private=True), site.hosts]
     with Sandbox(network=rules, limits=limits) as box:
-        process = box.popen([sys.executable, "-c", KEEP, str(port)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        assert process.stdout is not None and process.stdin is not None
-        assert process.stdout.readline() == "200\n"
-        box.network.revoke(plain)
-        process.stdin.write("\n")
-        process.stdin.flush()
-        assert process.stdout.read() == "ended\n403\n"
-        process.wait()
+        assert said_around(box, port, plain) == "200\nended\n403\n"
     assert [seen.path for seen in site.plain.seen] == ["/pub/x"]
 
 
@@ -81,12 +83,5 @@ def test_what_is_judged_stands(site: Site) -> None:
     port = site.plain.port
     other = Allow("other.test:9", private=True)
     with site.box(*site.allow("GET,POST", "/*"), other) as box:
-        process = box.popen([sys.executable, "-c", KEEP, str(port)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        assert process.stdout is not None and process.stdin is not None
-        assert process.stdout.readline() == "200\n"
-        box.network.revoke(other)
-        process.stdin.write("\n")
-        process.stdin.flush()
-        assert process.stdout.read() == "200\n200\n"
-        process.wait()
+        assert said_around(box, port, other) == "200\n200\n200\n"
     assert site.plain.connections == 2
