@@ -32,6 +32,8 @@ static int guest_fds[FILES + 2];
 static ino_t guest_files[FILES];
 static struct { uint64_t at, size; } ranges[RANGES_MAX]; /* where the guest wants to be written to */
 static int range_count, injected;
+static uint64_t heads_at; /* the messages of a call that receives; 0: there are none */
+static int head_count;
 
 /* ---- what is not linked ---- */
 
@@ -45,6 +47,27 @@ int guest_read(pid_t tid, uint64_t address, void *to, size_t size) {
     return 0;
 }
 
+static void may_write(uint64_t at, uint64_t size) {
+    for (int i = 0; i < range_count; i++)
+        if (ranges[i].at == at && ranges[i].size == size) return;
+    if (range_count < RANGES_MAX) ranges[range_count].at = at, ranges[range_count++].size = size;
+}
+
+/* What one message brings may lie over the parts of the next: these are read after it. */
+static void look_again(void) {
+    for (int i = 0; i < head_count && heads_at; i++) {
+        struct msghdr head;
+        struct iovec part;
+        memcpy(&head, memory + (heads_at - BASE) + (size_t)i * sizeof(struct mmsghdr), sizeof head);
+        may_write((uint64_t)head.msg_name, head.msg_namelen);
+        may_write((uint64_t)head.msg_control, head.msg_controllen);
+        for (size_t j = 0; j < head.msg_iovlen && j < 1024 && inside((uint64_t)head.msg_iov + j * sizeof part, sizeof part); j++) {
+            memcpy(&part, memory + ((uint64_t)head.msg_iov + j * sizeof part - BASE), sizeof part);
+            may_write((uint64_t)part.iov_base, part.iov_len);
+        }
+    }
+}
+
 int guest_write(pid_t tid, uint64_t address, const void *from, size_t size) {
     CHECK(tid == 77);
     if (size == 0) return 0;
@@ -54,6 +77,7 @@ int guest_write(pid_t tid, uint64_t address, const void *from, size_t size) {
     CHECK(wanted);
     if (!inside(address, size)) return -EFAULT;
     memcpy(memory + (address - BASE), from, size);
+    look_again();
     return 0;
 }
 
@@ -117,10 +141,6 @@ int socket_name_write(const struct request *request, const struct socket_name *n
 }
 
 /* ---- the guest's memory ---- */
-
-static void may_write(uint64_t at, uint64_t size) {
-    if (range_count < RANGES_MAX) ranges[range_count].at = at, ranges[range_count++].size = size;
-}
 
 static uint64_t put(const void *data, size_t size) {
     if (size > MEMORY - used) return BASE + used;
@@ -207,6 +227,8 @@ static void call(struct input *input, bool receives) {
         request.value[1] = length_of(input);
         may_write(request.out, request.size);
     }
+    heads_at = request.nr == SYS_recvmmsg ? request.in : 0;
+    head_count = count;
     struct answer answer = receives ? sockets_receive(&request) : sockets_send(&request);
     CHECK(answer.kind == ANSWER_VALUE && answer.error >= 0 && answer.error < 4096);
 }
