@@ -261,7 +261,7 @@ def temporary_behind_links(p: Probe) -> None:
                 p.do(f"{name} {flags:o}", attempt)
 
 
-def anew(function: Callable[..., Any], *args: Any) -> Any:
+def _anew(function: Callable[..., Any], *args: Any) -> Any:
     """Linux counts the links of a walk twice where it has to begin it anew, which depends on its caches: then once more."""
     for _ in range(9):
         with suppress(OSError):
@@ -274,11 +274,11 @@ def links(p: Probe) -> None:
     for depth in range(45):
         os.symlink(f"l{depth - 1}" if depth else "file", f"l{depth}")
     for depth in (0, 38, 39, 40, 41, 44):
-        p.do(f"{depth + 1} links", anew, os.open, f"l{depth}", os.O_RDONLY)
+        p.do(f"{depth + 1} links", _anew, os.open, f"l{depth}", os.O_RDONLY)
     os.mkdir("d")
     os.symlink(".", "d/self")
     for count in (1, 39, 40, 41):
-        p.do(f"{count} of itself", anew, os.stat, "d/" + "self/" * count)
+        p.do(f"{count} of itself", _anew, os.stat, "d/" + "self/" * count)
     os.symlink("../file", "d/up")
     os.symlink(os.path.join(os.getcwd(), "file"), "absolute")
     os.symlink("/", "root")
