@@ -61,7 +61,7 @@ _DOCTOR = {
     r"(?m)commands do not run here.*$|^warning: .*$": "bold red",
     r"(?m)^ +do: .*$": "cyan",
 }
-_PORTS = "a port on the host: [ADDRESS:]PORT:PORT"
+_PORTS = "a port on the host: [udp://][ADDRESS:]PORT:PORT"
 _BYTES = ("memory", "file_size", *(name for name in _LIMITS if "bytes" in name))
 
 
@@ -102,14 +102,14 @@ def assignment(text: str) -> tuple[str, str]:
 
 
 def published(text: str) -> Publish:
-    """HOST:GUEST, where HOST is [ADDRESS:]PORT.
+    """HOST:GUEST, where HOST is [udp://][ADDRESS:]PORT.
 
-    >>> str(published("18080:8080")), str(published("[::1]:18080:8080"))
-    ('publish 127.0.0.1:18080 as 8080', 'publish [::1]:18080 as 8080')
+    >>> str(published("18080:8080")), str(published("udp://[::1]:1053:53"))
+    ('publish 127.0.0.1:18080 as 8080', 'publish udp://[::1]:1053 as 53')
     """
     host, _, guest = text.rpartition(":")
     if not host or not re.fullmatch("[0-9]{1,5}", guest):
-        raise PolicyError(f"publish {text!r}: is not HOST:GUEST, [ADDRESS:]PORT and PORT")
+        raise PolicyError(f"publish {text!r}: is not HOST:GUEST, [udp://][ADDRESS:]PORT and PORT")
     return Publish(int(guest), host)
 
 

@@ -81,10 +81,16 @@ def clean_text(text: object) -> str:
 
 
 def _split(text: str) -> tuple[str, str, str]:
+    scheme, rest = split_scheme(text)
+    return (scheme, *split_ports(rest))
+
+
+def split_scheme(text: str) -> tuple[str, str]:
+    """The protocol that a text names, empty for none, and the rest."""
     scheme, found, rest = text.rpartition("://")
     if found and scheme.lower() not in PROTOCOLS:
         raise ValueError(f"unknown scheme {scheme}://; known: tcp://, udp://")
-    return (scheme.lower(), *split_ports(rest))
+    return scheme.lower(), rest
 
 
 def split_ports(text: str) -> tuple[str, str]:

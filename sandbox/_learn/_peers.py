@@ -34,13 +34,8 @@ def rules(seen: Seen) -> list[Ruled]:
 
 
 def notes(seen: Seen) -> list[str]:
-    met = {peer[2] for peer in seen.peers if peer[0] == "udp" and _is_own(peer, seen)}
-    udp = sorted({port for protocol, _, port in seen.servers if protocol == "udp" and port not in met})
-    tcp = sorted(server[1:] for server in seen.servers if server[0] == "tcp" and not _is_local(server[1]))
-    return [
-        *(f"left out, only TCP can be published: UDP server of port {port}" for port in udp),
-        *(f"natively at {address}: the server of port {port}" for address, port in tcp),
-    ]
+    elsewhere = sorted({server[1:] for server in seen.servers if not _is_local(server[1])})
+    return [f"natively at {address}: the server of port {port}" for address, port in elsewhere]
 
 
 def _is_local(address: str) -> bool:
@@ -111,10 +106,10 @@ def _is_private(address: str) -> bool:
 
 def _published(seen: Seen) -> Iterator[Ruled]:
     """Ports that nobody of the run itself connected to are there for others."""
-    met = {peer[2] for peer in seen.peers if peer[0] == "tcp" and _is_own(peer, seen)}
+    met = {peer[::2] for peer in seen.peers if _is_own(peer, seen)}
     found: dict[Publish, set[str]] = {}
     for (protocol, address, port), by in seen.servers.items():
-        if protocol == "tcp" and port not in met:
+        if (protocol, port) not in met:
             host = "[::1]" if address == "::1" else "127.0.0.1"
-            found.setdefault(Publish(port, f"{host}:{port}"), set()).update(by)
+            found.setdefault(Publish(port, f"{protocol}://{host}:{port}"), set()).update(by)
     yield from sorted(found.items(), key=lambda item: item[0].host)

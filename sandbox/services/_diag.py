@@ -41,6 +41,8 @@ class Found(NamedTuple):
     address: IPv4Address
     """0.0.0.0: it is bound to every address, or to one of IPv6"""
     cookie: int
+    six: bool
+    """of IPv6"""
 
 
 class Diag:
@@ -120,4 +122,4 @@ def _read(answer: bytes) -> Found | None:
         raise OSError(error, "sock_diag")
     source, cookie = _ID.unpack_from(answer, _ID_AT)
     six = answer[_HEAD.size] == socket.AF_INET6
-    return Found(IPv4Address(source[12:] if six else source[:4]), cookie)
+    return Found(IPv4Address(source[12:] if six else source[:4]), cookie, six)

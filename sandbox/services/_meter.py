@@ -38,13 +38,17 @@ class Meter:
         for flow in self.flows:
             if flow.cuts:
                 decided[f"limit: {flow.limit}"] = decided.get(f"limit: {flow.limit}", 0) + flow.cuts
-        if self.bytes_are_limited:
-            out, back = (flow.rules for flow in self.flows)
-            carried = {rule: (out[rule], back[rule]) for rule in {**out, **back}}
-        if carried is None:
+        if carried is None and not self.bytes_are_limited:
             return NetworkUsage(*counts, decided)
+        carried = self._with_relayed(carried or {})
         sent, received = (sum(pair[way] for pair in carried.values()) for way in (0, 1))
         return NetworkUsage(*counts, decided, sent, received, carried)
+
+    def _with_relayed(self, carried: Mapping[str, tuple[int, int]]) -> Mapping[str, tuple[int, int]]:
+        out, back = (Counter(flow.rules) for flow in self.flows)  # copies: data is being moved
+        out.update({rule: sent for rule, (sent, _) in carried.items()})
+        back.update({rule: received for rule, (_, received) in carried.items()})
+        return {rule: (out[rule], back[rule]) for rule in {**out, **back}}
 
     def connecting(self) -> None:
         """One more connection is to be made. Refused: there have been as many as may be, or as many bytes; EAGAIN: too

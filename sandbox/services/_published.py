@@ -1,5 +1,6 @@
 """Ports of a guest on the host. A listener of the guest's is bound to the host's address itself, so data moves
-natively; whoever connects from elsewhere than the guest is looked at when it is accepted."""
+natively; whoever connects from elsewhere than the guest is looked at when it is accepted. Datagrams are for us
+(_visitors.py)."""
 
 from __future__ import annotations
 
@@ -20,7 +21,7 @@ from ._names_of_sockets import Name, read_plain
 from ._sockets import cookie_of, sockaddr_of, take_mapped
 
 _BOUND_MAX = 4096
-_registered: list[tuple[Address, int]] = []
+_registered: list[tuple[str, Address, int]] = []
 """Where the guests of this process publish."""
 _registering = threading.Lock()
 _ANY: dict[int, Address] = {4: IPv4Address(0), 6: IPv6Address(0)}
@@ -33,9 +34,10 @@ class Published:
 
     def __init__(self, rules: Sequence[Publish], base: int, *, relayed: bool = False) -> None:
         """`relayed`: its listeners stay in its slice, and we listen for them."""
-        self._all = rules
-        self._rules, self._base, self._relayed = () if relayed else rules, base, relayed
-        self.listeners: list[tuple[Publish, socket.socket]] = []
+        native = () if relayed else tuple(rule for rule in rules if rule.protocol == "tcp")
+        self._rules, self._base = native, base
+        self.listeners: dict[str, list[tuple[Publish, socket.socket]]] = {"tcp": [], "udp": []}
+        """The sockets by which we listen, of each protocol."""
         self._bound: OrderedDict[int, Publish] = OrderedDict()
         self._held: list[Publish] = []
         self._holders: list[socket.socket] = []
@@ -43,10 +45,11 @@ class Published:
             for rule in rules:
                 _register(rule)
                 self._held.append(rule)
-                holders = _hold(rule, shared=relayed)
+                ours = rule not in native
+                holders = _hold(rule, shared=ours)
                 self._holders += holders
-                if relayed:
-                    self.listeners.append((rule, holders[0]))
+                if ours:
+                    self.listeners[rule.protocol].append((rule, holders[0]))
         except SandboxError:
             self.close()
             raise
@@ -58,7 +61,7 @@ class Published:
         if not forked:
             with _registering:
                 for rule in self._held:
-                    _registered.remove(rule.listening)
+                    _registered.remove((rule.protocol, *rule.listening))
         self._held = []
 
     def rows(self) -> list[tuple[bytes, int, int]]:
@@ -85,11 +88,11 @@ class Published:
 
     def is_ours(self, cookie: int) -> bool:
         """Is it the cookie of a socket by which we listen?"""
-        return any(cookie_of(listener) == cookie for _, listener in self.listeners)
+        return any(cookie_of(sock) == cookie for every in self.listeners.values() for _, sock in every)
 
-    def is_beside(self, port: int) -> bool:
-        """Is it ours at every address of the host, though a listener of the guest's may stand in its slice?"""
-        return self._relayed and any(rule.listening == (_ANY[4], port) for rule in self._all)
+    def is_beside(self, protocol: str, port: int) -> bool:
+        """Is it ours at every address of the host, though a socket of the guest's may stand in its slice?"""
+        return any(rule.listening == (_ANY[4], port) for rule, _ in self.listeners[protocol])
 
     def _fitting(self, sock: socket.socket, name: Name) -> Iterator[Publish]:
         """A socket of both families takes an IPv4 address, too; what is for IPv6 only does not."""
@@ -144,20 +147,20 @@ def _meets(rule: Publish, address: Address, port: int) -> bool:
     return at_port == port and (at == address or (at.is_unspecified and at.version == address.version))
 
 
-def is_published_anywhere(port: int) -> bool:
+def is_published_anywhere(protocol: str, port: int) -> bool:
     """Is there a guest that has the port at every IPv4 address? Nobody else may have it in a slice then."""
-    return (_ANY[4], port) in _registered
+    return (protocol, _ANY[4], port) in _registered
 
 
 def _register(rule: Publish) -> None:
     """SandboxError: another rule has the port there."""
     address, port = rule.listening
     with _registering:
-        for other, other_port in _registered:
+        for protocol, other, other_port in _registered:
             anywhere = address.version == other.version and (address.is_unspecified or other.is_unspecified)
-            if other_port == port and (other == address or anywhere):
+            if (protocol, other_port) == (rule.protocol, port) and (other == address or anywhere):
                 raise SandboxError(f"{rule}: {rule.host}: another guest or rule has it")
-        _registered.append((address, port))
+        _registered.append((rule.protocol, address, port))
 
 
 def _own_end(sock: socket.socket) -> tuple[Address, int]:
@@ -174,9 +177,10 @@ def _hold(rule: Publish, *, shared: bool) -> list[socket.socket]:
     could stand beside it, a name that only one can have. `shared`: with a listener in the guest's slice."""
     address, port = rule.listening
     name = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-    holder = socket.socket(socket.AF_INET if address.version == 4 else socket.AF_INET6, socket.SOCK_STREAM)
+    kind = socket.SOCK_STREAM if rule.protocol == "tcp" else socket.SOCK_DGRAM
+    holder = socket.socket(socket.AF_INET if address.version == 4 else socket.AF_INET6, kind)
     try:
-        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, kind == socket.SOCK_STREAM)
         holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, shared)
         if address.version == 6:
             holder.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)

@@ -52,6 +52,7 @@ from ._sockets import (
     take_mapped,
 )
 from ._tcp_ends import Carriage, forget_after_fork
+from ._visitors import Visitors
 from .names import Resolver
 
 _BIND_LATE = 24  # IP_BIND_ADDRESS_NO_PORT
@@ -118,8 +119,10 @@ class Internet:
         self._carriage = None if relayed else Carriage(loop)
         self._relayed: Relayed | None = None
         if relayed:
-            last, listeners = self._host(_LAST), self._published.listeners
+            last, listeners = self._host(_LAST), self._published.listeners["tcp"]
             self._relayed = Relayed(loop, last, self._meter, listeners, self._listener_at, self._hears)
+        heard = self._published.listeners["udp"]
+        self._visitors = Visitors(loop, self._host(_LAST), heard, self._meter, self._hears_at, self._hears)
         self._operations: dict[str, Operation] = {
             "bind": self._bind,
             "connect": self._connect,
@@ -197,6 +200,7 @@ class Internet:
                 parts.callback(self._proxied.close, forked=forked)
             if self._relayed is not None:
                 parts.callback(self._relayed.close, forked=forked)
+            parts.callback(self._visitors.close, forked=forked)
 
     # ---- the guest's own addresses --------------------------------------------------------------------------------
 
@@ -218,7 +222,10 @@ class Internet:
         return Name(self._host(number), name.port) if number < _LAST else None
 
     def _goal(self, name: Name, sock: socket.socket, ask: NetAsk) -> Goal:
-        """Whoever listens in the guest, else what a rule allows."""
+        """Whoever listens in the guest, or has sent to its published port, else what a rule allows."""
+        way = self._visitors.way(sock, name) if sock.type == socket.SOCK_DGRAM else None
+        if way is not None:
+            return Goal(*way, inside=True)
         own = self._own(name)
         if own is not None:
             found = next((at for at in (own, self._dual(own)) if self._stands(at, sock)), None)
@@ -257,6 +264,15 @@ class Internet:
         """Does a UDP socket of the guest's hear there what `asker` sends? None: nobody does."""
         found = self._diag.find(at, asker, socket.IPPROTO_UDP)
         return None if found is None else found.cookie in self._outward
+
+    def _hears_at(self, port: int, six: bool) -> Name | None:
+        """Where a UDP socket of the guest's hears at a port of its own what comes by IPv4, or IPv6."""
+        for number in (_SIX, _ONE) if six else (_ONE,):
+            at = Name(self._host(number), port)
+            found = self._diag.find(at, (self._host(_LAST), 0), socket.IPPROTO_UDP)
+            if found is not None and found.cookie in self._outward and (found.six or not six):
+                return at
+        return None
 
     def _listener_at(self, port: int) -> Listening | None:
         """Where the guest listens at a port of its own."""
@@ -308,27 +324,33 @@ class Internet:
         return own._replace(address=self._host(_SIX if only else _ONE))
 
     def _bind_to(self, sock: socket.socket, name: Name) -> None:
-        if sock.type == socket.SOCK_STREAM and self._published.is_beside(name.port):
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        elif is_published_anywhere(name.port) or (not is_free(name, sock) and not self._stands(name, sock)):
+        protocol = _KINDS[sock.type, 0]
+        beside = self._published.is_beside(protocol, name.port)
+        taken = is_published_anywhere(protocol, name.port) or (not is_free(name, sock) and not self._stands(name, sock))
+        if taken and not beside:
             raise OSError(errno.EADDRINUSE, "")  # the host's, at every address: no option shares a port with it
         take_mapped(sock)
         attach(sock, self.base, ())
-        with alone(sock) if name.port == 0 else self._sharing(sock):
+        with alone(sock) if name.port == 0 else self._sharing(sock, beside):
             sock.bind(sockaddr_of(sock, name))
 
     @contextmanager
-    def _sharing(self, sock: socket.socket) -> Iterator[None]:
-        """What a UDP socket wanted to share, now that it is for a port of the slice."""
+    def _sharing(self, sock: socket.socket, beside: bool) -> Iterator[None]:
+        """What a UDP socket wanted to share, now that it is for a port of the slice. `beside` one of ours it shares the
+        port with that, too; a listener of TCP needs to for as long as it is."""
         wanted = self._outward.of(sock, "udp").shares if sock.type == socket.SOCK_DGRAM else {}
         for option, value in wanted.items():
             sock.setsockopt(socket.SOL_SOCKET, option, value)
+        if beside:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         try:
             yield
         except OSError:
-            for option in wanted:
+            for option in SHARES if sock.type == socket.SOCK_DGRAM else ():
                 sock.setsockopt(socket.SOL_SOCKET, option, 0)
             raise
+        if beside and sock.type == socket.SOCK_DGRAM:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, wanted.get(socket.SO_REUSEPORT, bytes(4)))
 
     def _connect(self, sock: socket.socket, ask: NetAsk) -> NetAnswer:
         goal = self._reach(sock, ask)
@@ -390,6 +412,8 @@ class Internet:
 
     def _ends_of(self, sock: socket.socket, peer: Name) -> Ends | None:
         """What the guest is shown where its peer is a relay of ours."""
+        if sock.type == socket.SOCK_DGRAM and (ends := self._visitors.ends_of(peer)) is not None:
+            return ends
         if self._relayed is not None:
             return self._relayed.ends_of(sock, peer)
         return self._proxied.ends_of(sock) if self._proxied is not None else None
