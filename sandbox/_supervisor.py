@@ -138,7 +138,8 @@ class Supervisor:
         plan, tag = order.plan, secrets.randbits(31) + 1 << 32
         for option, wall in _RELIED.items():
             options &= ~Option(0 if wall in order.walls else option)
-        loopback = plan.network is _core.Network.LOOPBACK
+        if plan.network is _core.Network.LOOPBACK and not options & Option.NETWORK_NAMESPACE:
+            plan = replace(plan, network=_core.Network.SERVED)  # of the host's loopback a slice is the guest's
         if plan.network is _core.Network.NONE:
             options &= ~Option.NETWORK_NAMESPACE  # it has no use for it
         options |= _SOCKETS[plan.network]
@@ -178,7 +179,7 @@ class Supervisor:
             sink=sink,
             files=FileService([_bound(each, http) for each in plan.functions], plan.function_names),
             proc=_Lazily(lambda: ProcService(plan.mounted(scratch))),
-            require=(*order.policy.require, *(["netns"] if loopback else [])),
+            require=order.policy.require,
             assumed=tuple(wall for option, wall in _RELIED.items() if option in options),
             wall_seconds=plan.wall_seconds,
             output_bytes=order.policy.limits.output_bytes or OUTPUT_BYTES,

@@ -349,12 +349,12 @@ def test_own_clients_and_servers_need_the_loopback_only(top: Path) -> None:
 @pytest.mark.parametrize(("address", "host"), [("127.0.0.1", "127.0.0.1"), ("0.0.0.0", "127.0.0.1"), ("::1", "[::1]")])
 def test_a_server_is_published(top: Path, address: str, host: str) -> None:
     """Where nobody of the run connects, a client outside is expected."""
-    code = "import os, signal, socket, sys; f = socket.AF_INET6 if ':' in sys.argv[1] else socket.AF_INET; s = socket.create_server((sys.argv[1], int(sys.argv[2])), family=f); os.kill(os.getpid(), signal.SIGTERM)"
+    code = "import os, signal, socket, sys; f = socket.AF_INET6 if ':' in sys.argv[1] else socket.AF_INET; s = socket.create_server((sys.argv[1], int(sys.argv[2])), family=f); u = socket.socket(f, socket.SOCK_DGRAM); u.bind(s.getsockname()); os.kill(os.getpid(), signal.SIGTERM)"
     with listening("127.0.0.1") as port:
         pass
     made = learn([interpreter(), "-c", code, address, str(port)], cwd=top, env=PLAIN)
     assert made.returncode == -signal.SIGTERM
-    assert made.policy.network == (Publish(port, f"{host}:{port}"),)
+    assert made.policy.network == (Publish(port, f"{host}:{port}"), Publish(port, f"udp://{host}:{port}"))
     assert made.policy.limits.cpu_seconds is None
     assert Policy.loads(made.to_toml()) == made.policy
 

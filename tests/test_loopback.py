@@ -7,6 +7,7 @@ import os
 import socket
 import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from subprocess import PIPE
 from typing import Union
@@ -18,12 +19,19 @@ from sandbox import Allow, Policy, Sandbox, WallMissing
 from tests.escape.attack import standing
 
 Network = Union[str, list[Allow]]
-NETWORKS: dict[str, Network] = {"own namespace": "loopback", "served": [Allow("192.0.2.1:1")]}
+NETWORKS: dict[str, Network] = {"own namespace": "loopback", "slice": "loopback", "rules": [Allow("192.0.2.1:1")]}
 
 
 @pytest.fixture(params=NETWORKS)
-def network(request: pytest.FixtureRequest) -> Network:
-    return NETWORKS[request.param]
+def network(request: pytest.FixtureRequest) -> Iterator[Network]:
+    with standing("no namespaces" if request.param == "slice" else None):
+        yield NETWORKS[request.param]
+
+
+@pytest.fixture
+def own(network: Network) -> bool:
+    """Does it have a namespace of its own?"""
+    return "netns" in sandbox.run(["true"], network=network).walls and network == "loopback"
 
 
 SERVER = """
@@ -53,9 +61,9 @@ def test_two_guests_listen_on_the_same_port(host: str, network: Network) -> None
             socket.create_connection((host, 8080), timeout=5)
 
 
-def test_nothing_of_the_host_is_reached(network: Network) -> None:
+def test_nothing_of_the_host_is_reached(network: Network, own: bool) -> None:
     """Not its loopback, not its addresses, not the world."""
-    beyond = "Network is unreachable" if network == "loopback" else "Permission denied"
+    beyond = "Network is unreachable" if own else "Permission denied"
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         script = f"""
@@ -81,11 +89,11 @@ def test_every_call_with_an_address_is_recorded(tmp_path: Path, network: Network
     assert ("sendto", "done", "127.0.0.1:5001") in seen
 
 
-def test_any_port_may_be_bound(network: Network) -> None:
+def test_any_port_may_be_bound(network: Network, own: bool) -> None:
     """Of a slice those that the caller may bind: the others say so."""
     done = sandbox.run(python("import socket; socket.create_server(('', 80))"), network=network, text=True)
     first = int(Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text())
-    if network == "loopback" or os.geteuid() == 0 or first <= 80:
+    if own or os.geteuid() == 0 or first <= 80:
         assert done.returncode == 0, done
     else:
         assert "Permission denied" in done.stderr, done
@@ -96,16 +104,18 @@ def test_without_a_network_there_is_none() -> None:
     assert done.returncode == 1 and "Address family not supported" in done.stderr
 
 
-def test_it_needs_a_network_namespace() -> None:
-    """Without one it would be the host's: nothing is run."""
-    with standing("no namespaces"), pytest.raises(WallMissing, match="netns"):
-        sandbox.run(["true"], policy=Policy(network="loopback"))
+def test_a_network_namespace_can_be_required() -> None:
+    """Without one a loopback is a slice of the host's."""
+    with standing("no namespaces"):
+        assert sandbox.run(["true"], policy=Policy(network="loopback")).returncode == 0
+        with pytest.raises(WallMissing, match="netns"):
+            sandbox.run(["true"], policy=Policy(network="loopback", require=["netns"]))
 
 
-def test_a_socket_that_was_handed_in_reaches_no_address(network: Network) -> None:
+def test_a_socket_that_was_handed_in_reaches_no_address(network: Network, own: bool) -> None:
     """It belongs to the host's network: no address is used with it, or it is the guest's loopback's. (What it is connected to
     may be spoken with: that was granted.)"""
-    expected = ["Invalid argument"] * 3 if network == "loopback" else ["Connection refused", "None", "1"]
+    expected = ["Invalid argument"] * 3 if own else ["Connection refused", "None", "1"]
     script = """
 import socket, sys
 stream, plain, port = map(int, sys.argv[1:])
@@ -234,6 +244,7 @@ LISTED = {
 }
 
 
+@pytest.mark.parametrize("network", ["own namespace", "rules"], indirect=True)
 @pytest.mark.parametrize("name", INTERFACES)
 def test_its_interface_is_listed(name: str, network: Network) -> None:
     """There is one, and a service can be at its addresses."""
@@ -241,12 +252,14 @@ def test_its_interface_is_listed(name: str, network: Network) -> None:
     assert " ".join(done.stdout.split("\n")).strip() == LISTED[name], done
 
 
-def test_no_interface_is_listed_where_they_would_be_the_hosts() -> None:
+@pytest.mark.parametrize("rules", ["loopback", [Allow("192.0.2.1:1")]])
+def test_no_interface_is_listed_where_they_would_be_the_hosts(rules: Network) -> None:
     with standing("no namespaces"):
-        done = sandbox.run(python(INTERFACES["names"]), network=[Allow("192.0.2.1:1")], text=True)
+        done = sandbox.run(python(INTERFACES["names"]), network=rules, text=True)
     assert "Address family not supported" in done.stderr, done
 
 
+@pytest.mark.parametrize("network", ["own namespace", "rules"], indirect=True)
 def test_an_interface_is_not_changed(network: Network) -> None:
     """Nor is anybody told of changes."""
     script = """
