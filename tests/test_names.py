@@ -27,8 +27,9 @@ from hypothesis import strategies as st
 from sandbox import Allow, Deny, Hosts
 from sandbox._loop import READABLE
 from sandbox._rules import Rules
+from sandbox.services import names
 from sandbox.services.names import FORWARDED, NAMES_PER_ADDRESS, NameLimits
-from sandbox.services.names_messages import LARGEST_QUERY, parsed
+from sandbox.services.names_messages import LARGEST_QUERY, parsed, read_query
 from tests.test_names_upstream import LOOP, PATIENT, Guest, NameServer, code, no_child_is_left, on_loop, server, texts
 
 __all__ = ["no_child_is_left", "server"]
@@ -393,6 +394,42 @@ def test_rules_change(server: NameServer) -> None:
     assert code(dns.message.from_wire(waiting.get(timeout=10))) == "NXDOMAIN"
     assert guest.decisions[-1] == ("a.com", "A", False, "default")
     assert code(guest.ask("a.com")) == "NXDOMAIN" and server.names == ["b.com", "a.com"]
+
+
+@pytest.mark.parametrize("network", [[Allow("a.com")], [Deny("a.com")], [Allow("a.com"), Hosts({"a.com": B})]])
+def test_a_question_that_comes_again(server: NameServer, network: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was said is said again without another look, under the new number, for as long as nothing of it is different:
+    each is heard of, and stands as long as if it were told anew."""
+    server.load(f"a.com 300 A {A}\na.com 300 A 10.0.0.1")
+    guest, looks = Guest(network, server), 0
+
+    def read(*args: Any, **kwargs: Any) -> Any:
+        nonlocal looks
+        looks += 1
+        return read_query(*args, **kwargs)
+
+    monkeypatch.setattr(names, "read_query", read)
+    first = guest.ask("a.com")
+    heard, address = list(guest.decisions), B if len(network) > 1 else A
+    guest.clock.now += 0.9
+    again = guest.ask("a.com")
+    assert looks == 1 and again.id != first.id and texts(again) == texts(first) and code(again) == code(first)
+    assert guest.decisions == heard * 2
+    guest.ask("A.com")
+    guest.ask("a.com", stream=True)
+    guest.ask("a.com", use_edns=0)
+    assert looks == 4
+    guest.clock.now += 0.2
+    assert texts(guest.ask("a.com")) == [text.replace(" 300 ", " 299 ") for text in texts(first)]
+    guest.clock.now += 299.5
+    assert guest.names_of(address) == (["a.com"] if texts(first) else [])
+
+
+def test_so_many_are_said_again(server: NameServer) -> None:
+    guest = Guest([Deny("*.com")], server)
+    for number in range(names.SAID_AGAIN + 50):
+        guest.ask(f"a{number}.com")
+    assert len(guest.resolver._said) == names.SAID_AGAIN
 
 
 # ---- messages -----------------------------------------------------------------------------------------------------

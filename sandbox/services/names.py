@@ -6,9 +6,10 @@ told, so that names lead nowhere else; and what is told is remembered, because r
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from ipaddress import ip_address
 
@@ -48,18 +49,32 @@ LEAST_COVER = 60.0
 MOST_ADDRESSES = 64
 """Of one answer; each is judged."""
 NAMES_PER_ADDRESS = 32
+SAID_AGAIN = 64
+"""Answers that are kept as they were sent."""
 LOOPBACK = (ip_address("127.0.0.1"), ip_address("::1"))
 DEFAULT_LIMITS = NameLimits()
 
 
 @dataclass(frozen=True)
 class _Decided:
-    """`rcode` is None where upstream is to be asked."""
+    """`rcode` is None where upstream is to be asked; `lasts`: it is so as long as the rules are."""
 
     allowed: bool
     rule: str
     rcode: dns.rcode.Rcode | None = dns.rcode.NOERROR
     records: Sequence[dns.rrset.RRset] = ()
+    lasts: bool = False
+
+
+@dataclass
+class _Said:
+    """All that came of a question: so that the same question, but for its number, can be answered so again."""
+
+    rules: Rules
+    decisions: list[tuple[str, str, bool, str]] = field(default_factory=list)
+    told: list[tuple[Address | None, Sequence[str], float]] = field(default_factory=list)
+    until: float = 0.0
+    wire: bytes = b""
 
 
 class _Ruled:
@@ -129,14 +144,20 @@ class Resolver:
         self._on_decision: OnDecision = on_decision or (lambda *_: None)
         self._current = _Ruled(rules())
         self._told = _Told(limits.answers)
+        self._said: dict[tuple[bytes, bool], _Said] = {}
         self._closed = False
 
     def ask(self, query: bytes, reply: Reply, *, stream: bool) -> None:
         """Answer a message of the guest: a datagram, or one of a stream without the length before it. `reply` is called
         once, now or later, or never for what deserves no answer."""
+        asked, rules = (query[2:], stream), self._rules()
+        said = self._said.get(asked)
+        if said is not None and said.rules is rules and self._clock() < said.until and not self._closed:
+            return self._say_again(said, query, reply)
         read = None if self._closed else read_query(query, stream=stream)
         if isinstance(read, Query):
-            self._answer(read, reply)
+            said = _Said(rules)
+            self._answer(read, said, partial(self._say, said, asked, reply))
         elif read is not None:
             reply(read)
 
@@ -160,16 +181,36 @@ class Resolver:
 
     # ---- questions ------------------------------------------------------------------------------------------------
 
-    def _answer(self, query: Query, reply: Reply) -> None:
+    def _answer(self, query: Query, said: _Said, reply: Reply) -> None:
         decided = self._decide(query)
-        self._report(query, decided.allowed, decided.rule)
+        self._report(query, said, decided.allowed, decided.rule)
         if decided.rcode is None:
-            self._upstream.ask(_question(query), partial(self._give, query, reply))
+            self._upstream.ask(_question(query), partial(self._give, query, said, reply))
         else:
+            said.until = math.inf if decided.lasts else 0.0
             reply(query.reply(decided.rcode, decided.records))
 
-    def _report(self, query: Query, allowed: bool, rule: str) -> None:
-        self._on_decision(query.name, dns.rdatatype.to_text(query.rdtype), allowed, rule)
+    def _report(self, query: Query, said: _Said, allowed: bool, rule: str) -> None:
+        said.decisions.append((query.name, dns.rdatatype.to_text(query.rdtype), allowed, rule))
+        self._on_decision(*said.decisions[-1])
+
+    def _tell(self, address: Address | None, names: Sequence[str], seconds: float) -> None:
+        self._told.add(address, names, self._clock() + seconds)
+
+    def _say(self, said: _Said, asked: tuple[bytes, bool], reply: Reply, answer: bytes) -> None:
+        said.wire = answer[2:]
+        if self._clock() < said.until:
+            self._said.pop(asked, None)
+            self._said[asked] = said
+            trim(self._said, SAID_AGAIN)
+        reply(answer)
+
+    def _say_again(self, said: _Said, query: bytes, reply: Reply) -> None:
+        for decision in said.decisions:
+            self._on_decision(*decision)
+        for told in said.told:
+            self._tell(*told)
+        reply(query[:2] + said.wire)
 
     def _decide(self, query: Query) -> _Decided:
         return self._of_hosts(query) or _of_loopback(query) or self._of_address(query) or self._of_rules(query)
@@ -179,7 +220,7 @@ class Resolver:
         if found is None:
             return None
         rule = f"hosts {query.name} = {' '.join(map(str, found))}"
-        return _Decided(True, rule, records=address_records(query, found))
+        return _Decided(True, rule, records=address_records(query, found), lasts=True)
 
     def _of_address(self, query: Query) -> _Decided | None:
         """The names of an address that the guest knows. Of another nobody is asked: its digits would carry data."""
@@ -195,42 +236,46 @@ class Resolver:
         """INVARIANT asked-when-allowed: what is decided here, and nothing else, makes a question go upstream."""
         verdict = self._ruled().rules.judge_name(query.name)
         if not verdict.allowed:
-            return _Decided(False, verdict.rule, dns.rcode.NXDOMAIN)
+            return _Decided(False, verdict.rule, dns.rcode.NXDOMAIN, lasts=True)
         if query.rdtype not in FORWARDED:
-            return _Decided(False, f"{DEFAULT}: type")
+            return _Decided(False, f"{DEFAULT}: type", lasts=True)
         if not self._upstream.has_room(_question(query)):
             return _Decided(False, "limit: in flight", dns.rcode.SERVFAIL)
         return _Decided(True, verdict.rule, None)
 
     # ---- answers --------------------------------------------------------------------------------------------------
 
-    def _give(self, query: Query, reply: Reply, answer: Answer) -> None:
-        """The rules may have changed since it was asked."""
+    def _give(self, query: Query, said: _Said, reply: Reply, answer: Answer) -> None:
+        """The rules may have changed since it was asked. What is told lasts until its TTL is one less."""
         verdict = self._ruled().rules.judge_name(query.name)
         if verdict.allowed:
-            reply(query.reply(*self._screened(query, answer)))
+            now = self._clock()
+            said.until = answer.since + int(now - answer.since) + 1 if answer.left(now) else 0.0
+            reply(query.reply(*self._screened(query, said, answer)))
         else:
-            self._report(query, False, verdict.rule)
+            self._report(query, said, False, verdict.rule)
             reply(query.reply(dns.rcode.NXDOMAIN))
 
-    def _screened(self, query: Query, answer: Answer) -> tuple[dns.rcode.Rcode, list[dns.rrset.RRset]]:
+    def _screened(self, query: Query, said: _Said, answer: Answer) -> tuple[dns.rcode.Rcode, list[dns.rrset.RRset]]:
         """INVARIANT no-rebinding: an address is told only where the guest may reach it by the names that led to it.
         Where none is left, nothing is."""
         found = list(answer.found or ())
         if query.rdtype in VERSIONS and found:
-            found = [each for each in found[:MOST_ADDRESSES] if self._may_tell(query, answer, each)]
+            found = [each for each in found[:MOST_ADDRESSES] if self._may_tell(query, said, answer, each)]
             if not found:
                 return dns.rcode.NOERROR, []
         return answer.rcode, answer.records(self._clock(), found)
 
-    def _may_tell(self, query: Query, answer: Answer, record: dns.rdata.Rdata) -> bool:
-        ruled, address, now = self._ruled(), record.to_wire() or b"", self._clock()
+    def _may_tell(self, query: Query, said: _Said, answer: Answer, record: dns.rdata.Rdata) -> bool:
+        ruled, address = self._ruled(), record.to_wire() or b""
         verdict = ruled.reach(address, answer.names)
         if verdict.allowed:
             allowed = [name for name in answer.names[1:] if ruled.rules.judge_name(name).allowed]
-            self._told.add(plain(address), [query.name, *allowed], now + max(answer.left(now), LEAST_COVER))
+            seconds = max(answer.left(self._clock()), LEAST_COVER)
+            said.told.append((plain(address), [query.name, *allowed], seconds))
+            self._tell(*said.told[-1])
         else:
-            self._report(query, False, verdict.rule)
+            self._report(query, said, False, verdict.rule)
         return verdict.allowed
 
 
@@ -240,7 +285,7 @@ def _question(query: Query) -> Question:
 
 def _of_loopback(query: Query) -> _Decided | None:
     own = query.name == "localhost" or query.name.endswith(".localhost")
-    return _Decided(True, "localhost", records=address_records(query, LOOPBACK)) if own else None
+    return _Decided(True, "localhost", records=address_records(query, LOOPBACK), lasts=True) if own else None
 
 
 def _reversed(query: Query) -> Address | None:
