@@ -35,6 +35,7 @@ from ._messages import (
     Started,
     Usage,
 )
+from ._moved import Moved
 from ._outbox import Outbox
 from ._parts import Command, Parts
 from ._records import Records
@@ -73,6 +74,7 @@ class Guest:
         self.usage = Usage()
         self.ended = False
         self.served_bytes = self.output_bytes = 0
+        self._moved = Moved()
         self._loop, self._workers, self._gone = loop, workers, on_gone
         self._changed = threading.Condition()
         self._commands: dict[int, Command] = {}
@@ -172,6 +174,11 @@ class Guest:
 
     def network_usage(self) -> NetworkUsage | None:
         return None if self.parts.net is None else self.parts.net.usage
+
+    def moved(self) -> Moved:
+        """Over the network, as far as it is known."""
+        self._moved = self._moved.now(self.network_usage())
+        return self._moved
 
     def summary(self) -> AuditSummary:
         if self._foreign:

@@ -6,14 +6,15 @@ from __future__ import annotations
 import threading
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from . import _core
 from ._audit import AuditSummary, Sink
+from ._moved import Moved
 
 if TYPE_CHECKING:
     from ._guest import Guest
@@ -27,7 +28,8 @@ class Latency:
     """How long calls took from reception to answer. `buckets[i]` of them took at most `bounds[i]` seconds and more than
     the bound before; the last bucket is of those that took longer. `total` in seconds.
 
-    Known of guests with `audit=` only, and there of a sample: the first calls of each batch of records.
+    Known of guests with `audit=` only, and there of a sample: the first 64 calls of each batch of records. A batch is
+    what has come since the last one, up to some ten thousand calls of a busy guest.
 
     >>> Latency((0.1, 1.0), (3, 0, 1), 2.5).count
     4
@@ -49,8 +51,10 @@ class Metrics:
     `guests` run now, of `started`; `failed` ended by a fault of theirs or of ours, `exceeded` by a limit, by its name.
     `served` has the calls as Result.audit has them, refusals included. Bytes: `record_bytes` of audit records,
     `served_bytes` of files that were made at each open (File functions and /proc), `output_bytes` of commands' output
-    that callers kept; `peak_memory` is the most that a guest that has ended used, 0 where it is not known. What goes
-    over granted files and connections goes past the sandbox: its bytes are not counted here.
+    that callers kept; `sent_bytes` and `received_bytes` over the network, of guests that have rules for it, as
+    NetworkUsage counts them. `unmetered` guests have moved more than these say: of each the bytes that were known last
+    are in them. `peak_memory` is the most that a guest that has ended used, 0 where it is not known. What goes over
+    granted files goes past the sandbox: its bytes are not counted.
 
     >>> Metrics().served.total
     0
@@ -65,6 +69,9 @@ class Metrics:
     record_bytes: int = 0
     served_bytes: int = 0
     output_bytes: int = 0
+    sent_bytes: int = 0
+    received_bytes: int = 0
+    unmetered: int = 0
     peak_memory: int = 0
 
 
@@ -77,18 +84,19 @@ class Totals:
         self._nanoseconds = self._bytes = 0
         self._started = self._failed = self._peak = self._served = self._output = 0
         self._exceeded: Counter[str] = Counter()
-        self._gone = AuditSummary({})
+        self._gone, self._moved = AuditSummary({}), Moved()
 
     def begins(self) -> None:
         self._started += 1
 
-    def ends(self, guest: Guest, counted: AuditSummary) -> None:
+    def ends(self, guest: Guest, counted: AuditSummary, moved: Moved) -> None:
         self._failed += guest.failure is not None
         self._exceeded.update([guest.exceeded] if guest.exceeded else [])
         self._peak = max(self._peak, guest.usage.peak_memory)
         self._served += guest.served_bytes
         self._output += guest.output_bytes
         self._gone = added([self._gone, counted])
+        self._moved = self._moved.plus([moved])
 
     def moved(self, data: bytes) -> None:
         """Records on their way to a sink."""
@@ -116,6 +124,7 @@ class Totals:
             served_bytes=self._served,
             output_bytes=self._output,
             peak_memory=self._peak,
+            **_fields(self._moved),
         )
 
 
@@ -138,6 +147,22 @@ def added(summaries: Iterable[AuditSummary]) -> AuditSummary:
             old = counts.get(nr, (0, 0, 0))
             counts[nr] = (old[0] + row[0], old[1] + row[1], old[2] + row[2])
     return AuditSummary(counts)
+
+
+def with_running(found: Metrics, guests: Sequence[Guest]) -> Metrics:
+    """And what guests that run have done so far. Asking may wait for records that are being written."""
+    gone = Moved(found.sent_bytes, found.received_bytes, found.unmetered)
+    return replace(
+        found,
+        served=added([found.served, *(guest.summary() for guest in guests)]),
+        served_bytes=found.served_bytes + sum(guest.served_bytes for guest in guests),
+        output_bytes=found.output_bytes + sum(guest.output_bytes for guest in guests),
+        **_fields(gone.plus(guest.moved() for guest in guests)),
+    )
+
+
+def _fields(moved: Moved) -> dict[str, Any]:
+    return {"sent_bytes": moved.sent, "received_bytes": moved.received, "unmetered": moved.unmetered}
 
 
 def _readable(data: bytes) -> Iterable[_core.Record]:

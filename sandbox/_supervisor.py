@@ -28,7 +28,7 @@ from ._inbox import wall_bits, wall_names
 from ._loop import Loop
 from ._memfd import memfd, sealed
 from ._messages import Request, Service
-from ._metrics import MeteredSink, Metrics, Totals, added
+from ._metrics import MeteredSink, Metrics, Totals, with_running
 from ._parts import Parts
 from ._plan import OUTPUT_BYTES, Plan, compile_policy
 from ._policy import Policy
@@ -224,22 +224,17 @@ class Supervisor:
         return create_cgroup(tag, limits) if wanted and "cgroup" in order.walls else None
 
     def _gone(self, guest: Guest) -> None:
-        counted = guest.summary()
+        counted, moved = guest.summary(), guest.moved()
         with self._lock:
             self._guests.discard(guest)
-            self._totals.ends(guest, counted)
+            self._totals.ends(guest, counted, moved)
 
     def metrics(self) -> Metrics:
-        """Summaries are asked for without our lock: they may wait for records that are being written."""
+        """Guests are asked without our lock."""
         with self._lock:
             guests = list(self._guests)
             found = self._totals.metrics(len(guests))
-        return replace(
-            found,
-            served=added([found.served, *(guest.summary() for guest in guests)]),
-            served_bytes=found.served_bytes + sum(guest.served_bytes for guest in guests),
-            output_bytes=found.output_bytes + sum(guest.output_bytes for guest in guests),
-        )
+        return with_running(found, guests)
 
     def end_all(self) -> None:
         """End every guest and wait until nothing of any is left."""

@@ -4,7 +4,8 @@
 
 Names begin with `sandbox_`: guests, guests_started_total, guests_failed_total, guests_exceeded_total{limit},
 calls_total{call,verdict}, call_seconds (a sample, of guests with an audit trail), record_bytes_total,
-served_bytes_total, output_bytes_total, peak_memory_bytes."""
+served_bytes_total, output_bytes_total, network_sent_bytes_total, network_received_bytes_total,
+guests_unmetered_total (whose bytes of the network are not all known), peak_memory_bytes."""
 
 from __future__ import annotations
 
@@ -24,6 +25,9 @@ _COUNTERS = (
     ("record_bytes", "bytes of audit records", "record_bytes"),
     ("served_bytes", "bytes of files that were made at each open", "served_bytes"),
     ("output_bytes", "bytes of commands' output that callers kept", "output_bytes"),
+    ("network_sent_bytes", "bytes sent to the outside, at least", "sent_bytes"),
+    ("network_received_bytes", "bytes received from there, at least", "received_bytes"),
+    ("guests_unmetered", "guests that have moved more than is known", "unmetered"),
 )
 _GAUGES = (
     ("guests", "guests that run", "guests"),

@@ -8,8 +8,10 @@ import random
 import struct
 import subprocess
 import sys
+from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple, Optional
 
 import pytest
 
@@ -154,28 +156,63 @@ def big(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     path.unlink()
 
 
-def cost(*arguments: str) -> tuple[int, str, int]:
-    """Status, output, and the peak of memory in bytes."""
+WEIGH = """
+import os, sys
+pid = os.posix_spawn(sys.executable, sys.argv[2:], os.environ)
+_, status, used = os.wait4(pid, 0)
+os.write(int(sys.argv[1]), b"%d %d" % (os.waitstatus_to_exitcode(status), used.ru_maxrss))
+"""
+
+
+class Cost(NamedTuple):
+    """Status, how many lines were put out and the last 50 of them, and the peak of memory in bytes."""
+
+    status: int
+    lines: int
+    tail: str
+    peak: int
+
+
+def cost(*arguments: str) -> Cost:
+    """Of a command. The kernel's peak is at least that of whoever started it, so that is a small process."""
     read, write = os.pipe()
-    pid = os.posix_spawn(
-        sys.executable, [*COMMAND, *arguments], ENV, file_actions=[(os.POSIX_SPAWN_DUP2, write, 1), (os.POSIX_SPAWN_CLOSE, read)]
-    )
-    os.close(write)
-    with open(read, encoding="utf-8") as out:
-        text = "".join(out.readlines(1 << 20))
-    _, status, used = os.wait4(pid, 0)
-    return os.waitstatus_to_exitcode(status), text, used.ru_maxrss * 1024
+    weigh = [sys.executable, "-I", "-S", "-c", WEIGH, str(write), *COMMAND, *arguments]
+    lines, tail = 0, deque[str](maxlen=50)
+    with subprocess.Popen(weigh, env=ENV, pass_fds=[write], stdout=subprocess.PIPE, encoding="utf-8") as process:
+        os.close(write)
+        assert process.stdout
+        for line in process.stdout:
+            lines += 1
+            tail.append(line)
+    with open(read) as told:
+        status, peak = map(int, told.read().split())
+    return Cost(status, lines, "".join(tail), peak * 1024)
 
 
-@pytest.mark.parametrize("mode", ["--summary", "--verify"])
-def test_a_million_records_in_bounded_memory(mode: str, big: Path, tmp_path: Path) -> None:
-    """Beyond what the command needs for an empty file: less than 16 MB, of a trail of 80 MB."""
+def test_a_cost_is_the_commands_own(tmp_path: Path) -> None:
+    """Whatever the tests themselves need."""
     (tmp_path / "empty").touch()
-    status, _, least = cost("audit", str(tmp_path / "empty"), mode)
-    assert status == 0
-    status, text, peak = cost("audit", str(big), mode)
-    assert status == 0 and "1000000" in text
-    assert big.stat().st_size > 80_000_000 and peak - least < 16_000_000, (peak, least)
+    ballast = bytearray(300_000_000)
+    assert cost("audit", str(tmp_path / "empty"), "--summary").peak < len(ballast) // 2
+
+
+@pytest.mark.parametrize(
+    ("mode", "lines", "end"),
+    [
+        ("--summary", None, "1000000"),
+        ("--verify", 1, "1000000"),
+        ("--json", 1_000_000, '"sequence": 1000000, '),
+        ("--call=openat", 1_000_000, '01:46:40.001000       5 openat '),
+    ],
+)
+def test_a_million_records_in_bounded_memory(mode: str, lines: Optional[int], end: str, big: Path, tmp_path: Path) -> None:
+    """Beyond what the command needs for an empty file: less than 16 MB, of a trail of 80 MB; summed up, verified, and
+    listed to the last record."""
+    (tmp_path / "empty").touch()
+    least = cost("audit", str(tmp_path / "empty"), mode)
+    found = cost("audit", str(big), mode)
+    assert least.status == found.status == 0 and end in found.tail and lines in (None, found.lines), found
+    assert big.stat().st_size > 80_000_000 and found.peak - least.peak < 16_000_000, (found.peak, least.peak)
 
 
 def test_the_first_lines_of_a_million_come_at_once(big: Path) -> None:

@@ -20,6 +20,8 @@ from sandbox._audit import AuditSummary
 from sandbox._metrics import Latency, Totals, added
 from sandbox.prometheus import Collector
 from tests.test_audit import record
+from tests.test_byte_limits import TWO, sink
+from tests.test_internet import python
 
 LOOP = "import os\nfor i in range({}): os.access('/metered', 0)"
 
@@ -61,6 +63,36 @@ def test_bytes() -> None:
     after = sandbox.metrics()
     assert during.output_bytes - before.output_bytes == after.output_bytes - before.output_bytes == 2000
     assert during.served_bytes - before.served_bytes >= 3000 and after.served_bytes >= during.served_bytes
+
+
+def test_bytes_of_the_network() -> None:
+    """Of a guest that runs and of one that is gone, as its own usage has them."""
+    before = sandbox.metrics()
+    with sink(reply=600) as there, Sandbox(network=[there.rule]) as box:
+        process = box.popen(python(TWO, there.port), stdin=-1, stdout=-1, text=True)
+        assert process.stdout is not None and process.stdout.readline() == "up\n"
+        assert carried(sandbox.metrics(), before) == (7500, 601, 0)
+        process.communicate("\n")
+        used = box.network.usage
+    assert carried(sandbox.metrics(), before) == (used.sent, used.received, 0)
+
+
+def carried(now: Metrics, before: Metrics) -> tuple[int, int, int]:
+    return now.sent_bytes - before.sent_bytes, now.received_bytes - before.received_bytes, now.unmetered - before.unmetered
+
+
+def test_bytes_that_are_not_known() -> None:
+    """What was known last stays, and the guest is counted, once."""
+    hide = "import struct; s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0)); s.close()"
+    script = f"import socket, sys\ns = socket.create_connection(('127.0.0.1', int(sys.argv[1]))); s.sendall(bytes(999)); print('up', flush=True); input(); {hide}"
+    before = sandbox.metrics()
+    with sink() as there, Sandbox(network=[there.rule]) as box:
+        process = box.popen(python(script, there.port), stdin=-1, stdout=-1, text=True)
+        assert process.stdout is not None and process.stdout.readline() == "up\n"
+        assert carried(sandbox.metrics(), before) == (999, 0, 0)
+        process.communicate("\n")
+        assert carried(sandbox.metrics(), before) == (999, 0, 1)
+    assert carried(sandbox.metrics(), before) == (999, 0, 1)
 
 
 def test_guests_that_run() -> None:
@@ -192,6 +224,8 @@ def test_prometheus(tmp_path: Path) -> None:
         found, now = exposed(), sandbox.metrics()
     single = {"sandbox_guests": now.guests, "sandbox_guests_started_total": now.started, "sandbox_guests_failed_total": now.failed}
     single |= {"sandbox_record_bytes_total": now.record_bytes, "sandbox_peak_memory_bytes": now.peak_memory}
+    single |= {"sandbox_network_sent_bytes_total": now.sent_bytes, "sandbox_network_received_bytes_total": now.received_bytes}
+    single |= {"sandbox_guests_unmetered_total": now.unmetered}
     single |= {"sandbox_served_bytes_total": now.served_bytes, "sandbox_output_bytes_total": now.output_bytes}
     for name, value in single.items():
         assert found[name] == {(): value}, name

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.server
+import itertools
 import os
 import re
 import shutil
@@ -18,8 +19,10 @@ import pytest
 import sandbox
 from sandbox import _audit
 from sandbox._audit.join import load_all
+from sandbox._audit.show import seconds
 from sandbox._report.groups import Groups, Seen
 from sandbox._report.kinds import MARKS, kind, mark
+from sandbox._report.text import clock
 from sandbox._report.timeline import BINS, Timeline
 from sandbox._report.tree import Tree
 from tests.helpers import interpreter
@@ -45,8 +48,8 @@ EMPTY = ("meta", "path")
 
 
 class Page(HTMLParser):
-    """A page as a browser reads it: `rows` are the tables' by section, `tree` the names of the files with their marks.
-    Anything that is not of these tags and attributes is an error."""
+    """A page as a browser reads it: `rows` are the tables' by section, `tree` the names of the files with their marks,
+    `pictures` the paths of the timeline's by class: all calls' and then each process's. Anything that is not of these tags and attributes is an error."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -56,6 +59,7 @@ class Page(HTMLParser):
         self.words: dict[str, str] = {}
         self.tree: dict[tuple[str, ...], dict[str, int]] = {}
         self.names: list[str] = []
+        self.pictures: list[dict[str, str]] = []
         self.feed(text)
         self.close()
         assert self.open == []
@@ -71,6 +75,10 @@ class Page(HTMLParser):
             self.rows[self.section][-1].append("")
         if tag == "li":
             self.names.append("")
+        if tag == "svg":
+            self.pictures.append({})
+        if tag == "path":
+            self.pictures[-1][values["class"] or ""] = values["d"] or ""
         if tag not in EMPTY:
             self.open.append(tag)
 
@@ -159,8 +167,58 @@ def test_the_numbers_are_the_trails(trail: Path) -> None:
     marks = Counter(mark(each) for each in found if kind(each.call) != "network" for _ in each.paths)
     tops = [counts for names, counts in shown.tree.items() if len(names) == 1]
     assert marks == sum(map(Counter, tops), Counter())
-    slowest = sorted((each.duration for each in found), reverse=True)[:40]
-    assert len(shown.rows["slowest"]) == 41 and slowest[0] >= slowest[-1]
+
+
+def test_the_slowest_are_the_trails(trail: Path) -> None:
+    """The forty that took longest, the longest first, each as its record has it."""
+    sandbox.run("cat /one /etc/hostname; ls -R /usr/lib/python3; : > /x", shell=True, audit=trail)
+    found = list(_audit.load(trail))
+    took = {
+        (clock(each.time), str(each.pid), each.call, each.verdict, " → ".join(each.paths)): each.duration for each in found
+    }
+    heads, *rows = page(trail).rows["slowest"]
+    assert heads == ["took", "time", "pid", "call", "verdict", "about"]
+    durations = [took[row[1], row[2], row[3], row[4], row[5]] for row in rows]
+    assert durations == sorted((each.duration for each in found), reverse=True)[:40]
+    assert [row[0] for row in rows] == [seconds(duration) for duration in durations]
+
+
+def test_the_bars_are_the_trails(trail: Path) -> None:
+    """A column for each span of time in which there were calls: of all, of the refused, and of each process."""
+    for name in ("one", "two"):
+        sandbox.run(f"cat /{name} /etc/hostname; for i in 1 2 3; do ls -R /usr/lib/python3; : > /x$i; done", shell=True, audit=trail)
+    found, shown = list(_audit.load(trail)), page(trail)
+    times = [round(each.time * 1e9) for each in found]
+    shift = next(shift for shift in itertools.count(10) if (max(times) >> shift) - (min(times) >> shift) < BINS)
+    columns = [(when >> shift) - (min(times) >> shift) for when in times]
+    assert f"A column is {seconds((1 << shift) / 1e9)};" in shown.words["processes"]
+    every = Counter(columns)
+    refused = Counter(column for column, each in zip(columns, found) if each.verdict == "denied")
+    most = max(every.values())
+    high = {kind: {column: max(1, round(40 * calls / most)) for column, calls in bins.items()} for kind, bins in (("l2", every), ("l4", refused))}
+    assert {kind: heights(path) for kind, path in shown.pictures[0].items()} == high
+    processes: dict[tuple[int, int], Counter[int]] = {}
+    for column, each in zip(columns, found):
+        processes.setdefault((each.guest, each.pid), Counter())[column] += 1
+    assert sorted(map(drawn, processes.values()), key=str) == sorted(shown.pictures[1:], key=str)
+    assert {level for picture in shown.pictures[1:] for level in picture} >= {"l0", "l1", "l2"}
+
+
+def heights(path: str) -> dict[int, int]:
+    """Of columns that stand on the ground."""
+    found = {int(x): (int(top), int(high)) for x, top, high in re.findall(r"M(\d+) (\d+)h1v(\d+)h-1z", path)}
+    assert {top + high for top, high in found.values()} == {40}
+    return {x: high for x, (_, high) in found.items()}
+
+
+def drawn(bins: Counter[int]) -> dict[str, str]:
+    """A process's picture: a line from its first call to its last, and columns of fewer than 10 calls, than 1000, more."""
+    first, length = min(bins), max(bins) - min(bins) + 1
+    made = {"l0": f"M{first} 3h{length}v2h-{length}z"}
+    for column, calls in sorted(bins.items()):
+        level = "l1" if calls < 10 else "l2" if calls < 1000 else "l3"
+        made[level] = made.get(level, "") + f"M{column} 1h1v6h-1z"
+    return made
 
 
 def test_kinds_name_what_is_in_the_table() -> None:
@@ -302,15 +360,22 @@ for i in range(400):
 def least(tmp_path: Path) -> int:
     """Bytes that the command needs for an empty trail."""
     (tmp_path / "empty").touch()
-    return cost("report", str(tmp_path / "empty"), "-o", str(tmp_path / "empty.html"))[2]
+    return cost("report", str(tmp_path / "empty"), "-o", str(tmp_path / "empty.html")).peak
 
 
-def test_a_hundred_thousand_calls(trail: Path, tmp_path: Path) -> None:
-    """Of a real guest: bounded memory, a page of less than 2 MB, and no call is lost by what was folded."""
-    sandbox.run([interpreter(), "-S", "-c", MANY], audit=trail, check=True)
+@pytest.fixture(scope="module")
+def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The trail of a real guest with more than a hundred thousand calls."""
+    path = tmp_path_factory.mktemp("many") / "audit"
+    sandbox.run([interpreter(), "-S", "-c", MANY], audit=path, check=True)
+    return path
+
+
+def test_a_hundred_thousand_calls(many: Path, tmp_path: Path) -> None:
+    """Bounded memory, a page of less than 2 MB, and no call is lost by what was folded."""
     base = least(tmp_path)
-    status, _, peak = cost("report", str(trail), "-o", str(tmp_path / "page"))
-    assert status == 0 and peak - base < 32_000_000, (peak, base)
+    found = cost("report", str(many), "-o", str(tmp_path / "page"))
+    assert found.status == 0 and found.peak - base < 32_000_000, (found.peak, base)
     text = (tmp_path / "page").read_text("utf-8")
     shown = Page(text)
     assert len(text) < 2_000_000
@@ -326,8 +391,8 @@ def test_a_million_records_in_bounded_memory(trail: Path, tmp_path: Path) -> Non
     """Of a trail of 80 MB."""
     million(trail)
     base = least(tmp_path)
-    status, _, peak = cost("report", str(trail), "-o", str(tmp_path / "page"))
-    assert status == 0 and trail.stat().st_size > 80_000_000 and peak - base < 16_000_000, (peak, base)
+    found = cost("report", str(trail), "-o", str(tmp_path / "page"))
+    assert found.status == 0 and trail.stat().st_size > 80_000_000 and found.peak - base < 16_000_000, (found.peak, base)
     trail.unlink()
     assert "1,000,000 calls" in Page((tmp_path / "page").read_text("utf-8")).words["totals"]
 
@@ -340,9 +405,9 @@ def test_everything_different(trail: Path, tmp_path: Path) -> None:
         sink.records(b"".join(wild(number + 1) for number in range(first, first + 1000)))
     sink.close()
     base = least(tmp_path)
-    status, _, peak = cost("report", str(trail), "-o", str(tmp_path / "page"))
+    found = cost("report", str(trail), "-o", str(tmp_path / "page"))
     text = (tmp_path / "page").read_text("utf-8")
-    assert status == 0 and peak - base < 64_000_000 and len(text) < 8_000_000, (peak, base, len(text))
+    assert found.status == 0 and found.peak - base < 64_000_000 and len(text) < 8_000_000, (found.peak, base, len(text))
     shown = Page(text)
     assert "100,000 calls" in shown.words["totals"]
     assert sum(counts.get(each, 0) for names, counts in shown.tree.items() if len(names) == 1 for each in MARKS) == 50_000
@@ -449,9 +514,26 @@ def test_in_a_browser(trail: Path, tmp_path: Path) -> None:
         made = page(trail)
         dom, console = browse(tmp_path / "page.html", tmp_path / "profile")
     assert asked.count == 0 and console == "" and "owned</title>" not in dom
-    seen = Page(re.sub("</path>", "", dom).partition("<!DOCTYPE html>")[2])
-    assert (seen.tree, seen.rows, seen.seen.split()) == (made.tree, made.rows, made.seen.split())
+    seen = as_made(dom, made)
     assert ("relative, in /work", r"line\nbreak\r\t") in seen.tree
+
+
+@pytest.mark.skipif(not CHROMIUM, reason="no chromium on this machine (Debian's package `chromium`): the large page is not tried in a browser")
+def test_a_hundred_thousand_calls_in_a_browser(many: Path, tmp_path: Path) -> None:
+    """All that is on their page is in the DOM: each row, each process, each file and each bar."""
+    made = page(many)
+    dom, console = browse(many.with_name("page.html"), tmp_path / "profile")
+    assert console == "" and sum(1 for _ in _audit.load(many)) > 100_000
+    seen = as_made(dom, made)
+    assert seen.tree["/", "tree"] == {"failed": 110000} and len(seen.tree) > 1000
+    assert len(seen.rows["slowest"]) == 41 and len(seen.rows["processes"]) > 200 and len(seen.pictures) == 201
+
+
+def as_made(dom: str, made: Page) -> Page:
+    """A DOM that is the page as it was written."""
+    seen = Page(re.sub("</path>", "", dom).partition("<!DOCTYPE html>")[2])
+    assert (seen.tree, seen.rows, seen.pictures, seen.seen.split()) == (made.tree, made.rows, made.pictures, made.seen.split())
+    return seen
 
 
 @pytest.mark.skipif(not CHROMIUM, reason="no chromium on this machine (Debian's package `chromium`): the policy is not tried in a browser")
