@@ -213,10 +213,10 @@ class HTTPProxy:
             if self._certificate is not None and self._listener is not None:
                 self._listener.asked(self._judged(said))
             return
+        if isinstance(said, wire.Fault):
+            raise ValueError(printable(os.fsdecode(said.text)) or "it has failed")
         if self._certificate is not None:
             raise ValueError("ready twice")
-        if isinstance(said, wire.Fault):
-            return self._fail(printable(os.fsdecode(said.text)))
         with self._changed:
             self._certificate = said.certificate
             self._changed.notify_all()

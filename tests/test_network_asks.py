@@ -7,64 +7,134 @@ import errno
 import os
 import socket
 import struct
+import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
-from typing import Any, Union
+from typing import Optional, Union
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sandbox import Allow, Deny, Limits, Policy, Publish, _core
+from sandbox import Allow, AllowHTTP, Deny, Hosts, Limits, Policy, Publish, _core
 from sandbox._inbox import parse
 from sandbox._loop import Loop
 from sandbox._messages import NetAnswer, NetAsk
 from sandbox._rules import Rules
+from sandbox.services._options import without_network
 from sandbox.services.net import Internet
 from tests.programs.outside import free_port
 
-KINDS = ["socket", "bind", "connect", "listen", "send", "option", "admit", "none", ""]
+KINDS = ["socket", "bind", "connect", "listen", "send", "option", "admit", "name", "none", ""]
 NUMBERS = st.sampled_from([-1, 0, 1, 2, 3, 5, 6, 10, 13, 15, 16, 17, 21, 40, 262, 2048, 1 << 19, (1 << 31) - 1, -(1 << 31)]) | st.integers(-(1 << 31), (1 << 31) - 1)
-HOSTS = ["127.0.0.1", "0.0.0.0", "127.0.0.53", "127.0.0.254", "192.0.2.1", "224.0.0.1", "255.255.255.255", "10.0.0.1"]
-SIXES = ["::", "::1", "::ffff:127.0.0.1", "::127.0.0.1", "64:ff9b::7f00:1", "fe80::1", "ff02::1", "2001:db8::1"]
+HOSTS = ["127.0.0.1", "0.0.0.0", "127.0.0.53", "127.0.0.254", "192.0.2.1", "224.0.0.1", "255.255.255.255", "10.0.0.1", "198.51.100.1", "198.51.100.254"]
+SIXES = ["::", "::1", "::ffff:127.0.0.1", "::127.0.0.1", "64:ff9b::7f00:1", "fe80::1", "ff02::1", "2001:db8::1", "::ffff:198.51.100.254"]
+HERE = socket.inet_aton("198.51.100.0")[:3]  # of these in an address: the guest's slice of the loopback
+
+
+@dataclass
+class Judge:
+    """In a proxy's place: it takes connections, and ends them."""
+
+    stands: bool = True
+    taken: int = 0
+
+    def take(self, inner: socket.socket, upstream: socket.socket, port: int, names: Sequence[str]) -> None:
+        self.taken += 1
+        inner.close()
+        upstream.close()
+
+    def close(self, *, forked: bool = False) -> None:
+        self.stands = False
 
 
 @dataclass
 class World:
-    """A guest's network, and services of the host's that it must not reach; `ports` are of interest."""
+    """A guest's network, and services of the host's that it must not reach; `stranger` has sent it a datagram. `net` is
+    None where it has none."""
 
-    net: Any
+    loop: Loop
+    net: Optional[Internet]
+    judge: Judge
     tcp: socket.socket
     udp: socket.socket
     allowed: socket.socket
-    ports: list[int]
+    stranger: socket.socket
+    known: list[int]
+    failures: list[object]
+
+    def ask(self, ask: NetAsk) -> Optional[NetAnswer]:
+        """As the Supervisor does: in the loop's thread, in which a service's other work is."""
+        got: list[Optional[NetAnswer]] = []
+        answer = without_network if self.net is None else self.net.handle
+        assert self.loop.perform(lambda: got.append(answer(ask)), 60), self.failures
+        return got[0]
 
     def heard(self) -> bool:
+        with suppress(BlockingIOError):
+            while True:
+                self.allowed.accept()[0].close()
         for take in (self.tcp.accept, lambda: self.udp.recv(99)):
             with suppress(BlockingIOError):
                 take()
                 return True
         return False
 
+    @property
+    def ports(self) -> list[int]:
+        """Those of interest: whom the guest has heard stands for is one of the last address's."""
+        visits = [] if self.net is None else list(self.net._visitors._visits.values())
+        return [*self.known, *(visit.name.port for visit in visits[-1:])]
 
-@pytest.fixture(scope="module")
-def world() -> Iterator[World]:
-    with ExitStack() as stack:
-        loop = Loop("test-asks")
+    def fitted(self, address: bytes) -> bytes:
+        """255 and an index stand for a port, and HERE for the slice, which are others at each run."""
+        if self.net is not None:
+            address = address.replace(HERE, self.net.base.to_bytes(4, "big")[:3])
+        if len(address) < 4 or address[2] != 255 or address[3] >= len(ports := self.ports):
+            return address
+        return address[:2] + struct.pack("!H", ports[address[3]]) + address[4:]
+
+
+WORLDS: dict[str, Optional[Limits]] = {
+    "direct": Limits(),
+    "relayed": Limits(bytes_sent=1 << 40),
+    "judged": Limits(),
+    "judged and relayed": Limits(bytes_received=1 << 40),
+    "without": None,
+}
+
+
+def _rules(kind: str, allowed: int, tcp: int, udp: int) -> Rules:
+    common = [Deny("192.0.2.0/24"), Publish(8080, tcp), Publish(5300, f"udp://{udp}"), Allow(f"udp://127.0.0.1:{allowed}")]
+    judged = [AllowHTTP("GET", f"http://api.test:{allowed}/*", private=True), Hosts({"api.test": "127.0.0.1"})]
+    mine = judged if kind.startswith("judged") else [Allow(f"tcp://127.0.0.1:{allowed}")]
+    return Rules.compile(Policy(network=[*common, *mine]).network)
+
+
+@pytest.fixture(scope="module", params=WORLDS)
+def world(request: pytest.FixtureRequest) -> Iterator[World]:
+    limits, failures = WORLDS[request.param], []
+    with ExitStack() as stack, pytest.MonkeyPatch.context() as patched:
+        patched.setattr(threading, "excepthook", failures.append)
+        loop, judge = Loop("test-asks"), Judge()
         tcp = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
         allowed = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=200))
-        udp = stack.enter_context(socket.socket(type=socket.SOCK_DGRAM))
+        udp, stranger = (stack.enter_context(socket.socket(type=socket.SOCK_DGRAM)) for _ in range(2))
         udp.bind(("127.0.0.1", 0))
-        for sock in (tcp, udp):
+        for sock in (tcp, udp, allowed):
             sock.setblocking(False)
-        port = free_port()
-        rules = [Allow(f"tcp://127.0.0.1:{allowed.getsockname()[1]}"), Deny("192.0.2.0/24"), Publish(8080, port)]
-        net = Internet(Rules.compile(Policy(network=rules).network), loop, Limits())
-        stack.callback(net.close)
-        ports = [0, 1, 53, 8080, port, *(sock.getsockname()[1] for sock in (tcp, udp, allowed)), net.resolver]
-        yield World(net, tcp, udp, allowed, ports)
+        published = free_port(), free_port()
+        ports = [0, 1, 53, 8080, 5300, *published, *(sock.getsockname()[1] for sock in (tcp, udp, allowed))]
+        net = None
+        if limits is not None:
+            net = Internet(_rules(request.param, allowed.getsockname()[1], *published), loop, limits, judge)
+            stack.callback(net.close)
+            ports.append(net.resolver)
+        stranger.connect(("127.0.0.1", published[1]))
+        yield World(loop, net, judge, tcp, udp, allowed, stranger, ports, failures)
+    assert not failures, failures
 
 
 def _pair() -> tuple[int, int]:
@@ -98,18 +168,11 @@ MADE: dict[str, Callable[[], Union[int, tuple[int, int]]]] = {
 @st.composite
 def addresses(draw: st.DrawFn) -> bytes:
     """Those that mean something, whole or cut, and any bytes."""
-    port = draw(st.sampled_from(range(9)))
+    port = draw(st.sampled_from(range(12)))
     four = st.sampled_from(HOSTS).map(lambda host: struct.pack("=H", socket.AF_INET) + bytes([255, port]) + socket.inet_aton(host) + bytes(8))
     six = st.sampled_from(SIXES).map(lambda host: struct.pack("=H", socket.AF_INET6) + bytes([255, port]) + bytes(4) + socket.inet_pton(socket.AF_INET6, host) + bytes(4))
     some = draw(four | six | st.binary(max_size=28) | st.just(bytes(2)))
     return some[: draw(st.sampled_from([28, 28, 28, 16, 8, 3, 1, 0]))]
-
-
-def _with_port(address: bytes, ports: list[int]) -> bytes:
-    """255 and an index stand for a port, which is another at each run."""
-    if len(address) < 4 or address[2] != 255 or address[3] >= len(ports):
-        return address
-    return address[:2] + struct.pack("!H", ports[address[3]]) + address[4:]
 
 
 Step = tuple[str, int, int, int, bytes]
@@ -117,24 +180,29 @@ STEPS = st.lists(st.tuples(st.sampled_from(KINDS), NUMBERS, NUMBERS, NUMBERS, ad
 
 
 @given(what=st.sampled_from([*MADE]), steps=STEPS)
-@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_every_ask_is_answered(world: World, what: str, steps: list[Step]) -> None:
     made = MADE[what]()
     fds = made if isinstance(made, tuple) else (made,)
     before = os.fstat(fds[0])
     try:
         for kind, family, type_, protocol, address in steps:
+            with suppress(ConnectionRefusedError):
+                world.stranger.send(b"hello")
             fd = None if kind == "socket" else fds[0]
             begun = time.monotonic()
-            answer = world.net.handle(NetAsk(1, kind, family, type_, protocol, _with_port(address, world.ports), fd))
+            answer = world.ask(NetAsk(1, kind, family, type_, protocol, world.fitted(address), fd))
             assert time.monotonic() - begun < 5
-            assert isinstance(answer, NetAnswer) and -4096 < answer.value <= 0
+            if answer is None:  # which ends the guest
+                assert world.net is None
+                continue
+            assert isinstance(answer, NetAnswer) and -4096 < answer.value <= 0 and len(answer.address) <= 32
             assert (answer.fd is not None) == (kind == "socket" and answer.value == 0)
             if answer.fd is not None:
                 with socket.socket(fileno=answer.fd) as sock:
                     assert sock.family in (socket.AF_INET, socket.AF_INET6) and sock.type in (socket.SOCK_STREAM, socket.SOCK_DGRAM)
             assert os.path.samestat(os.fstat(fds[0]), before)
-        assert not world.heard()
+        assert not world.heard() and not world.failures
     finally:
         for fd in fds:
             os.close(fd)
@@ -157,13 +225,45 @@ def test_every_message_is_read_or_malformed(text: bytes, count: int) -> None:
     assert isinstance(event, NetAsk) and (event.fd is None) == (event.kind == "socket")
 
 
+def _name(sock: socket.socket) -> bytes:
+    host, port = sock.getsockname()
+    return struct.pack("=H", socket.AF_INET) + struct.pack("!H", port) + socket.inet_aton(host) + bytes(8)
+
+
 def test_the_services_would_hear(world: World) -> None:
     """As the naive way shows, which connects whatever it is handed."""
     with socket.socket() as sock:
         sock.connect(world.tcp.getsockname())
         assert world.heard()
     with socket.socket() as sock:
-        fd = sock.fileno()
-        name = struct.pack("=H", socket.AF_INET) + struct.pack("!H", world.tcp.getsockname()[1]) + socket.inet_aton("127.0.0.1") + bytes(8)
-        assert world.net.handle(NetAsk(1, "connect", 0, 0, 0, name, fd)).value == -errno.ECONNREFUSED
+        answer = world.ask(NetAsk(1, "connect", 0, 0, 0, _name(world.tcp), sock.fileno()))
+        assert answer is None if world.net is None else answer is not None and answer.value == -errno.ECONNREFUSED
         assert not world.heard()
+
+
+def test_what_is_allowed_is_reached(world: World, request: pytest.FixtureRequest) -> None:
+    """In each way that it is named by; and who has sent to a published port is told by name."""
+    if world.net is None:
+        pytest.skip("nothing is allowed where there is no network")
+    before = world.judge.taken
+    with socket.socket() as sock:
+        answer = world.ask(NetAsk(1, "connect", 0, 0, 0, _name(world.allowed), sock.fileno()))
+        relayed = request.node.callspec.params["world"] != "direct"
+        assert answer is not None and answer.value in (0, -errno.EINPROGRESS) and bool(answer.address) == relayed
+        if world.net.rules.requests:
+            sock.settimeout(30)
+            assert sock.recv(9) == b"" and world.judge.taken == before + 1  # it is the judge that ends it
+        world.allowed.settimeout(30)
+        world.allowed.accept()[0].close()
+        world.allowed.setblocking(False)
+    made = world.ask(NetAsk(1, "socket", socket.AF_INET, socket.SOCK_DGRAM, 0, b"", None))
+    assert made is not None and made.fd is not None
+    with socket.socket(fileno=made.fd) as sock:
+        there = struct.pack("=H", socket.AF_INET) + struct.pack("!H4x8x", 5300)
+        assert world.ask(NetAsk(1, "bind", 0, 0, 0, there, sock.fileno())) == NetAnswer()
+        world.stranger.send(b"hello")
+        sock.settimeout(30)
+        data, peer = sock.recvfrom(9)
+        shown = struct.pack("=H", socket.AF_INET) + struct.pack("!H", peer[1]) + socket.inet_aton(peer[0]) + bytes(8)
+        told = world.ask(NetAsk(1, "name", 0, 0, 0, shown, sock.fileno()))
+        assert data == b"hello" and told == NetAnswer(address=_name(world.stranger))

@@ -1,12 +1,17 @@
-"""Sockets of the host's daemons: by path through a grant, by an abstract name, by the number of a deleted socket of the
-guest's own that came again, through a link, by a datagram."""
+"""Sockets of the host's daemons, where these have them (docker, an ssh agent, X11, D-Bus): by path through a grant, by an abstract
+name, by the number of a deleted socket of the guest's own that came again, through a link, by a datagram."""
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Optional
+from typing import Any, Optional
 
 import pytest
 
@@ -75,15 +80,77 @@ def test_natively_it_answers(host: Host) -> None:
         assert native(build(ATTACK), host.granted / "daemon").won
 
 
+@dataclass(frozen=True)
+class Daemon:
+    """A socket of a daemon's that listens: its name on the host, in a guest, and what a guest could be granted of it."""
+
+    there: Path
+    inside: str
+    grants: dict[str, Path]
+
+
+DAEMONS = ["docker", "docker by its older name", "ssh agent", "X11", "D-Bus", "a link", "a link up", "a link to a link"]
+
+
+@pytest.fixture
+def daemons(host: Host) -> Iterator[dict[str, Daemon]]:
+    """In the trees that they make; these stand below a folder of the test's but for the agent's, which anybody may have."""
+    with ExitStack() as stack:
+        top, agent = host.granted, Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ssh-", dir="/tmp")))
+        places = [top / "run/docker.sock", top / "run/dbus/system_bus_socket", top / "tmp/.X11-unix/X0", agent / f"agent.{os.getpid()}", host.secret / "daemon"]
+        for place in places:
+            place.parent.mkdir(parents=True, exist_ok=True)
+            made = stack.enter_context(socket.socket(socket.AF_UNIX))
+            made.bind(str(place))
+            made.listen()
+            place.chmod(0o666)
+        docker, bus, display, mine, secret = places
+        (top / "var").mkdir()
+        (top / "var/run").symlink_to("../run")
+        links = top / "links"
+        links.mkdir()
+        for name, target in {"agent": mine, "up": "../../secret/daemon", "again": "agent"}.items():
+            (links / name).symlink_to(target)
+        run = {"/run": top / "run", "/var": top / "var"}
+        yield {
+            "docker": Daemon(docker, "/run/docker.sock", run),
+            "docker by its older name": Daemon(top / "var/run/docker.sock", "/var/run/docker.sock", run),
+            "ssh agent": Daemon(mine, str(mine), {str(agent): agent}),
+            "X11": Daemon(display, "/tmp/.X11-unix/X0", {"/tmp/.X11-unix": display.parent}),
+            "D-Bus": Daemon(bus, "/run/dbus/system_bus_socket", run),
+            "a link": Daemon(links / "agent", "/data/agent", {"/data": links, str(agent): agent}),
+            "a link up": Daemon(links / "up", "/data/links/up", {"/data": top, "/secret": secret.parent}),
+            "a link to a link": Daemon(links / "again", "/data/again", {"/data": links, str(agent): agent}),
+        }
+
+
+@ordinary
+@every_wall
+@pytest.mark.parametrize("name", DAEMONS)
+@pytest.mark.parametrize("grant", ["none", "mounts", "writable"])
+def test_no_daemon_is_reached(daemons: dict[str, Daemon], walls: str, grant: str, name: str) -> None:
+    daemon = daemons[name]
+    granted: dict[str, Any] = {} if grant == "none" else {grant: daemon.grants}
+    outcome = inside(build(ATTACK), daemon.inside, walls=walls, network="host", **granted)
+    assert not outcome.won and set(outcome.told.values()) <= {errno.ENOENT, errno.ECONNREFUSED, errno.EACCES}, outcome
+
+
+@pytest.mark.parametrize("name", DAEMONS)
+def test_natively_each_is_reached(daemons: dict[str, Daemon], name: str) -> None:
+    assert native(build(ATTACK), daemons[name].there).told["connect"] == 0
+
+
 @ordinary
 @every_wall
 @pytest.mark.parametrize("network", [None, "host"])
-def test_an_abstract_name_of_the_host(walls: str, network: Optional[str]) -> None:
+@pytest.mark.parametrize("name", ["sandbox-test-", "/tmp/.X11-unix/X", "/tmp/dbus-"])
+def test_an_abstract_name_of_the_host(walls: str, network: Optional[str], name: str) -> None:
+    name += str(os.getpid())
     with socket.socket(socket.AF_UNIX) as daemon:
-        daemon.bind(f"\0sandbox-test-{os.getpid()}")
+        daemon.bind(f"\0{name}")
         daemon.listen()
-        assert native(build(ATTACK), f"@sandbox-test-{os.getpid()}").won
-        assert not inside(build(ATTACK), f"@sandbox-test-{os.getpid()}", walls=walls, network=network).won
+        assert native(build(ATTACK), f"@{name}").won
+        assert not inside(build(ATTACK), f"@{name}", walls=walls, network=network).won
 
 
 def wait_for_the_clock_of_files(folder: Path) -> None:

@@ -3,55 +3,84 @@ and sends its Supervisor what no proxy sends."""
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import socket
 import subprocess
 import sys
+import threading
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 import sandbox
 import sandbox._http_proxy
+from sandbox import AllowHTTP
+from sandbox._http import wire
+from sandbox._http_proxy import HTTPProxy, Judged
+from sandbox._loop import Loop
+from sandbox._rules import Rules
 from tests.escape.attack import WALLS, ordinary, standing
+from tests.helpers import give_up_privileges
 from tests.http_servers import Site, site
 
 __all__ = ["site"]
 pytestmark = ordinary
 
-TRIES = r"""
+PLANTED = f"/var/tmp/sandbox-broken-proxy-{os.getpid()}"
+TRIES = (
+    f"PLANTED = b'{PLANTED}'\n"
+    r"""
 import ctypes, errno, json, os, socket, struct, sys
 libc = ctypes.CDLL(None, use_errno=True)
-def call(number, *arguments):
-    result = libc.syscall(number, *arguments)
-    return ctypes.get_errno() if result < 0 else 0
+libc.syscall.restype = ctypes.c_long
+def raw(*arguments):
+    return libc.syscall(*(ctypes.c_long(each) if isinstance(each, int) else each for each in arguments))
+def call(*arguments):
+    return ctypes.get_errno() if raw(*arguments) < 0 else 0
 def address(port):
     return struct.pack("<H", socket.AF_INET) + struct.pack(">H", port) + socket.inet_aton("127.0.0.1") + bytes(8)
 def tries(connection, port):
-    buffer, name = ctypes.create_string_buffer(64), address(port)
+    # each by its name; what comes before the last call makes room for it where nothing is refused
+    buffer, name, me = ctypes.create_string_buffer(8192), address(port), os.getpid()
+    page, program = ctypes.addressof(buffer) + 4095 & -4096, ctypes.create_string_buffer(struct.pack("HBBI", 6, 0, 0, 65535), 8)
+    part = lambda: call(42, connection, bytes(16), 16)
+    own = lambda flags: call(272, 0x10000000 | flags)
     return {
-        "open": call(2, b"/etc/passwd", 0, 0), "openat": call(257, -100, b"/etc/passwd", 0, 0),
-        "openat2": call(437, -100, b"/etc/passwd", struct.pack("QQQ", 0, 0, 0), 24),
-        "create": call(257, -100, b"/var/tmp/sandbox-broken-proxy", 0o102, 0o600),
-        "socket": call(41, 2, 1, 0), "socketpair": call(53, 1, 1, 0, buffer),
-        "connect again": call(42, connection, name, 16), "part": call(42, connection, bytes(16), 16),
-        "bind": call(49, connection, name, 16), "listen": call(50, connection, 1),
-        "send elsewhere": call(44, connection, b"x", 1, 0x20000000, name, 16),
-        "sendmsg": call(46, connection, bytes(56), 0),
-        "fork": call(57), "vfork": call(58), "clone": call(56, 17, 0, 0, 0, 0), "clone3": call(435, bytes(88), 88),
-        "exec": call(59, b"/bin/true", 0, 0), "execveat": call(322, -100, b"/bin/true", 0, 0, 0),
-        "kill": call(62, os.getpid(), 0), "tkill": call(200, os.getpid(), 0), "ptrace": call(101, 16, 1, 0, 0),
-        "readv": call(310, 1, buffer, 1, buffer, 1, 0), "pidfd": call(434, 1, 0), "getfd": call(438, 0, 0, 0),
-        "shared": call(9, 0, 4096, 3, 0x21, -1, 0), "shared validate": call(9, 0, 4096, 3, 0x23, -1, 0),
-        "code": call(9, 0, 4096, 7, 0x22, -1, 0), "mprotect": call(10, ctypes.addressof(buffer) & -4096, 4096, 7),
-        "io_uring": call(425, 8, bytes(120)), "bpf": call(321, 0, 0, 0), "unshare": call(272, 0x10000000),
-        "setns": call(308, 0, 0), "mount": call(165, 0, b"/", 0, 0, 0), "chroot": call(161, b"/"),
-        "memfd": call(319, b"x", 0), "userfaultfd": call(323, 0), "keyctl": call(250, 0, 0),
-        "x32": call(0x40000000 | 39) if len(sys.argv) > 9999 else errno.ENOSYS,
-        "filter": call(54, connection, 1, 26, bytes(16), 16), "prlimit": call(302, 0, 7, 0, buffer),
+        "open": lambda: call(2, b"/etc/passwd", 0, 0), "openat": lambda: call(257, -100, b"/etc/passwd", 0, 0),
+        "openat2": lambda: call(437, -100, b"/etc/passwd", struct.pack("QQQ", 0, 0, 0), 24),
+        "create": lambda: call(257, -100, PLANTED, 0o102, 0o600),
+        "socket": lambda: call(41, 2, 1, 0), "socketpair": lambda: call(53, 1, 1, 0, buffer),
+        "part": part, "connect again": lambda: (part(), call(42, connection, name, 16))[1],
+        "bind": lambda: (part(), call(49, connection, address(0), 16))[1], "listen": lambda: (part(), call(50, connection, 1))[1],
+        "send elsewhere": lambda: (part(), call(44, connection, b"x", 1, 0x20000000, name, 16))[1],
+        "sendmsg": lambda: call(46, connection, bytes(56), 0),
+        "fork": lambda: call(57), "vfork": lambda: call(58), "clone": lambda: call(56, 17, 0, 0, 0, 0),
+        "clone3": lambda: call(435, struct.pack("11Q", 0, 0, 0, 0, 17, *[0] * 6), 88),
+        "exec": lambda: call(59, b"/bin/true", 0, 0), "execveat": lambda: call(322, -100, b"/bin/true", 0, 0, 0),
+        "kill": lambda: call(62, me, 0), "tkill": lambda: call(200, me, 0),
+        "ptrace": lambda: call(101, 16, 1, 0, 0), "be traced": lambda: call(101, 0, 0, 0, 0),
+        "readv": lambda: call(310, me, buffer, 1, buffer, 1, 0),
+        "pidfd": lambda: call(434, me, 0), "getfd": lambda: call(438, raw(434, me, 0), connection, 0),
+        "shared": lambda: call(9, 0, 4096, 3, 0x21, -1, 0), "shared validate": lambda: call(9, 0, 4096, 3, 0x03, raw(319, b"x", 0), 0),
+        "code": lambda: call(9, 0, 4096, 7, 0x22, -1, 0), "mprotect": lambda: call(10, page, 4096, 7),
+        "io_uring": lambda: call(425, 8, ctypes.create_string_buffer(120)), "bpf": lambda: call(321, 0, 0, 0),
+        "unshare": lambda: own(0), "setns": lambda: (own(0x4000000), call(308, raw(2, b"/proc/self/ns/uts", 0, 0), 0))[1],
+        "mount": lambda: (own(0x20000), call(165, 0, b"/", 0, 0x44000, 0))[1], "chroot": lambda: (own(0), call(161, b"/"))[1],
+        "memfd": lambda: call(319, b"x", 0), "userfaultfd": lambda: call(323, 1), "keyctl": lambda: call(250, 0, -3, 1),
+        "filter": lambda: call(54, connection, 1, 26, struct.pack("HxxxxxxQ", 1, ctypes.addressof(program)), 16),
+        "prlimit": lambda: call(302, 0, 7, 0, buffer),
     }
 """
+)
+IN_A_NAMESPACE = {"unshare", "setns", "mount", "chroot"}
+"""What needs a user namespace."""
+NOT_EVERYWHERE = {"ptrace", "bpf", "io_uring", "userfaultfd", "keyctl", "filter"}
+"""What kernels and containers refuse to whom has no privileges."""
 
 TAKEN = (
     TRIES
@@ -62,7 +91,7 @@ def main():
         def __init__(self, common, inner, upstream, about):
             self.inner, self.upstream, self.about = inner, upstream, about
         async def run(self):
-            data = json.dumps(tries(self.upstream.fileno(), self.about.port)).encode()
+            data = json.dumps({name: each() for name, each in tries(self.upstream.fileno(), self.about.port).items()}).encode()
             while data: data = data[self.inner.send(data):]
             self.inner.close()
     process.Served = Served
@@ -84,18 +113,34 @@ def test_it_has_its_connections_and_nothing_else(site: Site, monkeypatch: pytest
     with standing(walls), site.box() as box:
         done = box.run([sys.executable, "-c", READ, str(site.plain.port)], timeout=100)
         told = json.loads(done.stdout)
-    assert told and not [name for name, error in told.items() if not error], told
-    assert not os.path.exists("/var/tmp/sandbox-broken-proxy")
+    assert len(told) == 40 and set(told.values()) == {errno.ENOSYS}, told  # the filter's answer to each
+    assert not os.path.exists(PLANTED)
+
+
+ALONE = (
+    TRIES
+    + r"""
+port, name = int(sys.argv[1]), sys.argv[2]
+connection = socket.create_connection(("127.0.0.1", port)).detach() # of this process: some are parted
+os.write(1, b"%d\n" % tries(connection, port)[name]())
+os._exit(0)
+"""
+)
 
 
 def test_they_work_with_the_guard_left_out() -> None:
-    """In a process of this user without the filter most of them do something."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        source = TRIES + f"\ns = socket.create_connection(('127.0.0.1', {server.getsockname()[1]}))\nimport signal; signal.signal(signal.SIGCHLD, signal.SIG_IGN)\n"
-        source += "names = {'open': lambda: call(2, b'/etc/passwd', 0, 0), 'socket': lambda: call(41, 2, 1, 0), 'code': lambda: call(9, 0, 4096, 7, 0x22, -1, 0), 'shared': lambda: call(9, 0, 4096, 3, 0x21, -1, 0), 'memfd': lambda: call(319, b'x', 0), 'part': lambda: call(42, s.fileno(), bytes(16), 16)}\n"
-        source += "print(json.dumps({name: each() for name, each in names.items()}))"
-        done = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, check=True)
-    assert json.loads(done.stdout) == dict.fromkeys(("open", "socket", "code", "shared", "memfd", "part"), 0)
+    """Each alone in a process without privileges and without the filter, where nearly all do something."""
+    names = json.loads(subprocess.run([sys.executable, "-c", f"{TRIES}\nprint(json.dumps([*tries(0, 0)]))"], capture_output=True, check=True).stdout)
+    told = {}
+    with socket.create_server(("127.0.0.1", 0), backlog=200) as server:
+        for name in names:
+            command = [sys.executable, "-c", ALONE, str(server.getsockname()[1]), name]
+            done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, preexec_fn=give_up_privileges)
+            told[name] = done.stdout.decode()  # by each process that there is: two of a fork, none of an exec
+    Path(PLANTED).unlink()
+    failed = {name: lines for name, lines in told.items() if lines not in ("0\n", "0\n0\n", "")}
+    assert failed.keys() <= NOT_EVERYWHERE | ({*IN_A_NAMESPACE} if told["unshare"] != "0\n" else set()), failed
+    assert [name for name, lines in told.items() if not lines] == ["exec", "execveat"]
 
 
 SAID = {
@@ -139,6 +184,87 @@ def main():
             assert box.network.usage.rules.get("default: no proxy"), again
         done = other.run(["curl", "-sS", site.url("/pub/x", tls=False)], text=True, timeout=100)
         assert done.stdout == "GET /pub/x 0\n" or not Path("/usr/bin/curl").exists()
+
+
+CERTIFICATE = b"-----BEGIN CERTIFICATE-----\nMA==\n-----END CERTIFICATE-----\n"
+RULES = Rules.compile([AllowHTTP("GET", "api.test/a"), AllowHTTP("GET", "api.test/b")])
+some_bytes = st.binary(max_size=600)
+decisions = st.builds(wire.Decision, st.booleans(), st.sampled_from([0, 1, 2, 65534, 65535]), st.integers(0, 65535), st.sampled_from([0, 403, 999]),
+                      some_bytes, some_bytes, some_bytes).map(wire.pack_decision)  # fmt: skip
+said_by = st.one_of(st.binary(max_size=1400), decisions, decisions.flatmap(lambda data: st.integers(0, len(data)).map(lambda end: data[:end])),
+                    st.just(wire.pack_ready(CERTIFICATE)), st.binary(max_size=90).map(wire.pack_ready), some_bytes.map(lambda data: b"F" + data))  # fmt: skip
+
+
+class Told:
+    def __init__(self) -> None:
+        self.judged: list[Judged] = []
+        self.failures: list[Exception] = []
+
+    def asked(self, judged: Judged) -> None:
+        self.judged.append(judged)
+
+    def is_behind(self) -> bool:
+        return False
+
+    def fail(self, error: Exception) -> None:
+        self.failures.append(error)
+
+
+def fitting(messages: list[bytes]) -> tuple[bool, bool, list[bytes]]:
+    """Of what is said in this order: is it to the end what a proxy says, has it begun, and the decisions that count."""
+    begun, counted = False, []
+    for data in messages:
+        if len(data) == 791 and data[:1] == b"D":
+            if begun and bool(data[1]) != (int.from_bytes(data[2:4], "little") < len(RULES.requests)):
+                return False, begun, counted
+            counted += [data] if begun else []
+        elif not begun and data.startswith(b"R" + CERTIFICATE[:28]) and data.isascii() and len(data) <= 8192:
+            begun = True
+        else:
+            return False, begun, counted
+    return True, begun, counted
+
+
+@pytest.fixture(scope="module")
+def loop() -> Loop:
+    return Loop("test-broken-proxy")
+
+
+@settings(deadline=None, max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(first=st.booleans(), messages=st.lists(said_by, max_size=6), fds=st.integers(0, 3))
+def test_whatever_it_says(loop: Loop, first: bool, messages: list[bytes], fds: int) -> None:
+    """Each decision of a rule that there is is told; the first message that is none ends it, and nothing else; what
+    descriptors come with it are nobody's."""
+    said = [wire.pack_ready(CERTIFICATE)] * first + [data for data in messages if data]
+    told, wrong = Told(), []
+    with pytest.MonkeyPatch.context() as patched, ExitStack() as stack:
+        ends: list[socket.socket] = []
+
+        def spawn(_: HTTPProxy, sock: int, walls: object) -> tuple[int, int]:
+            ends.append(socket.socket(fileno=os.dup(sock)))
+            pid = os.posix_spawn("/bin/sleep", ["sleep", "1000"], {})
+            return pid, os.pidfd_open(pid)
+
+        patched.setattr(HTTPProxy, "_spawn", spawn)
+        patched.setattr(threading, "excepthook", wrong.append)
+        proxy = HTTPProxy(loop, RULES, (), [])
+        proxy.attach(told)
+        stack.callback(proxy.close)
+        open_before = len(os.listdir("/proc/self/fd"))
+        with ends[0] as theirs:
+            assert theirs.recv(9) == wire.SETUP
+            for data in said:
+                with suppress(ConnectionError):  # it has hung up
+                    socket.send_fds(theirs, [data], [0] * fds)
+        with proxy._changed:
+            assert proxy._changed.wait_for(lambda: proxy._failure, 60)
+        assert len(os.listdir("/proc/self/fd")) <= open_before
+        good, begun, counted = fitting(said)
+        assert (proxy._failure == "it has ended") == good and not wrong, proxy._failure
+        assert len(told.judged) == len(counted) and len(told.failures) == (not begun)
+        rules = {str(rule) for rule in RULES.requests}
+        assert all((judged.rule in rules) == judged.allowed and judged.record() for judged in told.judged)
+    assert not wrong
 
 
 def test_texts_of_an_enemy(site: Site, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

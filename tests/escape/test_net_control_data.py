@@ -5,18 +5,20 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator
+from contextlib import ExitStack, suppress
 
 import pytest
 
 from sandbox import Allow
-from tests.escape.attack import Outcome, build, every_wall, inside, native, ordinary
+from tests.escape.attack import Outcome, build, every_wall, in_a_world_of_its_own, inside, native, ordinary
 
 ATTACK = r"""
 #include <arpa/inet.h>
+#include <net/if.h>
 #include <netinet/in.h>
 #include <netinet/ip.h>
-/* argv[1]: a port of the loopback, to be spoken to from 127.0.0.1; argv[2]: a socket to use, which is connected. Says of each
- * kind whether it went; "plain" and "ttl" should. */
+/* argv[1]: a port of the loopback, to be spoken to from 127.0.0.1, also in IPv6, and from ::1; 0: of one that is brought up
+ * here. argv[2]: a socket to use, which is connected. Says of each kind whether it went; "plain" and "ttl" should. */
 static struct sockaddr_in6 name;
 static socklen_t size;
 static int fd, won;
@@ -48,19 +50,28 @@ static void every(const char *label, int level, int type, const void *data, size
         if (CMSG_SPACE(length) > CMSG_LEN(length)) sends(label, before, level, type, data, length, CMSG_SPACE(length) - CMSG_LEN(length));
     }
 }
+static int hears(void) { /* both loopbacks of a new network; the port */
+    struct ifreq lo = {.ifr_name = "lo", .ifr_flags = IFF_UP};
+    struct sockaddr_in6 any = {.sin6_family = AF_INET6};
+    socklen_t room = sizeof any;
+    int heard = socket(AF_INET6, SOCK_DGRAM, 0);
+    if (ioctl(heard, SIOCSIFFLAGS, &lo) || bind(heard, (void *)&any, sizeof any) || getsockname(heard, (void *)&any, &room)) exit(unfit("lo"));
+    return ntohs(any.sin6_port);
+}
 int main(int argc, char **argv) {
     struct sockaddr_in *four = (void *)&name;
-    for (int six = 0; six < 2; six++) {
+    int port = atoi(argv[1]) ? atoi(argv[1]) : hears();
+    for (int six = 0; six < 3; six++) {
         if (argc > 2) fd = atoi(argv[2]);
         else fd = socket(six ? AF_INET6 : AF_INET, SOCK_DGRAM, 0), size = six ? sizeof name : sizeof *four;
         if (six) {
-            name = (struct sockaddr_in6){.sin6_family = AF_INET6, .sin6_port = htons(atoi(argv[1]))};
-            inet_pton(AF_INET6, "::ffff:127.0.0.1", &name.sin6_addr);
-        } else *four = (struct sockaddr_in){.sin_family = AF_INET, .sin_port = htons(atoi(argv[1])), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+            name = (struct sockaddr_in6){.sin6_family = AF_INET6, .sin6_port = htons(port)};
+            inet_pton(AF_INET6, six == 1 ? "::ffff:127.0.0.1" : "::1", &name.sin6_addr);
+        } else *four = (struct sockaddr_in){.sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
         int ttl = 9, one = 1;
         struct in_pktinfo source = {.ipi_ifindex = 0}, link = {.ipi_ifindex = 1};
         struct in6_pktinfo mapped = {0}, device = {.ipi6_ifindex = 1};
-        unsigned char route[] = {0x83, 7, 4, 127, 0, 0, 9, 0}, segments[24] = {0, 2, 4, 1};
+        unsigned char route[] = {0x83, 7, 4, 127, 0, 0, 9, 0}, segments[24] = {0, 2, 2, 1};
         long when = 1;
         inet_pton(AF_INET, "127.0.0.9", &source.ipi_spec_dst);
         inet_pton(AF_INET6, "::ffff:127.0.0.9", &mapped.ipi6_addr);
@@ -86,22 +97,34 @@ GOES = {"plain", *(f"ttl{behind}{cut}{many}" for behind in ("", " behind") for c
 
 
 @pytest.fixture
-def service() -> Iterator[socket.socket]:
-    with socket.socket(type=socket.SOCK_DGRAM) as made:
-        made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
-        made.bind(("127.0.0.1", 0))
-        made.setblocking(False)
-        yield made
+def service() -> Iterator[Service]:
+    with ExitStack() as stack:
+        yield Service(stack)
 
 
-def sources(service: socket.socket) -> set[str]:
-    """Addresses that something came from."""
-    found = set()
-    while True:
-        try:
-            found.add(service.recvfrom(9)[1][0])
-        except BlockingIOError:
-            return found
+class Service:
+    """At both loopbacks, at one port."""
+
+    def __init__(self, stack: ExitStack) -> None:
+        self.port = 0
+        self._sockets = []
+        for family, address in ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")):
+            made = stack.enter_context(socket.socket(family, socket.SOCK_DGRAM))
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
+            made.bind((address, self.port))
+            made.setblocking(False)
+            self.port = made.getsockname()[1]
+            self._sockets.append(made)
+
+    @property
+    def sources(self) -> set[str]:
+        """Addresses that something came from."""
+        found = set()
+        for each in self._sockets:
+            with suppress(BlockingIOError):
+                while True:
+                    found.add(each.recvfrom(9)[1][0])
+        return found
 
 
 def went(outcome: Outcome) -> set[str]:
@@ -111,31 +134,36 @@ def went(outcome: Outcome) -> set[str]:
 
 @ordinary
 @every_wall
-def test_nothing_but_what_is_harmless_goes(service: socket.socket, walls: str) -> None:
-    port = service.getsockname()[1]
-    outcome = inside(build(ATTACK), port, walls=walls, network=[Allow(f"udp://127.0.0.1:{port}")])
+def test_nothing_but_what_is_harmless_goes(service: Service, walls: str) -> None:
+    rules = [Allow(f"udp://{host}:{service.port}") for host in ("127.0.0.1", "[::1]")]
+    outcome = inside(build(ATTACK), service.port, walls=walls, network=rules)
     assert went(outcome) <= GOES and {"plain", "ttl"} <= went(outcome), outcome
-    assert sources(service) == {"127.0.0.1"}
+    assert service.sources == {"127.0.0.1", "::1"}
 
 
 @ordinary
 @every_wall
 @pytest.mark.parametrize("network", ["none", "loopback", "served"])
-def test_nor_with_a_socket_that_is_handed_in(service: socket.socket, walls: str, network: str) -> None:
+def test_nor_with_a_socket_that_is_handed_in(service: Service, walls: str, network: str) -> None:
     """INVARIANT own-network: an address in control data is one, too."""
     if network == "loopback" and walls in ("no namespaces", "no wall"):
         pytest.skip("has no network namespace")
-    port = service.getsockname()[1]
     with socket.socket(type=socket.SOCK_DGRAM) as ours:
-        ours.connect(("127.0.0.1", port))
+        ours.connect(("127.0.0.1", service.port))
         numbers = [ours.fileno()]
         granted = [Allow("192.0.2.1:1")] if network == "served" else network
-        outcome = inside(build(ATTACK), port, *numbers, walls=walls, network=granted, pass_fds=numbers)
+        outcome = inside(build(ATTACK), service.port, *numbers, walls=walls, network=granted, pass_fds=numbers)
     assert went(outcome) <= GOES and "plain" in went(outcome), outcome
-    assert sources(service) == {"127.0.0.1"}
+    assert service.sources == {"127.0.0.1"}
 
 
-def test_natively_another_source_is_seen(service: socket.socket) -> None:
-    outcome = native(build(ATTACK), service.getsockname()[1])
+def test_natively_another_source_is_seen(service: Service) -> None:
+    outcome = native(build(ATTACK), service.port)
     assert {"source", "interface", "source 6"} <= went(outcome), outcome
-    assert sources(service) == {"127.0.0.1", "127.0.0.9"}
+    assert service.sources == {"127.0.0.1", "127.0.0.9", "::1"}
+
+
+def test_in_a_network_of_ones_own_they_go() -> None:
+    """With every privilege over it, which marks, routes and headers want."""
+    outcome = in_a_world_of_its_own(build(ATTACK), 0)
+    assert {"route", "route 6", "old route 6", "hops", "options", "mark", "flow", "fragment", "priority"} <= went(outcome), outcome
