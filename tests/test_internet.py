@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from ipaddress import IPv4Address
 from pathlib import Path
 
 import pytest
 
 import sandbox
-from sandbox import Allow, Deny, Sandbox
+from sandbox import Allow, Deny, Limits, Sandbox
 from tests.escape.attack import WALLS, ordinary, standing
 
 TCP = "import socket, sys\ntry:\n with socket.create_connection((sys.argv[1], int(sys.argv[2])), timeout=10) as s: print(s.recv(99).decode(), s.getpeername()[0])\nexcept OSError as e: print(e.strerror or e)"
@@ -148,6 +150,63 @@ input()
         assert process.stdout is not None and process.stdout.readline() == b"waiting\n"
         assert other.run(python(TCP, "127.0.0.1", tcp), text=True).stdout == "hello 127.0.0.1\n"
         process.communicate(b"\n")
+
+
+SERVER = """
+import json, socket, sys
+server = socket.create_server(("127.0.0.1", 0), backlog=int(sys.argv[1]))
+print(server.getsockname()[1], flush=True)
+crowd = [server.accept() for _ in range(int(sys.argv[1]))]
+print(json.dumps([name for _, name in crowd]), flush=True)
+for peer, _ in crowd: peer.sendall(peer.recv(9))
+sys.stdin.read()
+"""
+CROWD = """
+import json, socket, sys
+crowd = [socket.create_connection(("127.0.0.1", int(sys.argv[1]))) for _ in range(int(sys.argv[2]))]
+print(json.dumps([each.getsockname() for each in crowd]), flush=True)
+sys.stdin.readline()
+for each in crowd: each.sendall(b"x")
+print(b"".join(each.recv(9) for each in crowd).decode(), flush=True)
+sys.stdin.read()
+"""
+
+
+@ordinary
+@pytest.mark.parametrize("relayed", [False, True])
+def test_a_crowd_has_no_threads(relayed: bool) -> None:
+    """Nor, without a limit on bytes, a descriptor of the caller's: the guest's own sockets are those that the server sees."""
+    many, limits = 150, Limits(bytes_sent=1 << 30) if relayed else None
+    with Sandbox(network="host", limits=limits) as box, subprocess.Popen(python(SERVER, many), stdin=-1, stdout=-1, text=True) as server:
+        assert server.stdout is not None and server.stdin is not None
+        box.run(python(TCP, "127.0.0.1", 1))  # what is made for the first connection is there
+        port = int(server.stdout.readline())
+        process = box.popen(python(CROWD, port, many), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        assert process.stdout is not None and process.stdin is not None
+        before, held = _threads(), _held()
+        own, seen = json.loads(process.stdout.readline()), json.loads(server.stdout.readline())
+        process.stdin.write("\n")
+        process.stdin.flush()
+        assert process.stdout.readline() == "x" * many + "\n"
+        assert _threads() == before
+        assert (sorted(own) == sorted(seen)) != relayed
+        assert len(_held() - held) == 2 * many * relayed
+        process.communicate("")
+        server.communicate()
+
+
+def _threads() -> tuple[int, int]:
+    """As Python counts them, and as the kernel does."""
+    return threading.active_count(), len(os.listdir("/proc/self/task"))
+
+
+def _held() -> set[str]:
+    """What this process holds."""
+    found = set()
+    for fd in os.listdir("/proc/self/fd"):
+        with suppress(FileNotFoundError):  # that of the listing itself
+            found.add(os.readlink(f"/proc/self/fd/{fd}"))
+    return found
 
 
 def test_a_blocking_connect_is_interrupted() -> None:

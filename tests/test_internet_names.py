@@ -11,6 +11,7 @@ import pytest
 
 import sandbox
 from sandbox import Allow, Hosts, Resolvers
+from tests.escape.attack import WALLS, ordinary, standing
 from tests.helpers import program
 from tests.test_names_upstream import NameServer, server
 
@@ -51,9 +52,12 @@ def run(command: list[str], port: int, *more: object) -> sandbox.Result:
     return sandbox.run(command, network=rules, text=True, timeout=60)  # type: ignore[arg-type]
 
 
-def test_an_allowed_name_is_resolved_and_reached(web: int) -> None:
+@ordinary
+@pytest.mark.parametrize("walls", WALLS)
+def test_an_allowed_name_is_resolved_and_reached(web: int, walls: str) -> None:
     script = f"import urllib.request; print(urllib.request.urlopen('http://web.test:{web}/').read())"
-    done = run([sys.executable, "-c", script], web)
+    with standing(walls):
+        done = run([sys.executable, "-c", script], web)
     assert done.stdout == "b'hello'\n", done
 
 

@@ -16,7 +16,7 @@ import pytest
 
 import sandbox
 from sandbox import Allow, Policy, Sandbox, WallMissing
-from tests.escape.attack import standing
+from tests.escape.attack import WALLS, ordinary, standing
 
 Network = Union[str, list[Allow]]
 NETWORKS: dict[str, Network] = {"own namespace": "loopback", "slice": "loopback", "rules": [Allow("192.0.2.1:1")]}
@@ -48,10 +48,12 @@ def python(source: str, *args: str) -> list[str]:
     return [sys.executable, "-c", source, *args]
 
 
+@ordinary
+@pytest.mark.parametrize(("kind", "walls"), [(kind, walls) for kind in NETWORKS for walls in WALLS if kind == "served" or "netns" in WALLS[walls]])
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
-def test_two_guests_listen_on_the_same_port(host: str, network: Network) -> None:
+def test_two_guests_listen_on_the_same_port(host: str, kind: str, walls: str) -> None:
     """Each is reached by its own processes only; the host has nobody there."""
-    with Sandbox(network=network) as one, Sandbox(network=network) as two:
+    with standing(walls), Sandbox(network=NETWORKS[kind]) as one, Sandbox(network=NETWORKS[kind]) as two:
         servers = [box.popen(python(SERVER, host, name), stdout=PIPE) for box, name in ((one, "one"), (two, "two"))]
         for server in servers:
             assert server.stdout is not None and server.stdout.readline() == b"listens\n"

@@ -118,11 +118,13 @@ def test_families(host: str, family: str, address: str, inside: str) -> None:
         assert there[1] == 80
 
 
-def test_sources() -> None:
+@ordinary
+@pytest.mark.parametrize("walls", WALLS)
+def test_sources(walls: str) -> None:
     """Who is none of them is not answered; without any everybody is."""
     port = free()
     for sources, refused in (([], False), (["127.0.0.9", "10.0.0.0/8"], True)):
-        with Sandbox(network=[Publish(8080, port, sources)]) as box, serving(box):
+        with standing(walls), Sandbox(network=[Publish(8080, port, sources)]) as box, serving(box):
             assert isinstance(ask("127.0.0.1", port, "127.0.0.9"), list)
             assert _is_kept_out(port, "127.0.0.1") == refused
             there = json.loads(box.run([sys.executable, "-c", CLIENT, "127.0.0.1", "8080"]).stdout)[0]

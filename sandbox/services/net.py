@@ -227,6 +227,8 @@ class Internet:
         if way is not None:
             return Goal(*way, inside=True)
         own = self._own(name)
+        if own is not None and own.port == 0:
+            return Goal(own, "loopback", True)  # where nobody can be: the kernel says so
         if own is not None:
             found = next((at for at in (own, self._dual(own)) if self._stands(at, sock)), None)
             found = found or next(self._published.targets(name, sock, self._diag), None)
@@ -389,6 +391,8 @@ class Internet:
 
     def _begin_by(self, sock: socket.socket, goal: Goal, taker: Joined | None) -> int:
         if sock.type == socket.SOCK_DGRAM or (self._relayed is None and taker is None):
+            if sock.type == socket.SOCK_STREAM and self._is_bound_at_home(sock) and state_of(sock) == CLOSE:
+                attach(sock, self.base, [goal.name.address])  # its answer; a listener hears the slice alone (_listen)
             return begin_connect(sock, sockaddr_of(sock, self._through(sock, goal)))
         take_mapped(sock)
         self._stand(sock, _ONE)

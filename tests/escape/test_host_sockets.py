@@ -1,21 +1,23 @@
-"""Sockets of the host's daemons, where these have them (docker, an ssh agent, X11, D-Bus): by path through a grant, by an abstract
-name, by the number of a deleted socket of the guest's own that came again, through a link, by a datagram."""
+"""Sockets of the host's daemons, where these have them (docker, an ssh agent, X11, D-Bus), or another guest's: by path through a
+grant, by an abstract name, by the number of a deleted socket of the guest's own that came again, through a link, by a datagram."""
 
 from __future__ import annotations
 
 import errno
 import os
 import socket
+import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from subprocess import PIPE, Popen
 from typing import Any, Optional
 
 import pytest
 
-from tests.escape.attack import build, every_wall, inside, native, ordinary
+from tests.escape.attack import LOST, WALLS, box, build, every_wall, inside, native, ordinary
 from tests.escape.conftest import Host
 
 ATTACK = r"""
@@ -153,6 +155,60 @@ def test_an_abstract_name_of_the_host(walls: str, network: Optional[str], name: 
         assert not inside(build(ATTACK), f"@{name}", walls=walls, network=network).won
 
 
+DAEMON = """
+import socket, sys
+with socket.socket(socket.AF_UNIX) as s, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as plain:
+    s.bind("\\0" + sys.argv[1])
+    s.listen()
+    print("listens", flush=True)
+    sys.stdin.read()
+    s.setblocking(False)
+    try: print(s.accept())
+    except BlockingIOError: print("nobody came")
+"""
+
+
+@contextmanager
+def _daemon(start: Callable[..., Any], name: str) -> Iterator[None]:
+    """Somebody who listens at an abstract name, until whoever has tried it is gone."""
+    with start([sys.executable, "-c", DAEMON, name], stdin=PIPE, stdout=PIPE, text=True) as process:
+        assert process.stdout.readline() == "listens\n"
+        yield
+        assert (process.communicate()[0] == "nobody came\n") == (start is not Popen)
+
+
+OWN = [walls for walls, names in WALLS.items() if "netns" in names]
+
+
+@ordinary
+@pytest.mark.parametrize("walls", OWN)
+@pytest.mark.parametrize("network", [None, "host", "loopback"])
+def test_an_abstract_name_of_another_guest(walls: str, network: Optional[str]) -> None:
+    """Both may have it at the same time; nobody comes to it from outside."""
+    name = f"sandbox-test-guest-{os.getpid()}"
+    with ExitStack() as stack:
+        one, two = (stack.enter_context(box(walls, build(ATTACK), network=network)) for _ in range(2))
+        stack.enter_context(_daemon(one.popen, name))
+        assert two.run(["/attack/attack", f"@{name}"]).returncode == LOST
+        assert native(build(ATTACK), f"@{name}").status == LOST
+        stack.enter_context(_daemon(two.popen, name))
+
+
+@ordinary
+@pytest.mark.parametrize("walls", [walls for walls in WALLS if walls not in OWN])
+@pytest.mark.parametrize("network", [None, "host"])
+def test_there_are_none_where_they_would_be_the_hosts(walls: str, network: Optional[str]) -> None:
+    with box(walls, network=network) as made:
+        done = made.run([sys.executable, "-c", DAEMON, "x"], text=True, stderr=PIPE)
+    assert "Operation not permitted" in done.stderr, done
+
+
+def test_an_abstract_name_of_another_process_natively() -> None:
+    name = f"sandbox-test-guest-{os.getpid()}"
+    with _daemon(Popen, name):
+        assert native(build(ATTACK), f"@{name}").won
+
+
 def wait_for_the_clock_of_files(folder: Path) -> None:
     """It ticks every few milliseconds; what was made within one tick is of one age."""
     first = second = 0
@@ -166,8 +222,6 @@ def wait_for_the_clock_of_files(folder: Path) -> None:
 @every_wall
 def test_a_number_that_comes_again(host: Host, walls: str) -> None:
     """The guest's own sockets are remembered by their file: a later file with the same number is another one."""
-    from tests.escape.attack import box
-
     with box(walls, build(REUSE), writable={"/out": host.writable}, mounts={"/data": host.granted}) as made:
         process = made.popen(["/attack/attack", "/out", "/data/daemon"], stdin=-1, stdout=-1)
         assert process.stdout.readline() == b"bound=0\n"
