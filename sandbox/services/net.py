@@ -228,7 +228,8 @@ class Internet:
             return Goal(*way, inside=True)
         own = self._own(name)
         if own is not None:
-            found = next((at for at in (own, self._dual(own)) if self._stands(at, sock)), None)
+            six = name.address.version == 6
+            found = next((at for at in (own, self._dual(own)) if self._stands(at, sock, six=six)), None)
             found = found or next(self._published.targets(name, sock, self._diag), None)
             if found is not None:
                 return Goal(found, "loopback", True)
@@ -244,16 +245,19 @@ class Internet:
             raise OSError(errno.ECONNREFUSED, "")
         raise Refused(verdict.rule)
 
-    def _stands(self, name: Name, sock: socket.socket) -> bool:
-        return self._standing(name, sock) is not None
+    def _stands(self, name: Name, sock: socket.socket, *, six: bool = False) -> bool:
+        return self._standing(name, sock, six=six) is not None
 
-    def _standing(self, name: Name, sock: socket.socket) -> int | None:
-        """The cookie of a socket of the guest's that is there. Others are bound to every address at most."""
+    def _standing(self, name: Name, sock: socket.socket, *, six: bool = False) -> int | None:
+        """The cookie of a socket of the guest's that is there; `six`: of IPv6. Others are bound to every address at
+        most."""
         stream = sock.type == socket.SOCK_STREAM
         asker = IPv4Address(0) if stream else self._host(_ONE), 0 if stream else sock.getsockname()[1]
         protocol = socket.IPPROTO_TCP if stream else socket.IPPROTO_UDP
         found = self._diag.find((IPv4Address(name.address), name.port), asker, protocol)
-        if found is None or not (found.address == name.address or found.cookie in self._outward):
+        if found is None or (six and not found.six):
+            return None
+        if found.address != name.address and found.cookie not in self._outward:
             return None
         # It may be gone when it is spoken to: then whoever of the host is bound to every address would be met.
         beside = self._diag.find((self._host(_NOBODY), name.port), asker, protocol)
