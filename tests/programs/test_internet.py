@@ -106,6 +106,13 @@ with socket.create_server(("127.0.0.1", 0)) as four:
     print(socket.socket(socket.AF_INET6).connect_ex(("::1", four.getsockname()[1])))
 six = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
 six.sendto(b"lost", ("::1", one.getsockname()[1])); two.send(b"next"); print(one.recv(9))
+for host in ("127.0.0.3", "::1"):
+    with socket.socket(six.family if ":" in host else one.family, socket.SOCK_DGRAM) as here:
+        here.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1); here.bind((host, 0))
+        print(here.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT), here.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR))
+        with socket.socket(here.family, socket.SOCK_DGRAM) as there:
+            there.connect(here.getsockname()); there.send(b"ask"); data, address = here.recvfrom(9)
+            here.sendto(b"answer", address); there.settimeout(10); print(data, address[0], there.recv(9))
 for address in (("127.0.0.1", port), ("127.0.0.2", 0), ("192.0.2.7", 0)):
     try: print(socket.socket().bind(address))
     except OSError as error: print(error.errno)
