@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import os
 import resource
 import socket
 from collections.abc import Callable
@@ -135,7 +136,8 @@ class Relays:
         self._joining[cookie] = joining
         self._loop.watch(upstream.fileno(), partial(self._on_upstream, cookie), READABLE | WRITABLE)
         self._on_upstream(cookie, 0)
-        return errno.EINPROGRESS if cookie in self._joining else begin_connect(sock, at)
+        waits = cookie in self._joining or not os.get_blocking(sock.fileno())
+        return errno.EINPROGRESS if waits else begin_connect(sock, at)
 
     def cut(self, stands: Callable[[int, Name], bool]) -> None:
         """Give up those of whose socket's cookie and target this is not so."""

@@ -133,10 +133,11 @@ def without_waiting(sock: socket.socket) -> Iterator[None]:
 
 
 def begin_connect(sock: socket.socket, address: tuple[str, int]) -> int:
-    """Begin to connect, without waiting: 0 or the errno."""
+    """Begin to connect, without waiting: 0 or the errno. Who does not block hears how it ends by another call."""
+    blocking = os.get_blocking(sock.fileno())
     with without_waiting(sock):
         error = sock.connect_ex(address)
-        if error == errno.EINPROGRESS and is_settled(sock):
+        if error == errno.EINPROGRESS and blocking and is_settled(sock):
             error = sock.connect_ex(address)  # the kernel calls it connected when it has been asked again
         return error
 

@@ -46,6 +46,7 @@ from ._sockets import (
     come_home,
     cookie_of,
     is_free,
+    name_of,
     peer_of,
     sockaddr_of,
     state_of,
@@ -60,6 +61,7 @@ _NOBODY, _ONE, _SIX, RESOLVER, _LAST = 0, 1, 2, 53, 254
 _HELD_AT = 1024  # port of the last address, by which a slice is held
 _PEERS_MAX = 64  # of a UDP socket
 _IDLE = (CLOSE, 10)  # and TCP_LISTEN
+_ANY = IPv4Address(0)
 _KINDS = {
     (socket.SOCK_STREAM, 0): "tcp",
     (socket.SOCK_STREAM, socket.IPPROTO_TCP): "tcp",
@@ -230,7 +232,8 @@ class Internet:
         if own is not None and own.port == 0:
             return Goal(own, "loopback", True)  # where nobody can be: the kernel says so
         if own is not None:
-            found = next((at for at in (own, self._dual(own)) if self._stands(at, sock)), None)
+            six = name.address.version == 6
+            found = next((at for at in (own, self._dual(own)) if self._stands(at, sock, six=six)), None)
             found = found or next(self._published.targets(name, sock, self._diag), None)
             if found is not None:
                 return Goal(found, "loopback", True)
@@ -246,21 +249,30 @@ class Internet:
             raise OSError(errno.ECONNREFUSED, "")
         raise Refused(verdict.rule)
 
-    def _stands(self, name: Name, sock: socket.socket) -> bool:
-        return self._standing(name, sock) is not None
+    def _stands(self, name: Name, sock: socket.socket, *, six: bool = False) -> bool:
+        return self._standing(name, sock, six=six) is not None
 
-    def _standing(self, name: Name, sock: socket.socket) -> int | None:
-        """The cookie of a socket of the guest's that is there. Others are bound to every address at most."""
+    def _standing(self, name: Name, sock: socket.socket, *, six: bool = False) -> int | None:
+        """The cookie of a socket of the guest's that is there; `six`: of IPv6. Others are bound to every address at
+        most."""
         stream = sock.type == socket.SOCK_STREAM
-        asker = IPv4Address(0) if stream else self._host(_ONE), 0 if stream else sock.getsockname()[1]
+        asker = Name(_ANY, 0) if stream else self._asker(sock, name)
         protocol = socket.IPPROTO_TCP if stream else socket.IPPROTO_UDP
         found = self._diag.find((IPv4Address(name.address), name.port), asker, protocol)
-        if found is None or not (found.address == name.address or found.cookie in self._outward):
+        if found is None or (six and not found.six):
+            return None
+        if found.address != name.address and found.cookie not in self._outward:
             return None
         # It may be gone when it is spoken to: then whoever of the host is bound to every address would be met.
         beside = self._diag.find((self._host(_NOBODY), name.port), asker, protocol)
         alone = beside is None or beside.cookie in self._outward or self._published.is_ours(beside.cookie)
         return found.cookie if alone else None
+
+    def _asker(self, sock: socket.socket, target: Name) -> Name:
+        """What a datagram from `sock` to an address of the slice comes from: one that is connected hears its peer
+        alone."""
+        own = name_of(sock)
+        return own if self._is_ours(own.address) else own._replace(address=self._source_to(target))
 
     def _hears(self, at: Name, asker: Name) -> bool | None:
         """Does a UDP socket of the guest's hear there what `asker` sends? None: nobody does."""
@@ -333,14 +345,26 @@ class Internet:
             raise OSError(errno.EADDRINUSE, "")  # the host's, at every address: no option shares a port with it
         take_mapped(sock)
         attach(sock, self.base, ())
-        with alone(sock) if name.port == 0 else self._sharing(sock, beside):
+        with self._choosing(sock) if name.port == 0 else self._sharing(sock, beside):
             sock.bind(sockaddr_of(sock, name))
+
+    def _shares(self, sock: socket.socket) -> dict[int, bytes]:
+        """What a UDP socket wants to share once it is bound in the slice."""
+        return self._outward.of(sock, "udp").shares if sock.type == socket.SOCK_DGRAM else {}
+
+    @contextmanager
+    def _choosing(self, sock: socket.socket) -> Iterator[None]:
+        """A port that the kernel chooses is nobody's; then it is shared as was wanted."""
+        with alone(sock):
+            yield
+        for option, value in self._shares(sock).items():
+            sock.setsockopt(socket.SOL_SOCKET, option, value)
 
     @contextmanager
     def _sharing(self, sock: socket.socket, beside: bool) -> Iterator[None]:
         """What a UDP socket wanted to share, now that it is for a port of the slice. `beside` one of ours it shares the
         port with that, too; a listener of TCP needs to for as long as it is."""
-        wanted = self._outward.of(sock, "udp").shares if sock.type == socket.SOCK_DGRAM else {}
+        wanted = self._shares(sock)
         for option, value in wanted.items():
             sock.setsockopt(socket.SOL_SOCKET, option, value)
         if beside:
