@@ -5,16 +5,17 @@
 #define FILTER_SIZE 8 /* bytes of a struct sock_filter */
 #define NAME_BYTES 255
 
-/* Bytes, not text of a locale: the order in which Python sorts bytes. */
+/* Bytes, not text of a locale: the order in which Python sorts bytes. Most differ in the first few: memcmp takes longer. */
 static int compare(const char *left, size_t left_length, const char *right, size_t right_length) {
-    int order = memcmp(left, right, left_length < right_length ? left_length : right_length);
-    if (order != 0) return order;
+    size_t both = left_length < right_length ? left_length : right_length, at = 0;
+    while (at < both && left[at] == right[at]) at++;
+    if (at < both) return (unsigned char)left[at] < (unsigned char)right[at] ? -1 : 1;
     return left_length < right_length ? -1 : left_length > right_length;
 }
 
-/* First mount whose guest path is not before path[0..length). */
-static uint32_t lower_bound(const struct sbx_plan *plan, const char *path, size_t length) {
-    uint32_t low = 0, high = plan->mount_count;
+/* First mount from `low` on whose guest path is not before path[0..length). */
+static uint32_t lower_bound(const struct sbx_plan *plan, uint32_t low, const char *path, size_t length) {
+    uint32_t high = plan->mount_count;
     while (low < high) {
         uint32_t middle = low + (high - low) / 2;
         const struct sbx_mount *mount = plan_mount(plan, middle);
@@ -39,25 +40,29 @@ bool plan_hidden(const struct sbx_plan *plan, const struct sbx_mount *mount, con
     return false;
 }
 
+/* Does the guest path of mount `at` begin with path[0..length)? */
+static bool begins(const struct sbx_plan *plan, uint32_t at, const char *path, size_t length) {
+    if (at >= plan->mount_count) return false;
+    const struct sbx_mount *mount = plan_mount(plan, at);
+    return mount->guest_length >= length && compare(plan_text(plan, mount->guest), length, path, length) == 0;
+}
+
+/* Down from "/", as long as there are mounts below: each is behind the one before. */
 int sbx_plan_find(const struct sbx_plan *plan, const char *guest_path, uint32_t *rest) {
-    size_t length = strnlen(guest_path, SBX_PATH_MAX);
+    size_t length = strnlen(guest_path, SBX_PATH_MAX), prefix = 0;
     if (guest_path[0] != '/') return -EINVAL;
     if (length == SBX_PATH_MAX) return -ENAMETOOLONG;
-    size_t prefix = length;
-    uint32_t index = 0; /* "/" holds what nothing else does */
-    while (prefix > 1) {
-        uint32_t at = lower_bound(plan, guest_path, prefix);
-        if (at < plan->mount_count) {
-            const struct sbx_mount *mount = plan_mount(plan, at);
-            const char *guest = plan_text(plan, mount->guest);
-            if (mount->guest_length == prefix && memcmp(guest, guest_path, prefix) == 0) {
-                index = at;
-                break;
-            }
+    uint32_t index = 0, at = 1; /* "/" holds what nothing else does */
+    for (size_t end = 1; begins(plan, at, guest_path, end); end++) {
+        while (end < length && guest_path[end] != '/') end++;
+        at = lower_bound(plan, at, guest_path, end);
+        if (begins(plan, at, guest_path, end) && plan_mount(plan, at)->guest_length == end) {
+            index = at;
+            prefix = end;
         }
-        while (prefix > 0 && guest_path[--prefix] != '/') {}
+        if (end == length) break;
+        at = lower_bound(plan, at, guest_path, end + 1);
     }
-    if (index == 0) prefix = 0;
     *rest = (uint32_t)(prefix < length ? prefix + 1 : length);
     const struct sbx_mount *mount = plan_mount(plan, index);
     return plan_hidden(plan, mount, guest_path + *rest) ? -ENOENT : (int)index;
@@ -69,13 +74,11 @@ int plan_next_below(const struct sbx_plan *plan, const char *guest_path, int fro
     if (length == SBX_PATH_MAX || from < 0) return -1;
     memcpy(below, guest_path, length);
     if (length > 1) below[length++] = '/';
-    uint32_t at = lower_bound(plan, below, length);
+    uint32_t at = lower_bound(plan, 0, below, length);
     if (at < (uint32_t)from) at = (uint32_t)from;
     if (length == 1 && at == 0) at = 1; /* "/" is not below itself */
     if (at >= plan->mount_count) return -1;
-    const struct sbx_mount *mount = plan_mount(plan, at);
-    if (mount->guest_length <= length) return -1;
-    return memcmp(plan_text(plan, mount->guest), below, length) == 0 ? (int)at : -1;
+    return plan_mount(plan, at)->guest_length > length && begins(plan, at, below, length) ? (int)at : -1;
 }
 
 bool plan_has_below(const struct sbx_plan *plan, const char *guest_path) {

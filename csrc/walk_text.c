@@ -42,30 +42,23 @@ int walker_finish(struct walker *walker, int mount, uint32_t rest, bool director
  * or NULL where there is no room. */
 static char *append_text(char *to, const char *end, const char *path, bool *directory) {
     *directory = false;
-    while (*path) {
-        path += strspn(path, "/");
-        size_t length = strcspn(path, "/");
-        if (length == 0) break;
-        bool dot = length == 1 && path[0] == '.';
-        *directory = path[length] == '/' || dot;
-        if (!dot) {
-            if ((size_t)(end - to) < length + 2) return NULL;
-            *to++ = '/';
-            memcpy(to, path, length);
-            to += length;
-        }
-        path += length;
+    for (;;) { /* by bytes: names are short, and calls of strcspn and memcpy take longer */
+        while (*path == '/') path++;
+        if (*path == 0) break;
+        *directory = path[0] == '.' && (path[1] == '/' || path[1] == 0);
+        if (*directory) path++;
+        else
+            for (*to++ = '/'; *path && *path != '/'; *to++ = *path++)
+                if (end - to < 2) return NULL;
+        *directory |= *path == '/';
     }
     *to = 0;
     return to;
 }
 
 bool walk_has_dotdot(const char *path) {
-    for (const char *at = path; *at; at += strspn(at, "/")) {
-        size_t length = strcspn(at, "/");
-        if (length == 2 && at[0] == '.' && at[1] == '.') return true;
-        at += length;
-    }
+    for (const char *at = path; (at = strchr(at, '.')) != NULL; at++)
+        if (at[1] == '.' && (at[2] == '/' || at[2] == 0) && (at == path || at[-1] == '/')) return true;
     return false;
 }
 
