@@ -20,7 +20,7 @@ from ._command import Spec, make_spec, refuse_senseless
 from ._communicate import Exchange, TimeIsOut, close_quietly
 from ._errors import CommandTimeout, GuestFault
 from ._events import Events, Stream
-from ._guest import GRACE, Guest
+from ._guest import Guest
 from ._memfd import sealed
 from ._messages import Usage
 from ._network import Network
@@ -30,6 +30,7 @@ from ._paths import AnyPath
 from ._policy import Content, Limits
 from ._pty import Terminal, open_terminal
 from ._result import Result
+from ._watch import GRACE
 
 _COLLECT_SECONDS = 1.0
 
