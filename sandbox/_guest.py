@@ -5,21 +5,21 @@ from __future__ import annotations
 import os
 import signal
 import threading
-import time
-import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from typing import Any
 
-from . import _core, _ending, _inbox
+from . import _core, _ending
+from ._answers import Answers
 from ._audit import AuditSummary
+from ._commands import Commands
 from ._core import Message, MessageType
-from ._errors import GuestFault, SandboxError, WallMissing
+from ._errors import GuestFault, SandboxError
 from ._events import Stream
 from ._fetches import Fetches, grants
 from ._http_proxy import Judged
-from ._loop import WRITABLE, Loop, Timer
-from ._memfd import sealed
+from ._link import Link
+from ._loop import Loop
 from ._messages import (
     Drain,
     Event,
@@ -36,21 +36,14 @@ from ._messages import (
     Usage,
 )
 from ._moved import Moved
-from ._outbox import Outbox
 from ._parts import Command, Parts
+from ._pipes import Pipes
 from ._records import Records
-from ._serving import Serving
+from ._standing import lack, standing
+from ._watch import Watch
 from ._workers import Workers
-from .services._names_of_sockets import shown
-from .services._options import without_network
 
-GRACE = 2.0  # seconds that a sentry has to end by itself
 START = 60.0  # seconds that it has to begin a command
-_SETUP = 30.0  # seconds that it has until its guest can begin
-_AGAIN = 0.02  # seconds until a message with descriptors that the kernel refuses is tried again
-_LOOK = 0.1  # seconds between two looks at a guest's cgroup
-_ADDRESSED = ("bind", "connect", "send")
-_KILLED = -int(signal.SIGKILL)
 
 
 class Guest:
@@ -77,31 +70,36 @@ class Guest:
         self._moved = Moved()
         self._loop, self._workers, self._gone = loop, workers, on_gone
         self._changed = threading.Condition()
-        self._commands: dict[int, Command] = {}
-        self._failed: set[int] = set()
+        self._commands = Commands()
         self._fetches = Fetches(self._changed)
         self._last = 0
-        self._held: list[list[Message]] | None = []  # commands that wait for READY
-        self._ending = False
+        self.ending = False
         self._foreign = False
         self._had_memory = True
-        self._timers: list[Timer] = []
-        self._looking: Timer | None = None
-        self._streams: list[weakref.ref[Any]] = []
+        self._watch = Watch(parts, loop, self)
+        self._pipes = Pipes()
         self._records = Records(parts.trail, parts.sink, workers, self._on_records_failed)
-        makers = (parts.files, parts.file_count, parts.proc)
-        self._serving = Serving(*makers, workers, self._answer, self._on_service_failed)
-        self._outbox = Outbox(parts.socket, lambda on: loop.also_writable(parts.socket.fileno(), on), self._flush_later)
+        count, failed = self._has_served, self._on_service_failed
+        self._answers = Answers(parts, workers, self._records, self._post, count, failed)
+        self._link = Link(parts.socket, loop, self._on_event, self.fail, self._kill_sentry)
+        self._handlers: dict[type, Callable[[Any], None]] = {
+            Ready: self._on_ready,
+            Fault: self._on_fault,
+            Started: self._commands.started,
+            Exited: self._on_exited,
+            Failed: self._commands.failed,
+            ServeFile: self._answers.serve,
+            ServeProc: self._answers.serve,
+            NetAsk: self._answers.net,
+            Fetched: self._fetches.take,
+            Drain: self._on_drain,
+        }
 
     def begin(self, setup: Sequence[Message]) -> None:
         """Watch the sentry and send it its plan."""
-        self._loop.watch(self.parts.socket.fileno(), self._on_socket)
+        self._link.begin()
         self._loop.watch(self.parts.pidfd, self._on_pidfd)
-        if self.parts.wall_seconds is not None:
-            self._timers.append(self._loop.call_at(time.monotonic() + self.parts.wall_seconds, self._on_wall_time))
-        self._timers.append(self._loop.call_at(time.monotonic() + _SETUP, self._on_setup_time))
-        if self.parts.watch_memory:
-            self._look_at_memory()
+        self._watch.begin()
         self._post(setup)
 
     # ---- what callers do ------------------------------------------------------------------------------------------
@@ -111,15 +109,7 @@ class Guest:
         with self._changed:
             self._check()
             self._last += 1
-            made = self._commands[self._last] = Command(self._last)
-            every = [command, *fds]
-            most = _core.MESSAGE_FDS
-            kinds = [MessageType.RUN] + [MessageType.FDS] * (len(every) // most)
-            parts = [every[at : at + most] for at in range(0, len(every), most)]
-            messages = [Message(kind, made.number, fds=part) for kind, part in zip(kinds, parts)]
-            if self._held is not None:
-                self._held.append([message._replace(fds=[os.dup(fd) for fd in message.fds]) for message in messages])
-                return made
+            made, messages = self._commands.order(self._last, [command, *fds])
         self._post(messages)
         return made
 
@@ -198,15 +188,19 @@ class Guest:
         with self._changed:
             self.output_bytes += size
 
+    def _has_served(self, size: int) -> None:
+        with self._changed:
+            self.served_bytes += size
+
     def end(self) -> None:
         """Begin to end the guest. Its commands, if any run, are killed."""
         with self._changed:
-            if self._ending or self._foreign:
+            if self.ending or self._foreign:
                 return
-            self._ending = True
-            self._timers.append(self._loop.call_at(time.monotonic() + GRACE, self.kill))
+            self.ending = True
+            self._watch.end()
         try:
-            self._outbox.post([Message(MessageType.END)])
+            self._link.post([Message(MessageType.END)])
         except OSError:
             self.kill()
 
@@ -215,7 +209,7 @@ class Guest:
         with self._changed:
             if self.ended or self._foreign:
                 return
-            self._ending = True
+            self.ending = True
             self._kill_sentry()
 
     def _kill_sentry(self) -> None:
@@ -225,32 +219,27 @@ class Guest:
     def exceed(self, limit: str) -> None:
         """End the guest because of a limit that is kept on this side."""
         with self._changed:
-            if not self._ending:
+            if not self.ending:
                 self.exceeded = self.exceeded or limit
         self.kill()
 
     def fail(self, error: Exception) -> None:
         """End the guest because of an error, which its callers get."""
         with self._changed:
-            if self.failure is None and not self._ending:
+            if self.failure is None and not self.ending:
                 self.failure = error
         self.kill()
 
     def hold_streams(self, streams: Iterable[Any]) -> None:
         """Our ends of a command's pipes: a forked child must not keep them open."""
-        self._streams = [ref for ref in self._streams if ref() is not None]
-        self._streams += [weakref.ref(stream) for stream in streams if stream is not None]
+        self._pipes.hold(streams)
 
     def forget_after_fork(self) -> None:
         """In a forked child: hold nothing of the parent's guest, and leave it alone. Objects that own a descriptor keep
         one, of nothing."""
         self._changed = threading.Condition()
         self._foreign = True
-        streams = [stream for ref in self._streams if (stream := ref()) is not None and not stream.closed]
-        null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
-        for stream in streams:
-            os.dup2(null, stream.fileno(), inheritable=False)
-        os.close(null)
+        self._pipes.forget_after_fork()
         self.parts.socket.close()
         os.close(self.parts.pidfd)
         if self.parts.net is not None:
@@ -267,147 +256,50 @@ class Guest:
         if self._foreign:
             raise SandboxError("this guest belongs to the process that made it, not to its forked child")
         self.raise_failure()
-        if self.exceeded and (self.ended or self._ending):
+        if self.exceeded and (self.ended or self.ending):
             raise SandboxError(f"the guest has ended: limit {self.exceeded} exceeded")
-        if self.ended or self._ending:
+        if self.ended or self.ending:
             raise SandboxError("the guest has ended")
 
     def _post(self, messages: Sequence[Message]) -> None:
         try:
-            self._outbox.post(messages)
+            self._link.post(messages)
         except ConnectionError:
             pass  # it is gone; what it said last, and how it ended, comes by its socket and its pidfd
         except OSError as error:
-            if not self._ending:
+            if not self.ending:
                 self.fail(GuestFault(f"sentry does not take messages: {error.strerror}"))
 
     # ---- what the sentry says -------------------------------------------------------------------------------------
 
-    def _on_socket(self, events: int) -> None:
-        if events & WRITABLE:
-            self._flush()
-        if events & ~WRITABLE:
-            self._receive()
-
-    def _flush(self) -> None:
-        with suppress(OSError):
-            self._outbox.flush()
-
-    def _flush_later(self) -> None:
-        self._loop.call_at(time.monotonic() + _AGAIN, self._flush)
-
-    def _receive(self) -> bool:
-        """Take one message: others' sentries have their turn. False at the end of the stream."""
-        try:
-            message = _core.receive(self.parts.socket)
-            if message is not None:
-                self._on_event(_inbox.parse(message))
-                return True
-        except BlockingIOError:
-            return False
-        except _core.Malformed as error:
-            self.fail(GuestFault(f"sentry closed: it sent what no sentry sends: {error}"))
-        except OSError:
-            pass
-        except Exception as error:  # ours: a guest does not go on with it
-            self.fail(GuestFault(f"sentry closed: {type(error).__name__}: {error}"))
-        self._loop.forget(self.parts.socket.fileno())
-        self._kill_sentry()
-        return False
-
     def _on_event(self, event: Event) -> None:
-        handler = self._HANDLERS[type(event)]
         with self._changed:
             if self.ready is None and not isinstance(event, (Ready, Fault, Drain)):
                 _drop(event)
                 raise _core.Malformed(f"{type(event).__name__} before READY")
-            handler(self, event)
+            self._handlers[type(event)](event)
             self._changed.notify_all()
-
-    def _command(self, number: int, what: str) -> Command:
-        command = self._commands.get(number)
-        if command is None or command.ended:
-            raise _core.Malformed(f"{what} of command {number}, which does not run")
-        return command
 
     def _on_ready(self, event: Ready) -> None:
         if self.ready is not None:
             raise _core.Malformed("READY twice")
-        own = (*self.parts.spawned_walls, *(("cgroup",) if self.parts.cgroup else ()))
-        self.walls = tuple(dict.fromkeys((*event.walls, *own)))
-        self.ready = event
-        for wall in self.parts.require:
-            if wall not in self.walls:
-                number = event.missing.get(wall, 0)
-                reason = os.strerror(number) if number else "cannot be had here"
-                return self.fail(WallMissing(wall, reason))
-        lacking = [wall for wall in self.parts.assumed if wall not in self.walls]
-        if lacking:
-            return self.fail(GuestFault(f"walls that the filter relies on do not stand: {', '.join(lacking)}"))
-        held, self._held = self._held or [], None
-        for messages in held:
-            self._post(messages)
-            _close_all(messages)
+        self.walls, self.ready = standing(self.parts, event), event
+        wanting = lack(self.parts, self.walls, event)
+        if wanting is not None:
+            return self.fail(wanting)
+        self._commands.release(self._post)
 
     def _on_fault(self, event: Fault) -> None:
-        if self.failure is None and not self._ending:
+        if self.failure is None and not self.ending:
             self.failure = GuestFault(f"sentry: {event.text}")
         self.kill()
 
-    def _on_started(self, event: Started) -> None:
-        if event.pidfd is not None:
-            os.close(event.pidfd)
-        command = self._command(event.command, "STARTED")
-        if command.started:
-            raise _core.Malformed("STARTED twice")
-        command.started, command.pid = True, event.pid
-
-    def _on_failed(self, event: Failed) -> None:
-        command = self._command(event.command, "FAILED")
-        command.error, command.at_cwd, command.returncode = event.error, event.at_cwd, 127
-        command.ended = True
-        del self._commands[event.command]
-        self._failed.add(event.command)  # EXITED may come for the process that could not
-
     def _on_exited(self, event: Exited) -> None:
-        if event.command in self._failed:
-            return self._failed.discard(event.command)
-        command = self._command(event.command, "EXITED")
-        del self._commands[event.command]
-        command.returncode, command.usage, command.exceeded = event.returncode, event.usage, event.exceeded
-        if command.exceeded is None and event.returncode == _KILLED and self._ran_out():
-            command.exceeded = "memory"
-        self.exceeded = self.exceeded or command.exceeded
-        command.ended = True
-
-    def _ran_out(self) -> bool:
-        return self.parts.cgroup is not None and self.parts.cgroup.ran_out()
+        limit = self._commands.exited(event, self._watch.ran_out)
+        self.exceeded = self.exceeded or limit
 
     def _on_drain(self, _: Drain) -> None:
         self._records.ask_drain()
-
-    def _on_fetched(self, event: Fetched) -> None:
-        self._fetches.take(event)
-
-    # ---- services -------------------------------------------------------------------------------------------------
-
-    def _on_serve(self, event: ServeFile | ServeProc) -> None:
-        self._serving.take(event)
-
-    def _on_net(self, event: NetAsk) -> None:
-        try:
-            answer = without_network(event) if self.parts.net is None else self.parts.net.handle(event)
-        finally:
-            _drop(event)
-        if answer is None:
-            raise _core.Malformed("a request to the network, which this guest has not")
-        self._records.served(event.request, _served(event, answer.rule))
-        fds = [] if answer.fd is None else [answer.fd]
-        try:
-            self._post([Message(MessageType.REPLY, event.request, answer.value, text=answer.address, fds=fds)])
-        finally:
-            for fd in fds:
-                os.close(fd)
 
     def asked(self, judged: Judged) -> None:
         """Its proxy has judged an HTTP request."""
@@ -418,18 +310,6 @@ class Guest:
     def is_behind(self) -> bool:
         """Does somebody who gets its records not keep up? Then it waits."""
         return self._records.full()
-
-    def _answer(self, request: int, name: bytes, content: bytes, error: int) -> None:
-        self._records.served(request, name)
-        if error:
-            return self._post([Message(MessageType.REPLY, request, -error)])
-        with self._changed:
-            self.served_bytes += len(content)
-        fd = sealed(content, "sandbox-file")
-        try:
-            self._post([Message(MessageType.REPLY, request, 0, fds=[fd])])
-        finally:
-            os.close(fd)
 
     def _on_service_failed(self, error: Exception) -> None:
         """The guest has its EIO and is stopped; the caller gets the exception."""
@@ -445,37 +325,17 @@ class Guest:
 
     # ---- the end --------------------------------------------------------------------------------------------------
 
-    def _on_setup_time(self) -> None:
-        if self.ready is None:
-            self.fail(GuestFault(f"sentry closed: it has not set up its guest in {_SETUP:g} seconds"))
-
-    def _on_wall_time(self) -> None:
-        self.exceed("wall_seconds")
-
-    def _look_at_memory(self) -> None:
-        """The kernel ends one process for want of memory; the limit is the guest's, so the guest ends."""
-        with self._changed:
-            if self._ending:
-                return
-            if not self._ran_out():
-                self._looking = self._loop.call_at(time.monotonic() + _LOOK, self._look_at_memory)
-                return
-            self.exceeded = self.exceeded or "memory"
-        self.kill()
-
     def _on_pidfd(self, _: int) -> None:
         if not _ending.has_ended(self.parts):
             return
         self._loop.forget(self.parts.pidfd)
-        while self._receive():
-            pass
-        self._loop.forget(self.parts.socket.fileno())
+        self._link.finish()
         status, self.usage = _ending.reap(self.parts)
         with self._changed:
-            self._had_memory = not self._ran_out()
-            if self.failure is None and not self._ending and self.exceeded is None and self._had_memory:
+            self._had_memory = not self._watch.ran_out()
+            if self.failure is None and not self.ending and self.exceeded is None and self._had_memory:
                 self.failure = GuestFault(f"the sentry has ended by itself: {status}")
-            self._ending = True
+            self.ending = True
         if _ending.takes_time(self.parts, self.walls):
             self._workers.submit(self._clean_up)
         else:
@@ -488,7 +348,7 @@ class Guest:
             steps.callback(self._records.close)
             if self.parts.net is not None:
                 steps.callback(self.parts.net.close)
-            steps.callback(self._serving.drop)
+            steps.callback(self._answers.drop)
             self.usage = Usage(self.usage.user, self.usage.system, _ending.clear(self.parts))
 
     def _part(self) -> None:
@@ -497,43 +357,16 @@ class Guest:
             steps.callback(self._gone, self)
             steps.callback(os.close, self.parts.pidfd)
             steps.callback(self.parts.socket.close)
-            steps.callback(self._outbox.drop)
+            steps.callback(self._link.drop)
 
     def _settle(self) -> None:
-        for timer in (*self._timers, self._looking):
-            if timer is not None:
-                timer.cancel()
+        self._watch.cancel()
         if not self._had_memory:
             self.exceeded = self.exceeded or "memory"
-        for messages in self._held or ():
-            _close_all(messages)
-        self._held = None
-        for command in self._commands.values():
-            if not command.ended:
-                command.returncode, command.exceeded, command.usage = _KILLED, self.exceeded, self.usage
-                command.lost = command.ended = True
+        self._commands.lose(self.exceeded, self.usage)
         self._fetches.settle()
         self.ended = True
         self._changed.notify_all()
-
-    _HANDLERS: dict[type, Callable[..., None]] = {
-        Ready: _on_ready,
-        Fault: _on_fault,
-        Started: _on_started,
-        Exited: _on_exited,
-        Failed: _on_failed,
-        ServeFile: _on_serve,
-        ServeProc: _on_serve,
-        NetAsk: _on_net,
-        Fetched: _on_fetched,
-        Drain: _on_drain,
-    }
-
-
-def _served(asked: NetAsk, rule: str) -> bytes:
-    """What a record of a request to the network says: the call, the address that was judged, the rule."""
-    address = shown(asked.address) if asked.kind in _ADDRESSED else ""
-    return f"net/{asked.kind} {address}".rstrip().encode() + b"\0" + rule.encode()
 
 
 def _drop(event: Event) -> None:
@@ -541,10 +374,4 @@ def _drop(event: Event) -> None:
     for name in ("pidfd", "source", "fd"):
         fd = getattr(event, name, None)
         if fd is not None:
-            os.close(fd)
-
-
-def _close_all(messages: Sequence[Message]) -> None:
-    for message in messages:
-        for fd in message.fds:
             os.close(fd)

@@ -136,3 +136,18 @@ class Loop:
             callback(*args)
         except Exception:
             threading.excepthook(threading.ExceptHookArgs((*sys.exc_info(), self._thread)))
+
+
+class Timers:
+    """One owner's, by what they call: each once at a time, all cancelled together."""
+
+    def __init__(self, loop: Loop) -> None:
+        self._loop = loop
+        self._timers: dict[Callable[[], None], Timer] = {}
+
+    def after(self, seconds: float, callback: Callable[[], None]) -> None:
+        self._timers[callback] = self._loop.call_at(time.monotonic() + seconds, callback)
+
+    def cancel(self) -> None:
+        for timer in self._timers.values():
+            timer.cancel()

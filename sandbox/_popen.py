@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import math
-import os
 import signal
 import time
 import weakref
@@ -16,22 +13,23 @@ from typing import IO, Any
 from . import _streams, _trust
 from ._audit import AuditSummary, AuditTarget
 from ._audit.event import Filter
-from ._command import Spec, make_spec, refuse_senseless
+from ._coding import Coding
+from ._command import make_spec, refuse_senseless
 from ._communicate import Exchange, TimeIsOut, close_quietly
-from ._errors import CommandTimeout, GuestFault
+from ._errors import CommandTimeout
 from ._events import Events, Stream
-from ._guest import GRACE, Guest
-from ._memfd import sealed
+from ._guest import Guest
 from ._messages import Usage
 from ._network import Network
 from ._open import PolicyLike, open_guest
-from ._parts import Command
 from ._paths import AnyPath
 from ._policy import Content, Limits
-from ._pty import Terminal, open_terminal
+from ._pty import Terminal
 from ._result import Result
+from ._starting import start, wire_terminal
 
 _COLLECT_SECONDS = 1.0
+_STREAMS = ("stdin", "stdout", "stderr")
 
 
 class Popen:
@@ -94,7 +92,7 @@ class Popen:
         self.usage = Usage()
         self.exceeded: str | None = None
         self.duration = 0.0
-        self._text = _text_options(universal_newlines, text, encoding, errors)
+        self._coding = Coding(universal_newlines, text, encoding, errors)
         self._exchange: Exchange | None = None
         self._began = time.monotonic()
         if pty and stdin is not None:
@@ -104,7 +102,7 @@ class Popen:
         pass_fds = list(pass_fds)
         _streams.check((stdin, stdout, stderr), pass_fds)
         if pty:
-            wiring = self._wire_terminal(stdout, stderr, pass_fds, terminal_size)
+            self.terminal, wiring = wire_terminal(stdout, stderr, pass_fds, terminal_size)
         else:
             wiring = _streams.wire(stdin, stdout, stderr, pass_fds, pipesize)
         opened = None
@@ -125,7 +123,9 @@ class Popen:
             self._finalizer = weakref.finalize(self, self._guest.end) if self._own else None
             self._before = AuditSummary({}) if self._own else self._guest.summary()
             self._stream = self._guest.listen(taken=False) if trace else None
-            self._command = self._start(spec, wiring, _start_timeout)
+            has_terminal = self.terminal is not None
+            self._command = start(self._guest, spec, wiring, _start_timeout, terminal=has_terminal, own=self._own)
+            self.pid = self._command.pid
             if self._stream is not None:
                 self._stream.command = self._command
         except BaseException:
@@ -140,62 +140,9 @@ class Popen:
             raise
         self._open_streams(wiring.ours, bufsize)
 
-    # ---- starting -------------------------------------------------------------------------------------------------
-
-    def _wire_terminal(
-        self, stdout: Any, stderr: Any, pass_fds: Iterable[int], size: tuple[int, int]
-    ) -> _streams.Wiring:
-        self.terminal, theirs = open_terminal(*size)
-        try:
-            out = theirs if stdout is None else stdout
-            wiring = _streams.wire(theirs, out, theirs if stderr is None else stderr, pass_fds)
-        except BaseException:
-            os.close(theirs)
-            raise
-        wiring.own(0, theirs)
-        return wiring
-
-    def _start(self, spec: Spec, wiring: _streams.Wiring, timeout: float | None) -> Command:
-        memfd = sealed(spec.pack(list(wiring.given), terminal=self.terminal is not None), "sandbox-command")
-        try:
-            command = self._guest.run(memfd, list(wiring.given.values()))
-        finally:
-            os.close(memfd)
-        wiring.close()
-        if not self._guest.wait_started(command, math.inf if timeout is None else timeout) and timeout is not None:
-            self._call_off(command)
-            raise CommandTimeout(self.args, timeout)
-        self._raise_unless_started(command, spec)
-        self.pid = command.pid
-        return command
-
-    def _call_off(self, command: Command) -> None:
-        """Time is out before the command has begun. With a sandbox of its own it goes with that; else it is killed."""
-        if self._own:
-            return
-        self._guest.wait_started(command, GRACE)
-        self._guest.signal(command, signal.SIGKILL, group=True)
-        if not self._guest.wait(command, GRACE):
-            self._guest.fail(GuestFault("sentry closed: it does not end a command"))
-            self._guest.wait_ended()
-
-    def _raise_unless_started(self, command: Command, spec: Spec) -> None:
-        if command.error:
-            name = spec.cwd if command.at_cwd else spec.program
-            raise OSError(command.error, os.strerror(command.error), os.fsdecode(name))
-        if command.lost and not command.exceeded:
-            self._guest.raise_failure()
-            raise GuestFault("the guest has ended before its command began")
-
     def _open_streams(self, ours: dict[int, int], bufsize: int) -> None:
-        names = {0: "stdin", 1: "stdout", 2: "stderr"}
-        by_line = bufsize == 1 and self._text is not None
         for number, fd in ours.items():
-            raw: Any = open(fd, "wb" if number == 0 else "rb", -1 if bufsize == 1 else bufsize)  # noqa: SIM115
-            if self._text is not None:
-                options: dict[str, Any] = {"write_through": True, "line_buffering": by_line} if number == 0 else {}
-                raw = io.TextIOWrapper(raw, **self._text, **options)
-            setattr(self, names[number], raw)
+            setattr(self, _STREAMS[number], self._coding.open(fd, bufsize, written=number == 0))
         ours.clear()
         self._guest.hold_streams([self.stdin, self.stdout, self.stderr, self.terminal])
 
@@ -236,7 +183,8 @@ class Popen:
         self._close_streams()
         self._end_own()
         self._raise_fault()
-        return self._decoded(exchange.output("stdout")), self._decoded(exchange.output("stderr"))
+        decoded = self._coding.decoded
+        return decoded(exchange.output("stdout")), decoded(exchange.output("stderr"))
 
     def wait_exit(self) -> None:
         """Wait until the command has ended, and leave everything else as it is. For a thread that only watches."""
@@ -356,22 +304,8 @@ class Popen:
             )
         if data is not None and self.stdin is None and self.terminal is None:
             raise ValueError("input needs stdin=PIPE")
-        self._exchange.feed(self._encoded(data))
+        self._exchange.feed(self._coding.encoded(data))
         return self._exchange
-
-    def _encoded(self, data: Any) -> bytes:
-        if data is None:
-            return b""
-        if self._text is None:
-            return bytes(memoryview(data))
-        encoding = self._text["encoding"] or "utf-8"
-        return str(data).encode(encoding, self._text["errors"] or "strict")
-
-    def _decoded(self, data: bytes | None) -> Any:
-        if data is None or self._text is None:
-            return data
-        text = data.decode(self._text["encoding"] or "utf-8", self._text["errors"] or "strict")
-        return text.replace("\r\n", "\n").replace("\r", "\n")
 
     def _take(self) -> None:
         if self.returncode is None:
@@ -394,16 +328,6 @@ class Popen:
         if self._own:
             self._guest.end()
             self._guest.wait_ended()
-
-
-def _text_options(
-    universal_newlines: bool | None, text: bool | None, encoding: str | None, errors: str | None
-) -> dict[str, Any] | None:
-    if text is not None and universal_newlines is not None and bool(text) != bool(universal_newlines):
-        raise ValueError("text and universal_newlines contradict each other")
-    if not (text or universal_newlines or encoding or errors):
-        return None
-    return {"encoding": encoding or "utf-8", "errors": errors}
 
 
 def _flush(stream: IO[Any]) -> None:

@@ -39,9 +39,9 @@ LAYERS = (
     *("_core.enums", "_core.messages", "_core.beyond", "_core.plans", "_core.processes", "_core.records", "_core.table", "_core.trail", "_core", "_filter"),
     *("_loop", "services", "services.names_messages", "services.names_upstream", "services.names"),
     *("services.files", "services.proc", "services._ingress", "services._diag", "services._tcp_ends", "services._names_of_sockets", "services._sockets", "services._refused", "services._options", "services._flow", "services._held", "services._meter", "services._pump", "services._relay", "services._inbound", "services._datagrams", "services._relayed", "services._proxied", "services._outward", "services._published", "services._resolving", "services._visitors", "services.net", "_trust", "_view", "_describe", "_plan", *_EXPLAIN, "_cgroup", "_remove", *_AUDIT, "_inbox"),
-    *("_workers", "_outbox", "_memfd", *_HTTP, "_http_code", "_http_proxy", "_parts", "_events", "_records", "_serving", "_fetches", "_ending", "_moved", "_guest", "_metrics"),
+    *("_workers", "_outbox", "_memfd", *_HTTP, "_http_code", "_http_proxy", "_parts", "_events", "_records", "_serving", "_fetches", "_ending", "_moved", "_link", "_commands", "_answers", "_pipes", "_standing", "_watch", "_guest", "_metrics"),
     *("_supervisor", "prometheus", "otel", "_result", "_command", "_streams", "_pty"),
-    *("_communicate", "_open", "_popen", "_run", "_export", "_async", "_live_network", "_sandbox", "_trace", "_terminal", "surface"),
+    *("_communicate", "_coding", "_open", "_starting", "_popen", "_run", "_export", "_async", "_live_network", "_sandbox", "_trace", "_terminal", "surface"),
     *(*(f"_learn.{name}" for name in _LEARN), "_learn", "_cli_learn", *_COMMANDS, "doctor"),
     *("__init__", "__main__"),
 )

@@ -276,9 +276,49 @@ def test_set_user_id(top: Path) -> None:
         path = program("su")
     with pytest.raises(sandbox.SandboxError, match="set-user-ID"):
         learn([path])
+
+
+def test_set_user_id_of_a_program_that_is_started(top: Path) -> None:
+    """It runs on, with the rights of who started it, as it would inside; the policy says so at its head."""
     if os.getuid() == 0:
-        made = run(top, path)
-        assert any("set-user-ID" in note for note in made.notes)
+        path, asks = str(top / "id"), f"{top}/id -u"
+        shutil.copy("/usr/bin/id", path)
+        os.chown(path, 65534, 65534)
+        os.chmod(path, 0o4755)
+        assert subprocess.check_output(shell(asks)) == b"65534\n"
+    else:
+        path, asks = os.path.realpath(program("su")), "su --version >&2; id -u"
+    with open(top / "told", "w+") as told:
+        made = learn(shell(asks), cwd=top, env=PLAIN, stdout=told)
+        told.seek(0)
+        assert told.read() == f"{os.getuid()}\n"
+    assert made.notes == (f"{path}: it is set-user-ID, which has no effect under a tracer nor in a sandbox",)
+    assert f"# {made.notes[0]}\n" in made.to_toml().partition("\n\n")[0] + "\n"
+    assert sandbox.run(shell(asks), policy=made.policy, capture_output=True, text=True).stdout == f"{os.getuid()}\n"
+
+
+UNREAD = """
+import sandbox, subprocess, sys
+try: sandbox.learn([sys.argv[1]])
+except sandbox.SandboxError as error: print(error)
+print(*sandbox.learn(["sh", "-c", sys.argv[1]]).notes)
+print(sandbox.run(["sh", "-c", sys.argv[1]], mounts={sys.argv[1]: sys.argv[1]}, stderr=subprocess.DEVNULL).returncode)
+"""
+
+
+def test_a_program_that_may_not_be_read(top: Path) -> None:
+    """It runs natively, no tracer sees what it does, and inside it does not run: that is said, not learned."""
+    path = top / "unread"
+    shutil.copy("/bin/true", path)
+    if os.getuid() == 0:
+        os.chown(path, 65534, 65534)
+    path.chmod(0o111)
+    powerless = [program("setpriv"), "--bounding-set=-all", "--inh-caps=-all", "--"] if os.getuid() == 0 else []
+    assert subprocess.run([*powerless, path]).returncode == 0
+    top.chmod(0o755)
+    told = subprocess.check_output([*powerless, sys.executable, "-c", UNREAD, path], text=True, timeout=120).splitlines()
+    why = "unread: it may be executed but not read, so what it does is not seen, and a sandbox cannot load it"
+    assert told == [f"learn: {why}", why, "126"]
 
 
 def test_traced_already(top: Path) -> None:

@@ -205,6 +205,15 @@ def test_terminal() -> None:
         assert process.stdin is process.stdout is process.stderr is None
 
 
+def test_a_terminal_that_cannot_be_leaves_nothing() -> None:
+    """No descriptor stays where the command is refused before it has begun."""
+    before = set(os.listdir("/proc/self/fd"))
+    for _ in range(3):
+        with pytest.raises(ValueError, match="for stderr only"):
+            Popen(["true"], pty=True, stdout=STDOUT)
+    assert set(os.listdir("/proc/self/fd")) <= before
+
+
 def test_terminal_resizes() -> None:
     """The command hears of it by SIGWINCH."""
     script = "trap 'stty size; exit' WINCH; echo ready; while :; do sleep 0.01; done"

@@ -29,6 +29,17 @@ def hindrance(path: str) -> str:
     return ""
 
 
+def unseen(tid: int) -> str:
+    """Why what a program does cannot be seen; nothing where it can."""
+    try:
+        os.readlink(f"/proc/{tid}/exe")
+    except PermissionError:
+        return "it may be executed but not read, so what it does is not seen, and a sandbox cannot load it"
+    except OSError:
+        pass
+    return ""
+
+
 def _is_32_bit(path: str) -> bool:
     with open(path, "rb") as file:
         head = file.read(5)

@@ -42,8 +42,8 @@ def learn(
     program that would go on, such as a server, by SIGTERM, and 5 seconds later by SIGKILL; so is ended what the program
     leaves running when it ends. A program that fails is learned from, too: see `Learned.returncode`.
 
-    SandboxError: python-ptrace is missing, or the program cannot be traced (it is set-user-ID or 32-bit, or traced
-    already). A program that cannot be executed raises what subprocess raises.
+    SandboxError: python-ptrace is missing, or the program cannot be traced (it is set-user-ID or 32-bit, may not be
+    read, or is traced already). A program that cannot be executed raises what subprocess raises.
 
     >>> learned = learn(["cat", "/etc/hostname"], stdout=subprocess.DEVNULL)
     >>> learned.returncode, learned.policy.mounts

@@ -22,7 +22,7 @@ from sandbox._paths import printable
 
 from ._files import Files
 from ._peaks import Peaks
-from ._refusals import hindrance, why_untraced
+from ._refusals import hindrance, unseen, why_untraced
 from ._seen import Seen
 from ._sockets import Sockets
 from ._task import Enter, Task
@@ -168,16 +168,17 @@ class Tracer:
             leave(0)
         self._plain.forget(task.process)
         task.program = _command(task.tid) or task.program
-        self._examine(task.link("exe"))
+        self._examine(task)
         self._files.executed(task)
 
-    def _examine(self, path: str) -> None:
-        reason = hindrance(path)
+    def _examine(self, task: Task) -> None:
+        path = task.link("exe")
+        name, reason = (path, hindrance(path)) if path else (task.program, unseen(task.tid))
         if reason and not self._started:
-            raise SandboxError(f"learn: {printable(path)}: {reason}")
+            raise SandboxError(f"learn: {printable(name)}: {reason}")
         self._started = True
         if reason:
-            self._seen.notes.add(f"{path}: {reason}")
+            self._seen.notes.add(f"{name}: {reason}")
 
     def _ended(self, tid: int, status: int, usage: Any) -> None:
         self._remove(tid)
