@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import mmap
 import os
+import re
+import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
@@ -282,3 +284,22 @@ def test_more_instructions_are_noticed(
     kept = counted(100, 4, "gcc").to_json()
     good, words = instructions.compare(kept, counted(instructions_now, calls_now, compiler))
     assert good is fine and words
+
+
+INSTALL = Path(instructions.HERE, "install_peers.sh")
+
+
+@pytest.mark.parametrize("checker", ["sh -n", "bash -n", "shellcheck"])
+def test_the_installer_is_a_sound_script(checker: str) -> None:
+    if shutil.which(checker.split()[0]) is None:
+        pytest.skip(f"no {checker.split()[0]}")
+    done = subprocess.run([*checker.split(), str(INSTALL)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_installer_and_the_runners_know_the_same_peers() -> None:
+    """What it installs is a runner, and each runner that is not this project's, or a yardstick of it, is installed."""
+    (named,) = re.findall('^PEERS="(.*)"', INSTALL.read_text(), re.MULTILINE)
+    programs = {getattr(runner, "program", "") or getattr(runner, "package", "") for runner in RUNNERS.values()}
+    debian = {"bubblewrap": "bwrap"}  # a package that is called otherwise than its program
+    assert {debian.get(name, name) for name in named.split()} == programs - {"", "sandbox"}
