@@ -286,6 +286,14 @@ def test_more_instructions_are_noticed(
     assert good is fine and words
 
 
+def test_a_new_case_is_no_worse() -> None:
+    """What nothing is kept of cannot have become more; the others are compared all the same."""
+    kept = instructions.Counted("callgrind", "gcc", {"stat": 100}, {"stat": 4}).to_json()
+    now = instructions.Counted("callgrind", "gcc", {"stat": 110, "stat-relative": 9000}, {"stat": 4, "stat-relative": 9})
+    good, words = instructions.compare(kept, now)
+    assert not good and words[1] == "stat-relative: nothing is kept of it"
+
+
 INSTALL = Path(instructions.HERE, "install_peers.sh")
 
 
