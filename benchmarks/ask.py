@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Callable
 
-from ._build import build
+from ._processors import second_core
 from .questions import Case, Question, Reading, Setup, Unmade
 from .result import Series
 from .runners import RUNNERS, NotOffered, Runner
 
-__all__ = ["Asking", "second_core"]
+__all__ = ["Asking"]
 
 Say = Callable[[str], None]
 
@@ -126,17 +123,3 @@ def _by_case(turns: list[_Turn]) -> Iterator[list[_Turn]]:
     for turn in turns:
         groups.setdefault(turn.name, []).append(turn)
     return iter(groups.values())
-
-
-@contextmanager
-def second_core(state: str) -> Iterator[None]:
-    """With "busy" a process spins on the last core meanwhile."""
-    if state == "idle":
-        yield
-        return
-    spinner = subprocess.Popen([str(build("calls")), "--spin", str(max(os.sched_getaffinity(0)))])
-    try:
-        yield
-    finally:
-        spinner.kill()
-        spinner.wait()

@@ -20,6 +20,9 @@ python="${1:-../.venv/bin/python}"
 peers=build/peers
 mkdir -p "$peers"
 export DEBIAN_FRONTEND=noninteractive
+PEERS="bubblewrap proot crun firejail runsc nsjail sandlock" # each is a runner
+PROGRAMS="sqlite3 git gcc make wrk"                          # that are run inside, and start nothing by themselves
+NSJAIL_NEEDS="libnl-route-3-200 libprotobuf32"
 
 say() { echo "install_peers: $*" >&2; }
 
@@ -36,11 +39,12 @@ get_quietly() {
     rm -f /usr/sbin/policy-rc.d
 }
 
-debian_packages() {
-    apt-get update -q >/dev/null
-    for package in bubblewrap proot crun firejail libnl-route-3-200 libprotobuf32 sqlite3 git gcc make wrk; do
-        apt-cache show "$package" >/dev/null 2>&1 && get "$package" || say "no $package in this Debian"
-    done
+debian_package() {
+    if apt-cache show "$1" >/dev/null 2>&1; then get "$1"; else say "no $1 in this Debian"; fi
+}
+
+debian_programs() {
+    for package in $PROGRAMS $NSJAIL_NEEDS; do debian_package "$package"; done
     get_quietly redis-server redis-tools nginx-light
     command -v npm >/dev/null || get npm
 }
@@ -57,8 +61,11 @@ runsc_of() {
     chmod -R a+rX "$work"
     only="-o Dir::Etc::sourcelist=$work/only.sources -o Dir::Etc::sourceparts=- -o Dir::State::lists=$work/lists -o Dir::Cache=$work/cache"
     # shellcheck disable=SC2086  # several words on purpose
-    (apt-get $only update -q && cd "$work" && apt-get $only download -q runsc && dpkg-deb -x runsc_*.deb tree) >/dev/null 2>&1 &&
-        cp "$work/tree/usr/bin/runsc" "$peers/runsc" || say "without runsc"
+    if (apt-get $only update -q && cd "$work" && apt-get $only download -q runsc && dpkg-deb -x runsc_*.deb tree) >/dev/null 2>&1; then
+        cp "$work/tree/usr/bin/runsc" "$peers/runsc"
+    else
+        say "without runsc"
+    fi
     rm -rf "$work"
 }
 
@@ -83,11 +90,22 @@ nsjail() {
     rm -rf "$work"
 }
 
+sandlock() {
+    "$python" -m pip install -q sandlock || say "without sandlock"
+}
+
+debian=
 if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
-    debian_packages
-    runsc
+    debian=yes
+    apt-get update -q >/dev/null
+    debian_programs
 else
     say "not root, or no Debian: no system packages"
 fi
-nsjail
-"$python" -m pip install -q sandlock || say "without sandlock"
+for peer in $PEERS; do
+    case "$peer" in
+        nsjail | sandlock) "$peer" ;;
+        runsc) [ -z "$debian" ] || runsc ;;
+        *) [ -z "$debian" ] || debian_package "$peer" ;;
+    esac
+done

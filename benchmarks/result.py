@@ -4,7 +4,9 @@
      "made": "2026-11-25T21:00:00+00:00",
      "settings": {"rounds": 10, "scale": "full", "cores": ["idle", "busy"], ...},
      "machine": {"kernel": ..., "cpu": ..., "cpus": ..., "load": ..., ...},          as pyperf collects it, and more
-     "runners": {NAME: {"version": ..., "skipped": WHY or "", "safety": {"files": ..., "sockets": ..., "names": ..., "reach": ...}}},
+     "runners": {NAME: {"version": ..., "skipped": WHY or "", "safety": {"files": ..., "sockets": ..., "names": ..., "reach": ...,
+                                                                          "reaches": [KEY, ...]},
+                        "reached": {KEY: true or false, ...}}},                         by key of runners.WAYS; {}: it was not tried
      "unmade": {"QUESTION: CASE": WHY},                                              cases that nobody was asked
      "series": [{"question": ..., "name": ..., "runner": ..., "core": "idle" or "busy", "unit": ...,
                  "values": [...], "failed": WHY or "", "skipped": WHY or "", "curve": ..., "x": ...}]}
@@ -50,7 +52,8 @@ class Series:
 class RunnerInfo:
     version: str
     skipped: str
-    safety: dict[str, str]
+    safety: dict[str, Any]
+    reached: dict[str, bool] = field(default_factory=dict)
 
 
 @dataclass

@@ -16,6 +16,7 @@ from .ask import Asking
 from .machine import describe
 from .progress import Shown
 from .questions import QUESTIONS, Question, Setup
+from .reach import tried
 from .report import page
 from .result import Result, RunnerInfo, save
 from .runners import RUNNERS, find_runners
@@ -64,10 +65,7 @@ class Files:
 def run(choice: Choice) -> int:
     """1 where a runner failed at something. Results are kept after each question, so that a run that is stopped has some."""
     here, versions, skipped = find_runners(choice.runners)
-    infos = {
-        name: RunnerInfo(versions.get(name, ""), skipped.get(name, ""), asdict(RUNNERS[name].safety))
-        for name in (choice.runners or RUNNERS)
-    }
+    infos = {name: _info(name, versions, skipped) for name in (choice.runners or RUNNERS)}
     made = datetime.now(timezone.utc).isoformat(timespec="seconds")
     result = Result(made, choice.settings(), describe(), infos)
     files = choice.files()
@@ -85,6 +83,11 @@ def run(choice: Choice) -> int:
     print(tables(result), end="")
     print(f"\nkept in {files.result.parent}; the page is {files.page}", file=sys.stderr)
     return 1 if any(series.failed for series in result.series) else 0
+
+
+def _info(name: str, versions: dict[str, str], skipped: dict[str, str]) -> RunnerInfo:
+    safety = {**asdict(RUNNERS[name].safety), "reaches": list(RUNNERS[name].safety.reaches)}
+    return RunnerInfo(versions.get(name, ""), skipped.get(name, ""), safety, tried(RUNNERS[name]) if name in versions else {})
 
 
 def _questions(choice: Choice) -> Iterator[Question]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from .result import Result, Series
+from .result import Result, RunnerInfo, Series
+from .runners import WAYS
 from .summary import number, ratio, summary, with_unit
 
-__all__ = ["markdown_table", "safety_table", "tables"]
+__all__ = ["markdown_table", "reached", "safety_table", "tables"]
 
 
 def _cell(text: str) -> str:
@@ -20,13 +21,21 @@ def markdown_table(head: Sequence[str], rows: Iterable[Sequence[str]], *, left: 
     return "\n".join("| " + " | ".join(map(_cell, line)) + " |" for line in [head, rules, *rows])
 
 
+def reached(info: RunnerInfo) -> str:
+    """What its guest reached when it was tried; and what is said of it and was not so."""
+    if not info.reached:
+        return "not tried"
+    ways = [f"{told}{'' if key in info.safety['reaches'] else ' (NOT SAID)'}" for key, told in WAYS.items() if info.reached.get(key)]
+    return ", ".join(ways) or "nothing of these"
+
+
 def safety_table(result: Result) -> str:
     """What each runner is, looks at and lets its guest reach."""
     rows = []
     for name in result.used():
         info = result.runners[name]
-        rows.append([name, info.version, *(info.safety[key] for key in ("files", "sockets", "names", "reach"))])
-    head = ["runner", "version", "mediates files", "sockets", "names", "its guest reaches"]
+        rows.append([name, info.version, *(info.safety[key] for key in ("files", "sockets", "names", "reach")), reached(info)])
+    head = ["runner", "version", "mediates files", "sockets", "names", "its guest reaches", "tried"]
     return markdown_table(head, rows, left=len(head))
 
 
@@ -35,7 +44,7 @@ def _entry(series: Series | None, native: Series | None) -> str:
     if series is None or found is None:
         return "–" if series is None or series.skipped else "failed"
     times = ratio(series, native)
-    absolute = series is native or times is None or series.unit == "KiB"
+    absolute = series is native or times is None or series.unit in ("KiB", "×")
     told = with_unit(found.median, series.unit) if absolute or times is None else f"{number(times)}×"
     return f"{told} ±{(found.high - found.low) / found.median * 50:.0f}%" if found.median and found.count > 1 else told
 

@@ -23,6 +23,7 @@ static _Thread_local pid_t memory_of;
 static _Thread_local uint64_t checked; /* the notification that this thread serves */
 static int (*lend)(uint64_t id, pid_t tid, int fd);
 static bool lender_needed;
+static pid_t own; /* glibc asks the kernel each time */
 
 void guest_close(int *fd) {
     if (*fd >= 0) close(*fd);
@@ -34,6 +35,7 @@ void guest_setup(int listener_fd, int proc_fd, uint64_t tag, bool pids_are_ours)
     proc = proc_fd;
     guest_tag = tag;
     by_pid = pids_are_ours;
+    own = getpid();
 }
 int guest_listener(void) { return listener; }
 int guest_proc(void) { return proc; }
@@ -174,7 +176,7 @@ bool guest_borrows(void) {
 }
 
 int guest_same_file(pid_t pid, int fd, int ours) {
-    long order = syscall(SYS_kcmp, pid, getpid(), KCMP_FILE, (unsigned long)fd, (unsigned long)ours);
+    long order = syscall(SYS_kcmp, pid, own, KCMP_FILE, (unsigned long)fd, (unsigned long)ours);
     return order < 0 ? -errno : order == 0;
 }
 

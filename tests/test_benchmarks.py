@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import json
+import mmap
+import os
+import re
+import shutil
 import subprocess
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -15,11 +20,12 @@ from benchmarks import instructions
 from benchmarks._build import build
 from benchmarks.ask import Asking
 from benchmarks.questions import QUESTIONS, TINY, Case, Part, Question, Reading, Setup
+from benchmarks.questions.cache import cached_kib, forget
 from benchmarks.questions.calls import call_names
 from benchmarks.questions.case import one
-from benchmarks.questions.start import forget
+from benchmarks.reach import tried
 from benchmarks.result import Series
-from benchmarks.runners import RUNNERS, Failed, Job, NotOffered, Runner, Safety, find_runners
+from benchmarks.runners import RUNNERS, WAYS, Failed, Job, NotOffered, Runner, Safety, find_runners
 from benchmarks.runners.commands import CommandRunner
 
 pytestmark = pytest.mark.skipif(
@@ -99,7 +105,25 @@ def test_a_missing_runner_is_skipped_with_a_word(strangers: None) -> None:
 
 def test_every_runner_says_how_safe_it_is() -> None:
     for runner in RUNNERS.values():
-        assert all(vars(runner.safety).values()), runner.name
+        assert all((runner.safety.files, runner.safety.sockets, runner.safety.names, runner.safety.reach)), runner.name
+        assert set(runner.safety.reaches) <= set(WAYS)
+
+
+@pytest.fixture(scope="module")
+def natively() -> dict[str, bool]:
+    """What this user reaches: all of it, but for what is root's."""
+    found = tried(RUNNERS["native"])
+    assert all(found[way] for way in WAYS if way != "shadow")
+    return found
+
+
+@pytest.mark.parametrize("name", RUNNERS)
+def test_what_is_said_of_reach_is_so(name: str, natively: dict[str, bool]) -> None:
+    """A guest reaches those of the host's things that its runner is said to leave in reach, and no other."""
+    here, _, skipped = find_runners([name])
+    if skipped:
+        pytest.skip(skipped[name])
+    assert tried(here[name]) == {way: natively[way] and way in here[name].safety.reaches for way in WAYS}
 
 
 def test_wrong_output_is_failed(tmp_path: Path) -> None:
@@ -123,6 +147,52 @@ def test_wrong_files_are_failed(tmp_path: Path) -> None:
     lazy = wrapper("lazy", "true")
     native, wrong = ask(question, tmp_path, RUNNERS["native"], lazy)[0]
     assert native.values and wrong.failed == "another result than natively"
+
+
+LIES = ['"$@" | sed \'s/"saw": "./"saw": "z/\'', '"$@" | sed "s/hello/hallo/"', '"$@" | sed "s/^forty two/forty/"', '"$@"; printf x >>bench.db']
+
+
+@pytest.mark.parametrize(
+    ("question", "case", "lie"),
+    [("calls", "open+close", LIES[0]), ("scaling", "2 guests, calls", LIES[0]), ("scaling", "2 threads, stat", LIES[0]),
+     ("scaling", "stat alone", LIES[0]), ("scaling", "stat beside 20 calls that wait", LIES[0]), ("work", "nginx and wrk", LIES[1]),
+     ("network", "wrk inside, nginx outside", LIES[1]), ("network", "redis-benchmark, 16 at a time", LIES[2]), ("work", "sqlite", LIES[3])],
+)  # fmt: skip
+def test_another_answer_is_failed(question: str, case: str, lie: str, tmp_path: Path) -> None:
+    """What a call gives, a page, a key, a database: who gives another than natively has no figure, whatever the speed."""
+    asked = [(name, make) for name, make in QUESTIONS[question].cases(Setup(tmp_path, TINY)) if name == case]
+    liar = replace(wrapper("liar", "sh", "-ec", lie, "sh"), outside=True)
+    honest = replace(wrapper("honest", "sh", "-ec", '"$@"', "sh"), outside=True)
+    series, unmade = ask(replace(QUESTIONS[question], cases=lambda _: asked), tmp_path, RUNNERS["native"], honest, liar)
+    if unmade:
+        pytest.skip(str(unmade))
+    told = {one.runner: one for one in series}
+    assert told["native"].values and told["honest"].values
+    assert (told["liar"].values, told["liar"].failed) == ([], "another result than natively")
+
+
+def test_npm_reads_its_cache(tmp_path: Path) -> None:
+    """Without the cache that was filled outside there is nothing to install."""
+    asked = [(name, make) for name, make in QUESTIONS["work"].cases(Setup(tmp_path, TINY)) if name == "npm ci"]
+    without = wrapper("without", "sh", "-ec", 'mv cache away; "$@" || { rm -rf cache; mv away cache; exit 7; }', "sh")
+    series, unmade = ask(replace(QUESTIONS["work"], cases=lambda _: asked), tmp_path, RUNNERS["native"], without)
+    if unmade:
+        pytest.skip(str(unmade))
+    native, other = series
+    assert native.values and other.failed.startswith("sh: status 7")
+
+
+def test_the_floor_of_names_is_its_other_process(tmp_path: Path) -> None:
+    """A name is answered by the process that makes sockets: the guest makes no child for it, as it does natively."""
+    program, floor = str(build("calls")), str(build("floor"))
+    command = ["sh", "-c", 'strace -f -qq -e trace=fork,clone,clone3,vfork -o "$0" "$@"', str(tmp_path / "made")]
+    if subprocess.run([*command, "true"], capture_output=True).returncode:
+        pytest.skip("no strace that works here")
+    made = []
+    for before in ([], [floor, "--served", "--"]):
+        subprocess.run([*before, *command, program, "--count", "3", "dns-cached"], cwd=tmp_path, check=True, capture_output=True)
+        made.append((tmp_path / "made").read_text().count("clone"))
+    assert made[0] > made[1] == 0
 
 
 def test_a_late_failure_takes_the_figures_back(tmp_path: Path) -> None:
@@ -174,10 +244,21 @@ def test_a_case_that_native_fails_is_left_out(tmp_path: Path) -> None:
     assert ask(made_up(take), tmp_path, RUNNERS["native"]) == ([], {"made up: it": "natively: no such luck"})
 
 
-def test_forgetting_keeps_content(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("content")
-    forget(tmp_path)
-    assert (tmp_path / "file").read_text() == "content"
+def test_what_stayed_in_the_cache_is_said() -> None:
+    """A file that nobody has mapped leaves the cache, with its content on the disk; one that this process has in use stays, and is counted."""
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as folder:
+        files = [Path(folder, name) for name in ("free", "used")]
+        for file in files:
+            file.write_bytes(b"x" * 65536)
+        os.sync()
+        with files[1].open("rb") as used, mmap.mmap(used.fileno(), 0, access=mmap.ACCESS_READ) as held:
+            assert held[::4096] == b"x" * 16
+            if cached_kib([Path(folder)]) != 128:
+                pytest.skip("the files of /var/tmp are in no cache that mincore knows")
+            forget([Path(folder)])
+            assert (cached_kib(files[:1]), cached_kib(files[1:])) == (0, 64)
+        forget(files)
+        assert cached_kib(files) == 0 and files[0].read_bytes() == b"x" * 65536
 
 
 def test_the_driven_sentry_answers() -> None:
@@ -203,3 +284,30 @@ def test_more_instructions_are_noticed(
     kept = counted(100, 4, "gcc").to_json()
     good, words = instructions.compare(kept, counted(instructions_now, calls_now, compiler))
     assert good is fine and words
+
+
+def test_a_new_case_is_no_worse() -> None:
+    """What nothing is kept of cannot have become more; the others are compared all the same."""
+    kept = instructions.Counted("callgrind", "gcc", {"stat": 100}, {"stat": 4}).to_json()
+    now = instructions.Counted("callgrind", "gcc", {"stat": 110, "stat-relative": 9000}, {"stat": 4, "stat-relative": 9})
+    good, words = instructions.compare(kept, now)
+    assert not good and words[1] == "stat-relative: nothing is kept of it"
+
+
+INSTALL = Path(instructions.HERE, "install_peers.sh")
+
+
+@pytest.mark.parametrize("checker", ["sh -n", "bash -n", "shellcheck"])
+def test_the_installer_is_a_sound_script(checker: str) -> None:
+    if shutil.which(checker.split()[0]) is None:
+        pytest.skip(f"no {checker.split()[0]}")
+    done = subprocess.run([*checker.split(), str(INSTALL)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_installer_and_the_runners_know_the_same_peers() -> None:
+    """What it installs is a runner, and each runner that is not this project's, or a yardstick of it, is installed."""
+    (named,) = re.findall('^PEERS="(.*)"', INSTALL.read_text(), re.MULTILINE)
+    programs = {getattr(runner, "program", "") or getattr(runner, "package", "") for runner in RUNNERS.values()}
+    debian = {"bubblewrap": "bwrap"}  # a package that is called otherwise than its program
+    assert {debian.get(name, name) for name in named.split()} == programs - {"", "sandbox"}

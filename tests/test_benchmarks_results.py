@@ -14,8 +14,10 @@ for module in ("matplotlib", "pyperf", "rich", "scipy"):
 from benchmarks.__main__ import main  # noqa: E402
 from benchmarks.compare import changes, compare  # noqa: E402
 from benchmarks.report import page  # noqa: E402
+from benchmarks.report.drawing import COLOURS  # noqa: E402
 from benchmarks.result import Result, RunnerInfo, Series, load, save  # noqa: E402
 from benchmarks.run import Choice, run  # noqa: E402
+from benchmarks.runners import RUNNERS  # noqa: E402
 from benchmarks.summary import number, summarize, times_native, with_unit  # noqa: E402
 from benchmarks.tables import tables  # noqa: E402
 
@@ -136,6 +138,19 @@ def test_the_page_is_self_contained_and_escapes(tmp_path: Path) -> None:
     save(tmp_path / "result.json", made)
     assert main(["report", str(tmp_path / "result.json")]) == 0
     assert (tmp_path / "report.html").read_text().startswith("<!DOCTYPE html>")
+
+
+def test_reach_is_shown_and_what_was_not_said_stands_out() -> None:
+    said = {**SAFETY, "reaches": ["read"]}
+    made = pair(100, 900)
+    made.runners["sandbox"] = RunnerInfo("1", "", said, {"read": True, "see": True, "end": False})
+    for text in (page(made), tables(made)):
+        assert "reads a file beside its own, sees a process of the host (NOT SAID)" in text
+        assert "not tried" in text
+
+
+def test_no_two_runners_have_one_colour() -> None:
+    assert set(COLOURS) == set(RUNNERS) and len(set(COLOURS.values())) == len(COLOURS)
 
 
 def test_a_result_without_figures_makes_a_page() -> None:

@@ -1,14 +1,15 @@
 /* calls.c: how long single system calls take, from inside.
  *
  *   calls [--dir DIR] [--ms MS] [--count N] [--threads T] [name...]
- *                             one JSON line for each: {"name": ..., "ns": ..., "count": ...}
+ *                             one JSON line for each: {"name": ..., "ns": ..., "count": ..., "saw": ...}
  *   calls --list              the names
- *   calls --probe MS name     latencies of single calls: {"name": ..., "p50": ..., "p99": ..., "max": ..., "count": ...}
+ *   calls --probe MS name     latencies of single calls: {"name": ..., "p50": ..., "p99": ..., "max": ..., "count": ..., "saw": ...}
+ *   calls --blocked N --probe MS name               the same, while N threads wait in open of a FIFO
  *   calls [--count N] --idle [name...]              makes each call N times, says "ready", and waits
  *   calls --noise name | --spin CORE                see calls.h
  *
  * Each call is made in a loop of at least MS milliseconds (default 40), five times; the median loop counts. With --count
- * every call is made N times, once. With --threads that many threads share the calls of a loop, and "ns" is the
+ * every call is made N times, once. "saw" is a number of what the call gives: the same wherever that is the same. With --threads that many threads share the calls of a loop, and "ns" is the
  * loop's time divided by them all. Files are made in DIR (default "."), which must be writable. Static, so that it runs alike anywhere. */
 #include "calls.h"
 #include <pthread.h>
@@ -20,7 +21,7 @@
 
 #define THREADS_MAX 64
 
-static struct { double budget; long count; int threads; } options = {40e6, 0, 1};
+static struct { double budget; long count; int threads, blocked; } options = {40e6, 0, 1, 0};
 
 void fail(const char *what) {
     perror(what);
@@ -32,6 +33,14 @@ double now(void) {
     clock_gettime(CLOCK_MONOTONIC, &time);
     return (double)time.tv_sec * 1e9 + (double)time.tv_nsec;
 }
+
+uint64_t hashed(const void *data, size_t size) { /* FNV-1a */
+    uint64_t hash = 0xcbf29ce484222325;
+    for (size_t i = 0; i < size; i++) hash = (hash ^ ((const unsigned char *)data)[i]) * 0x100000001b3;
+    return hash;
+}
+
+uint64_t seen(const struct call *call) { return call->saw ? call->saw() : 0; }
 
 const struct call *call_at(int number) {
     if (number < file_call_count) return &file_calls[number];
@@ -85,7 +94,8 @@ static void measure(const struct call *call) {
         for (int i = 1; i < 5; i++) loops[i] = timed(call, count);
         qsort(loops, 5, sizeof *loops, ascending);
     }
-    printf("{\"name\": \"%s\", \"ns\": %.1f, \"count\": %ld}\n", call->name, loops[2] / (double)count, count);
+    printf("{\"name\": \"%s\", \"ns\": %.1f, \"count\": %ld, \"saw\": \"%016llx\"}\n", call->name, loops[2] / (double)count, count,
+           (unsigned long long)seen(call));
     fflush(stdout);
 }
 
@@ -108,6 +118,7 @@ static void set(const char *option, const char *value) {
     else if (strcmp(option, "--ms") == 0) options.budget = atof(value) * 1e6;
     else if (strcmp(option, "--count") == 0) options.count = atol(value);
     else if (strcmp(option, "--threads") == 0) options.threads = atoi(value);
+    else if (strcmp(option, "--blocked") == 0) options.blocked = atoi(value);
     else fail(option);
     if (options.threads < 1 || options.threads > THREADS_MAX) fail("--threads");
 }
@@ -122,7 +133,12 @@ int main(int argc, char **argv) {
         if (strcmp(option, "--noise") == 0) return noise(call_named(value));
         if (value == NULL) fail(option);
         if (strcmp(option, "--spin") == 0) return spin(atoi(value));
-        if (strcmp(option, "--probe") == 0) return probe(call_named(name), atof(value) * 1e6);
+        if (strcmp(option, "--probe") == 0) {
+            block(options.blocked);
+            int status = probe(call_named(name), atof(value) * 1e6);
+            unblock();
+            return status;
+        }
         set(option, value);
     }
     for (int i = first; i < argc; i++) measure(call_named(argv[i]));

@@ -85,12 +85,16 @@ static void run_socket(long count) {
     }
 }
 static void run_pipe(long count) {
-    char byte = 0;
-    LOOP(count) MUST(write(to_echo[1], &byte, 1) == 1 && read(from_echo[0], &byte, 1) == 1);
+    LOOP(count) {
+        char byte = (char)turn, back = (char)~byte;
+        MUST(write(to_echo[1], &byte, 1) == 1 && read(from_echo[0], &back, 1) == 1 && back == byte);
+    }
 }
 static void run_unix(long count) {
-    char byte = 0;
-    LOOP(count) MUST(write(pair[0], &byte, 1) == 1 && read(pair[0], &byte, 1) == 1);
+    LOOP(count) {
+        char byte = (char)turn, back = (char)~byte;
+        MUST(write(pair[0], &byte, 1) == 1 && read(pair[0], &back, 1) == 1 && back == byte);
+    }
 }
 static void run_getppid(long count) { LOOP(count) MUST(syscall(SYS_getppid) >= 0); }
 static void run_poll(long count) {
@@ -110,46 +114,53 @@ static void *nothing(void *argument) { return argument; }
 static void run_thread(long count) {
     LOOP(count) {
         pthread_t thread;
-        MUST(pthread_create(&thread, NULL, nothing, NULL) == 0 && pthread_join(thread, NULL) == 0);
+        void *given = NULL;
+        MUST(pthread_create(&thread, NULL, nothing, &count) == 0 && pthread_join(thread, &given) == 0 && given == &count);
     }
 }
 
 static char *const true_argv[] = {"/bin/true", NULL}, *const no_environment[] = {NULL};
-static void reap(pid_t pid) {
+static void reap(pid_t pid, int status) {
     int how;
-    MUST(pid > 0 && waitpid(pid, &how, 0) == pid && WIFEXITED(how) && WEXITSTATUS(how) == 0);
+    MUST(pid > 0 && waitpid(pid, &how, 0) == pid && WIFEXITED(how) && WEXITSTATUS(how) == status);
 }
 static void run_fork(long count) {
     LOOP(count) {
         pid_t pid = fork();
-        if (pid == 0) _exit(0);
-        reap(pid);
+        if (pid == 0) _exit((int)turn & 127);
+        reap(pid, (int)turn & 127);
     }
 }
 static void run_exec(long count) {
     LOOP(count) {
         pid_t pid = fork();
         if (pid == 0) execve(true_argv[0], true_argv, no_environment), _exit(127);
-        reap(pid);
+        reap(pid, 0);
     }
 }
 static void run_spawn(long count) { /* by vfork, as shells and interpreters do */
     LOOP(count) {
         pid_t pid;
         MUST(posix_spawn(&pid, true_argv[0], NULL, NULL, true_argv, no_environment) == 0);
-        reap(pid);
+        reap(pid, 0);
     }
 }
-static void run_compute(long count) {
+static double compute(void) {
     volatile double sum = 0;
-    LOOP(count) for (int i = 1; i < 1000; i++) sum = sum + 1.0 / i;
+    for (int i = 1; i < 1000; i++) sum = sum + 1.0 / i;
+    return sum;
+}
+static void run_compute(long count) { LOOP(count) compute(); }
+static uint64_t saw_compute(void) {
+    double sum = compute();
+    return hashed(&sum, sizeof sum);
 }
 
 const struct call other_calls[] = {
-    {"getppid", NULL, run_getppid}, {"poll", NULL, run_poll}, {"compute", NULL, run_compute},
-    {"pipe-ping-pong", have_pipe, run_pipe}, {"unix-ping-pong", have_pair, run_unix}, {"socket", NULL, run_socket},
-    {"connect-unix", have_unix_listener, run_connect_unix}, {"connect-tcp", have_tcp_listener, run_connect_tcp},
-    {"signal", have_handler, run_signal}, {"thread", NULL, run_thread}, {"fork", NULL, run_fork},
-    {"fork+exec", NULL, run_exec}, {"spawn", NULL, run_spawn},
+    {"getppid", NULL, run_getppid, NULL}, {"poll", NULL, run_poll, NULL}, {"compute", NULL, run_compute, saw_compute},
+    {"pipe-ping-pong", have_pipe, run_pipe, NULL}, {"unix-ping-pong", have_pair, run_unix, NULL}, {"socket", NULL, run_socket, NULL},
+    {"connect-unix", have_unix_listener, run_connect_unix, NULL}, {"connect-tcp", have_tcp_listener, run_connect_tcp, NULL},
+    {"signal", have_handler, run_signal, NULL}, {"thread", NULL, run_thread, NULL}, {"fork", NULL, run_fork, NULL},
+    {"fork+exec", NULL, run_exec, NULL}, {"spawn", NULL, run_spawn, NULL},
 };
 const int other_call_count = sizeof other_calls / sizeof *other_calls;

@@ -1,9 +1,10 @@
 /* floor.c: the least that serving a call can cost.
  *
- *   floor [--no-pin | --core N] [--no-sync] [--count] [--network | --served] -- program argument...
+ *   floor [--no-pin | --core N] [--threads N] [--no-sync] [--count] [--network | --served] -- program argument...
  *
  * Runs the program under a seccomp listener and serves stat and open of paths with one system call each: no policy, no
- * path walk, no record; or, instead, the calls of floor_network.c. Guest and server share one processor unless --no-pin. It is a yardstick and no sandbox: what it
+ * path walk, no record; or, instead, the calls of floor_network.c. Guest and server share one processor unless --no-pin. With --threads
+ * so many receive, each of which the kernel wakes for every call. It is a yardstick and no sandbox: what it
  * serves, it serves with its own rights, and memory is read and written without the sentry's care. Relative paths are taken
  * from where it was started: the program must not change its directory. */
 #include "floor.h"
@@ -13,6 +14,7 @@
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -34,7 +36,9 @@
 #define SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV (1ul << 5)
 #endif
 
-static unsigned long served_stats, served_opens;
+#define THREADS_MAX 16
+
+static atomic_ulong served_stats, served_opens;
 static bool network, served;
 
 void fail(const char *what) {
@@ -118,7 +122,7 @@ static void serve(int listener, const struct seccomp_notif *call) {
     ioctl(listener, SECCOMP_IOCTL_NOTIF_SEND, &reply);
 }
 
-/* A thread of its own, so that main may wait for the guest; it never runs while the other does. */
+/* A thread of its own, so that main may wait for the guest. */
 static void *serve_all(void *argument) {
     int listener = *(int *)argument;
     for (;;) {
@@ -130,17 +134,19 @@ static void *serve_all(void *argument) {
 }
 
 int main(int argc, char **argv) {
-    int core = 0, pair[2], i = 1;
+    int core = 0, threads = 1, pair[2], i = 1;
     bool sync = true, count = false;
     for (; i < argc && strncmp(argv[i], "--", 2) == 0 && argv[i][2]; i++) {
         if (strcmp(argv[i], "--no-pin") == 0) core = -1;
         else if (strcmp(argv[i], "--core") == 0 && i + 1 < argc) core = atoi(argv[++i]);
+        else if (strcmp(argv[i], "--threads") == 0 && i + 1 < argc) threads = atoi(argv[++i]);
         else if (strcmp(argv[i], "--no-sync") == 0) sync = false;
         else if (strcmp(argv[i], "--count") == 0) count = true;
         else if (strcmp(argv[i], "--network") == 0) network = true;
         else if (strcmp(argv[i], "--served") == 0) network = served = true;
     }
-    if (i + 1 >= argc) return fprintf(stderr, "floor [--no-pin | --core N] [--no-sync] [--count] [--network | --served] -- program...\n"), 125;
+    if (i + 1 >= argc || threads < 1 || threads > (network ? 1 : THREADS_MAX)) /* the network's buffers are of one thread */
+        return fprintf(stderr, "floor [--no-pin | --core N] [--threads N] [--no-sync] [--count] [--network | --served] -- program...\n"), 125;
     cpu_set_t one;
     CPU_ZERO(&one);
     if (core >= 0) CPU_SET(core, &one);
@@ -161,10 +167,11 @@ int main(int argc, char **argv) {
     close(pair[1]);
     unsigned long flags = SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP;
     if (sync && ioctl(listener, SECCOMP_IOCTL_NOTIF_SET_FLAGS, flags)) fail("SYNC_WAKE_UP");
-    pthread_t server;
+    pthread_t server[THREADS_MAX];
     int status;
-    if (pthread_create(&server, NULL, serve_all, &listener)) fail("pthread_create");
+    for (int thread = 0; thread < threads; thread++)
+        if (pthread_create(&server[thread], NULL, serve_all, &listener)) fail("pthread_create");
     while (waitpid(guest, &status, 0) < 0 && errno == EINTR) continue;
-    if (count) fprintf(stderr, "served %lu stats, %lu opens\n", served_stats, served_opens);
+    if (count) fprintf(stderr, "served %lu stats, %lu opens\n", atomic_load(&served_stats), atomic_load(&served_opens));
     return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }

@@ -1,11 +1,15 @@
 /* floor_network.c: the least that serving a call of the network can cost, in as many hops as the sandbox has: one where the guest
- * has a network namespace of its own; where its sockets are of the host's network, another to a process that makes the call. */
+ * has a network namespace of its own; where its sockets are of the host's network, another to a process that makes the call. That process
+ * answers for names, too, as the sandbox's does: one loop for all, by recvfrom and sendto. */
 #include "floor.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/audit.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
@@ -60,27 +64,58 @@ static ssize_t move(int socket, void *data, size_t size, int *fd, bool give) {
     return got;
 }
 
+/* A socket that answers for names, and its port in the guest's environment. */
+static int resolver(void) {
+    struct sockaddr_in name = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t size = sizeof name;
+    char port[8];
+    int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    if (fd < 0 || bind(fd, (struct sockaddr *)&name, size) || getsockname(fd, (struct sockaddr *)&name, &size)) fail("resolver");
+    snprintf(port, sizeof port, "%d", ntohs(name.sin_port));
+    if (setenv("BENCHMARK_RESOLVER", port, 1)) fail("setenv");
+    return fd;
+}
+
+static void answer_name(int names) {
+    char question[512];
+    struct sockaddr_in asker;
+    socklen_t size = sizeof asker;
+    ssize_t got = recvfrom(names, question, sizeof question, 0, (struct sockaddr *)&asker, &size);
+    if (got > 0) sendto(names, question, (size_t)got, 0, (struct sockaddr *)&asker, size);
+}
+
+/* False: the floor has ended. */
+static bool answer_call(int socket) {
+    struct asked asked;
+    int fd;
+    if (move(socket, &asked, sizeof asked, &fd, false) != sizeof asked) return false;
+    int64_t value = done(&asked, fd);
+    int made = asked.nr == SYS_socket && value >= 0 ? (int)value : -1;
+    move(socket, &value, sizeof value, &made, true);
+    if (made >= 0) close(made);
+    if (fd >= 0) close(fd);
+    return true;
+}
+
 void network_begin(bool asks) {
     int pair[2];
     asking = asks;
     if (!asks) return;
+    int names = resolver();
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair)) fail("socketpair");
     pid_t pid = fork();
     if (pid < 0) fail("fork");
     other = pair[0];
     if (pid > 0) {
         close(pair[1]);
+        close(names);
         return;
     }
     close(pair[0]);
-    struct asked asked;
-    int fd;
-    while (move(pair[1], &asked, sizeof asked, &fd, false) == sizeof asked) { /* until the floor ends */
-        int64_t value = done(&asked, fd);
-        int made = asked.nr == SYS_socket && value >= 0 ? (int)value : -1;
-        move(pair[1], &value, sizeof value, &made, true);
-        if (made >= 0) close(made);
-        if (fd >= 0) close(fd);
+    struct pollfd wait[] = {{pair[1], POLLIN, 0}, {names, POLLIN, 0}};
+    for (bool stands = true; stands && poll(wait, 2, -1) > 0;) {
+        if (wait[1].revents) answer_name(names);
+        if (wait[0].revents) stands = answer_call(pair[1]);
     }
     _exit(0);
 }

@@ -12,9 +12,10 @@ from .._build import build
 from ..runners import Failed, Job, Runner
 from .case import OF_THE_NETWORK, Case, Question, Reading, Setup, one
 
-__all__ = ["CALLS", "NETWORK_CALLS", "call_case", "call_job", "call_names", "parse"]
+__all__ = ["CALLS", "NETWORK_CALLS", "TRANSFER", "call_case", "call_job", "call_names", "evidence", "parse"]
 
-NETWORK_CALLS = ("connect-tcp", "sendto-udp", "dns-answer", "tcp-64k")
+TRANSFER = "tcp-two-processes"
+NETWORK_CALLS = ("connect-tcp", "sendto-udp", "dns-answer", "dns-cached", "tcp-64k", TRANSFER)
 """They have a question of their own."""
 
 
@@ -33,14 +34,20 @@ def parse(stdout: bytes, name: str) -> dict[str, Any]:
     """The one line that the program prints for this call."""
     try:
         row: dict[str, Any] = json.loads(stdout)
-        assert row["name"] == name and row["count"] > 0
+        assert row["name"] == name and row["count"] > 0 and row["saw"]
         return row
     except (ValueError, KeyError, AssertionError):
         raise Failed(f"it printed {stdout[:200]!r}") from None
 
 
+def evidence(row: dict[str, Any]) -> bytes:
+    """What is the same wherever the call has given the same."""
+    return f"{row['name']} {row['saw']}".encode()
+
+
 def _take(job: Job, name: str, runner: Runner) -> Reading:
-    return Reading((float(parse(runner.run(job).stdout, name)["ns"]),), name.encode())
+    row = parse(runner.run(job).stdout, name)
+    return Reading((float(row["ns"]),), evidence(row))
 
 
 def call_case(setup: Setup, name: str) -> Case:
@@ -55,5 +62,5 @@ def _cases(setup: Setup) -> Iterator[tuple[str, Callable[[], Case]]]:
 
 
 CALLS = Question(
-    "calls", "Single system calls", _cases, cores=("idle", "busy"), without=("floor-unpinned", "sandbox-cli", *OF_THE_NETWORK)
+    "calls", "Single system calls", _cases, cores=("idle", "busy"), without=("floor-unpinned", "floor-two", "sandbox-cli", *OF_THE_NETWORK)
 )

@@ -6,14 +6,16 @@ import hashlib
 import shutil
 import stat
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable
 
-from ..runners import Job, Outcome, Runner
+from ..runners import Failed, Job, Outcome, Runner, Running
 
 __all__ = [
     "FULL",
+    "OF_FILES",
     "OF_THE_NETWORK",
     "QUICK",
     "TINY",
@@ -26,10 +28,13 @@ __all__ = [
     "Unmade",
     "digest",
     "one",
+    "ready",
     "reset",
 ]
 
 
+OF_FILES = ("floor", "floor-unpinned", "floor-two")
+"""Runners that serve files, and nothing else."""
 OF_THE_NETWORK = ("floor-network", "floor-served", "sandbox-rules")
 """Runners that differ from others in the network only."""
 
@@ -50,6 +55,8 @@ class Scale:
     served: Sequence[int] = (1000, 100_000)  # calls of two kinds that a guest has made
     parallel: Sequence[int] = (1, 2, 4, 8)
     probe_ms: float = 1000
+    blocked: int = 300  # calls that wait beside the probe
+    megabytes: int = 1024  # by TCP
     files: int = 10_000
     tracked: int = 5000
     units: int = 50  # of C
@@ -62,8 +69,8 @@ class Scale:
 
 
 FULL = Scale()
-QUICK = Scale(10, 4000, 2, 10, (1, 10, 100), (1000, 10_000), (1, 2, 4), 300, 1000, 500, 10, 5, 200, 2000, 2000, 20, 1)
-TINY = Scale(0.2, 20, 1, 2, (1, 2), (10, 20), (1, 2), 5, 20, 20, 2, 2, 5, 50, 50, 3, 1)
+QUICK = Scale(10, 4000, 2, 10, (1, 10, 100), (1000, 10_000), (1, 2, 4), 300, 100, 100, 1000, 500, 10, 5, 200, 2000, 2000, 20, 1)
+TINY = Scale(0.2, 20, 1, 2, (1, 2), (10, 20), (1, 2), 5, 20, 1, 20, 20, 2, 2, 5, 50, 50, 3, 1)
 
 
 @dataclass(frozen=True)
@@ -126,6 +133,19 @@ class Question:
 def one(name: str, unit: str, take: Callable[[Runner], Reading], times: int = 1) -> Case:
     """A case of one part."""
     return Case((Part(name, unit),), take, times)
+
+
+@contextmanager
+def ready(runner: Runner, job: Job) -> Iterator[Running]:
+    """It has been started, and has said so; at the end it is ended."""
+    guest = runner.start(job)
+    try:
+        said = guest.stdout.readline()
+        if said != b"ready\n":
+            raise Failed(f"it said {said!r} and not that it is ready")
+        yield guest
+    finally:
+        guest.end()
 
 
 def reset(job: Job, names: Iterable[str]) -> None:

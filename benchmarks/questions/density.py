@@ -15,15 +15,14 @@ from functools import partial
 from pathlib import Path
 from typing import Callable
 
-from ..runners import Failed, Job, Runner, Running
+from ..runners import Failed, Job, Runner
 from .calls import call_job
-from .case import OF_THE_NETWORK, Case, Part, Question, Reading, Setup
+from .case import OF_FILES, OF_THE_NETWORK, Case, Part, Question, Reading, Setup, ready
 
 __all__ = ["DENSITY", "family", "share_kib"]
 
 PR_SET_CHILD_SUBREAPER = 36
 SPARE = 0.25  # of the machine's memory is left alone
-READY = b"ready\n"
 
 
 def family() -> set[int]:
@@ -81,15 +80,10 @@ def _adopting() -> Iterator[None]:
 
 
 def _start(runner: Runner, job: Job, count: int, stack: ExitStack) -> None:
-    guests: list[Running] = []
     for number in range(count):
         if number % 10 == 0 and _available() < SPARE:
             raise Failed(f"stopped at {number} guests: little memory is left")
-        guests.append(runner.start(job))
-        stack.callback(guests[-1].end)
-        said = guests[-1].stdout.readline()
-        if said != READY:
-            raise Failed(f"guest {number + 1} said {said!r}")
+        stack.enter_context(ready(runner, job))
 
 
 def _take(job: Job, count: int, runner: Runner) -> Reading:
@@ -126,4 +120,4 @@ def _cases(setup: Setup) -> Iterator[tuple[str, Callable[[], Case]]]:
         yield f"after {calls} calls", partial(_after, setup, calls)
 
 
-DENSITY = Question("density", "Idle guests", _cases, without=("floor", "floor-unpinned", "sandbox-cli", *OF_THE_NETWORK))
+DENSITY = Question("density", "Idle guests", _cases, cores=("idle", "busy"), without=(*OF_FILES, "sandbox-cli", *OF_THE_NETWORK))

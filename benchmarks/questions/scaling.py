@@ -1,16 +1,17 @@
-"""Does it grow with the machine? Guests at once, threads in one guest, and a neighbour that is loud."""
+"""Does it grow with the machine? Guests at once, threads in one guest, a neighbour that is loud, and calls that wait."""
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Callable
 
-from ..runners import Failed, Job, Runner
-from .calls import call_job, parse
-from .case import OF_THE_NETWORK, Case, Part, Question, Reading, Setup
+from ..runners import Job, NotOffered, Runner
+from .calls import call_job, evidence, parse
+from .case import OF_THE_NETWORK, Case, Part, Question, Reading, Setup, ready
 from .work_python import imports
 
 __all__ = ["SCALING"]
@@ -25,12 +26,15 @@ def _together(jobs: list[Job], runner: Runner) -> Reading:
         began = time.perf_counter()
         outcomes = list(pool.map(runner.run, jobs))
         seconds = time.perf_counter() - began
-    return Reading((seconds * 1e3,), _same([outcome.stdout for outcome in outcomes]))
+    return Reading((seconds * 1e3,), b"\n".join(_told(line) for outcome in outcomes for line in outcome.stdout.splitlines()))
 
 
-def _same(outputs: list[bytes]) -> bytes:
-    """Of guests that print times, that they printed at all."""
-    return b"" if outputs[0].startswith(b"{") and all(outputs) else b"\n".join(outputs)
+def _told(line: bytes) -> bytes:
+    """A line of output, but for the time that it tells."""
+    if not line.startswith(b"{"):
+        return line
+    row = json.loads(line)
+    return b"%s %d" % (evidence(row), row["count"])
 
 
 def _guests(setup: Setup, name: str, count: int) -> Case:
@@ -51,27 +55,25 @@ def _threads(setup: Setup, name: str, count: int) -> Case:
 
 
 def _ns(job: Job, name: str, runner: Runner) -> Reading:
-    return Reading((float(parse(runner.run(job).stdout, name)["ns"]),))
+    row = parse(runner.run(job).stdout, name)
+    return Reading((float(row["ns"]),), evidence(row))
 
 
-def _probe(setup: Setup, runner: Runner) -> tuple[float, float]:
-    job = call_job(setup, "--probe", str(setup.scale.probe_ms), PROBED, folder="probe")
+def _probe(setup: Setup, runner: Runner, *options: str) -> Reading:
+    job = call_job(setup, *options, "--probe", str(setup.scale.probe_ms), PROBED, folder="probe")
     row = parse(runner.run(job).stdout, PROBED)
-    return float(row["p50"]), float(row["p99"])
-
-
-def _quiet(setup: Setup, runner: Runner) -> Reading:
-    return Reading(_probe(setup, runner))
+    return Reading((float(row["p50"]), float(row["p99"])), evidence(row))
 
 
 def _beside(setup: Setup, runner: Runner) -> Reading:
-    neighbour = runner.start(call_job(setup, "--noise", LOUD, folder="noise"))
-    try:
-        if neighbour.stdout.readline() != b"ready\n":
-            raise Failed("the neighbour did not start")
-        return Reading(_probe(setup, runner))
-    finally:
-        neighbour.end()
+    with ready(runner, call_job(setup, "--noise", LOUD, folder="noise")):
+        return _probe(setup, runner)
+
+
+def _blocked(setup: Setup, runner: Runner) -> Reading:
+    if runner.serial:
+        raise NotOffered("one call is served after the other: one that waits stops all")
+    return _probe(setup, runner, "--blocked", str(setup.scale.blocked))
 
 
 def _latency(setup: Setup, name: str, take: Callable[[Setup, Runner], Reading]) -> Case:
@@ -85,8 +87,9 @@ def _cases(setup: Setup) -> Iterator[tuple[str, Callable[[], Case]]]:
             yield f"{count} guests, {name}", partial(_guests, setup, name, count)
         for call in (PROBED, LOUD):
             yield f"{count} threads, {call}", partial(_threads, setup, call, count)
-    for name, take in (("alone", _quiet), ("beside a loud neighbour", _beside)):
+    blocked = f"beside {setup.scale.blocked} calls that wait"
+    for name, take in (("alone", _probe), ("beside a loud neighbour", _beside), (blocked, _blocked)):
         yield f"{PROBED} {name}", partial(_latency, setup, name, take)
 
 
-SCALING = Question("scaling", "Scaling and neighbours", _cases, without=("floor", "sandbox-cli", *OF_THE_NETWORK))
+SCALING = Question("scaling", "Scaling and neighbours", _cases, cores=("idle", "busy"), without=("floor", "sandbox-cli", *OF_THE_NETWORK))

@@ -1,20 +1,20 @@
-"""How long until `true` has run: at once again, from nothing, ten together, in a guest that stands."""
+"""How long until `true` has run: at once again, from nothing, ten together on all processors and on one, in a guest that stands."""
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Callable
 
-from ..runners import Job, Runner
-from .case import OF_THE_NETWORK, Case, Question, Reading, Setup, one
+from .._processors import first_only
+from ..runners import Job, Runner, with_libraries
+from .cache import cached_kib, forget
+from .case import OF_FILES, OF_THE_NETWORK, Case, Part, Question, Reading, Setup, one
 
-__all__ = ["START", "forget"]
+__all__ = ["START"]
 
 
 def _warm(job: Job, runner: Runner) -> Reading:
@@ -22,17 +22,28 @@ def _warm(job: Job, runner: Runner) -> Reading:
 
 
 def _cold(job: Job, runner: Runner) -> Reading:
-    for path in (*runner.own_files(), Path(job.command[0])):
-        forget(path)
-    return Reading((runner.run_anew(job).seconds * 1e3,))
+    """With what stayed in the cache although it was to go: what this process and others have mapped."""
+    files = [*runner.own_files(), *with_libraries(Path(job.command[0]))]
+    forget(files)
+    stayed = cached_kib(files)
+    return Reading((runner.run_anew(job).seconds * 1e3, stayed))
 
 
-def _at_once(job: Job, count: int, runner: Runner) -> Reading:
+def _together(job: Job, count: int, runner: Runner) -> float:
+    """Milliseconds."""
     with ThreadPoolExecutor(count) as pool:
         list(pool.map(lambda _: time.sleep(0), range(count)))  # its threads stand
         began = time.perf_counter()
         list(pool.map(lambda _: runner.run(job), range(count)))
-        return Reading(((time.perf_counter() - began) * 1e3,))
+        return (time.perf_counter() - began) * 1e3
+
+
+def _at_once(job: Job, count: int, runner: Runner) -> Reading:
+    """On all processors, on the first alone, and the quotient: with two of them at best a half."""
+    everywhere = _together(job, count, runner)
+    with first_only():
+        on_one = _together(job, count, runner)
+    return Reading((everywhere, on_one, everywhere / on_one))
 
 
 def _standing(job: Job, runner: Runner) -> Reading:
@@ -41,36 +52,16 @@ def _standing(job: Job, runner: Runner) -> Reading:
         return Reading((run().seconds * 1e3,))
 
 
-def forget(path: Path) -> None:
-    """Drop a file's clean pages, or those of all files below a folder, from the kernel's cache. What others have mapped stays."""
-    for each in path.rglob("*") if path.is_dir() else (path,):
-        with suppress(OSError):
-            if each.is_file():
-                _forget_file(each)
-
-
-def _forget_file(path: Path) -> None:
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
-    finally:
-        os.close(fd)
-
-
 def _cases(setup: Setup) -> Iterator[tuple[str, Callable[[], Case]]]:
     job = Job(["/bin/true"], setup.folder("start"))
     count, times = setup.scale.at_once, setup.scale.starts
-    for name, take, repeated in (
-        ("warm", _warm, times),
-        ("cold", _cold, 1),
-        (f"{count} at once", partial(_at_once, count=count), 1),
-        ("in a standing guest", _standing, times),
-    ):
-        yield name, partial(one, name, "ms", _of(take, job), repeated)
-
-
-def _of(take: Callable[..., Reading], job: Job) -> Callable[[Runner], Reading]:
-    return lambda runner: take(job, runner=runner)
+    together = f"{count} at once"
+    cold = (Part("cold", "ms"), Part("cold: left in the cache", "KiB"))
+    parallel = (Part(together, "ms"), Part(f"{together} on one processor", "ms"), Part(f"{together}, all processors by one", "×"))
+    yield "warm", partial(one, "warm", "ms", partial(_warm, job), times)
+    yield "cold", partial(Case, cold, partial(_cold, job))
+    yield together, partial(Case, parallel, partial(_at_once, job, count))
+    yield "in a standing guest", partial(one, "in a standing guest", "ms", partial(_standing, job), times)
 
 
 START = Question(
@@ -78,5 +69,5 @@ START = Question(
     "Start-up: /bin/true, from the request to the end",
     _cases,
     ("idle", "busy"),
-    ("floor", "floor-unpinned", *OF_THE_NETWORK),
+    (*OF_FILES, *OF_THE_NETWORK),
 )

@@ -12,15 +12,16 @@ from typing import Callable
 
 from ..runners import Job, Runner
 from . import work_python, work_shell
-from .case import OF_THE_NETWORK, Case, Question, Reading, Setup, Unmade, digest, one, reset
+from .case import OF_THE_NETWORK, Case, Part, Question, Reading, Setup, Unmade, digest, reset
 
-__all__ = ["TABLE", "WORK", "Work", "work_case"]
+__all__ = ["TABLE", "WORK", "Work", "need", "work_case"]
 
 
 @dataclass(frozen=True)
 class Work:
     """`make` fills a directory and gives the job. `made`: patterns of what is compared; `anew`: of what is removed before each
-    run. `read` makes a value of the output, in `unit`; else it is the time of the whole process."""
+    run. `read` makes values of the output, and evidence, in `unit`, one for each of `parts`; else there is
+    one, the time of the whole process."""
 
     name: str
     make: Callable[[Setup, Path], Job]
@@ -29,6 +30,7 @@ class Work:
     anew: tuple[str, ...] = ()
     read: Callable[[bytes], Reading] | None = None
     unit: str = "ms"
+    parts: tuple[str, ...] = ()
 
 
 TABLE = (
@@ -36,7 +38,8 @@ TABLE = (
     Work("python computing", work_python.computing),
     Work("pip install", work_python.pip_install, (), ("installed/**/*.py",), ("installed",)),
     Work("pytest collection", work_python.collection),
-    Work("sqlite", work_python.database, (), (), ("bench.db*",)),
+    Work("sqlite", work_python.database, (), ("bench.db*",), ("bench.db*",)),
+    Work("gcc, one file", work_shell.compiling, ("gcc",), ("*.o",), ("*.o",)),
     Work("make -j2", work_shell.make, ("gcc", "make"), ("*.o", "program"), ("*.o", "program")),
     Work("git status", work_shell.status, ("git",)),
     Work("git clone", work_shell.clone, ("git",), ("copy/folder*/**/*",), ("copy",)),
@@ -45,10 +48,10 @@ TABLE = (
     Work("grep -r", work_shell.grep, ("grep",)),
     Work("tar c", work_shell.packing, ("tar",), ("packed.tar",), ("packed.tar",)),
     Work("tar x", work_shell.unpacking, ("tar",), ("unpacked/**/*",), ("unpacked",)),
-    Work("npm ci", work_shell.npm_ci, ("npm",), ("node_modules/**/*.js*",), ("node_modules", "cache", ".npm")),
+    Work("npm ci", work_shell.npm_ci, ("npm",), ("node_modules/**/*.js*",), ("node_modules",)),
     Work("sh loop of /bin/true", work_shell.shell_loop),
     Work("sh pipelines", work_shell.pipelines),
-    Work("redis-benchmark", work_shell.redis, ("redis-server", "redis-cli", "redis-benchmark")),
+    Work("redis-benchmark", work_shell.redis, work_shell.REDIS_NEEDS),
     Work("nginx and wrk", work_shell.nginx, ("nginx", "wrk"), (), (), work_shell.served, "µs per request"),
 )
 
@@ -61,12 +64,18 @@ def _take(work: Work, job: Job, runner: Runner) -> Reading:
     return Reading((outcome.seconds * 1e3,), digest(outcome, job, work.made))
 
 
-def work_case(setup: Setup, work: Work) -> Case:
-    for program in work.needs:
+def need(*programs: str) -> None:
+    """Unmade: one of them is not here."""
+    for program in programs:
         if shutil.which(program, path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin") is None:
             raise Unmade(f"no {program} on the PATH")
+
+
+def work_case(setup: Setup, work: Work) -> Case:
+    need(*work.needs)
     job = work.make(setup, setup.folder(work.name))
-    return one(work.name, work.unit, partial(_take, work, job))
+    parts = tuple(Part(name, work.unit) for name in work.parts or (work.name,))
+    return Case(parts, partial(_take, work, job))
 
 
 def _cases(setup: Setup) -> Iterator[tuple[str, Callable[[], Case]]]:
@@ -74,4 +83,4 @@ def _cases(setup: Setup) -> Iterator[tuple[str, Callable[[], Case]]]:
         yield work.name, partial(work_case, setup, work)
 
 
-WORK = Question("work", "Real work: whole programs", _cases, cores=("idle", "busy"), without=("floor", "sandbox-cli", *OF_THE_NETWORK))
+WORK = Question("work", "Real work: whole programs", _cases, cores=("idle", "busy"), without=("floor", "floor-two", "sandbox-cli", *OF_THE_NETWORK))

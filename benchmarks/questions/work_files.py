@@ -96,21 +96,23 @@ def _wheel(directory: Path, name: str) -> None:
             wheel.writestr(path, text)
 
 
-def npm_tarballs(directory: Path, packages: int) -> None:
-    """Tarballs of packages, and a project that depends on them, with its lock file."""
+def npm_tarballs(directory: Path, packages: int) -> list[Path]:
+    """Tarballs of packages; and a project that depends on them, whose lock file has their digests and addresses where nobody is."""
     names = [f"bench-package-{number}" for number in range(packages)]
-    wanted = {name: f"file:tarballs/{name}.tgz" for name in names}
+    wanted = dict.fromkeys(names, "1.0.0")
     (directory / "tarballs").mkdir(exist_ok=True)
+    paths = [directory / "tarballs" / f"{name}.tgz" for name in names]
     locked: dict[str, object] = {"": {"name": "bench", "version": "1.0.0", "dependencies": wanted}}
-    for name in names:
-        path = directory / "tarballs" / f"{name}.tgz"
+    for name, path in zip(names, paths):
         _tarball(path, dict(_npm_files(name)))
-        integrity = hashlib.sha512(path.read_bytes()).digest()
-        locked[f"node_modules/{name}"] = {"version": "1.0.0", "resolved": wanted[name], "integrity": _sri(integrity)}
+        address = f"https://registry.invalid/{name}/-/{name}-1.0.0.tgz"
+        integrity = _sri(hashlib.sha512(path.read_bytes()).digest())
+        locked[f"node_modules/{name}"] = {"version": "1.0.0", "resolved": address, "integrity": integrity}
     project = {"name": "bench", "version": "1.0.0", "dependencies": wanted}
     lock = {"name": "bench", "version": "1.0.0", "lockfileVersion": 3, "requires": True, "packages": locked}
     (directory / "package.json").write_text(json.dumps(project))
     (directory / "package-lock.json").write_text(json.dumps(lock))
+    return paths
 
 
 def _sri(digest: bytes) -> str:

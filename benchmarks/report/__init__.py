@@ -7,7 +7,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from html import escape
 
 from ..result import Result, Series
+from ..runners import WAYS
 from ..summary import ratio, summary, with_unit
+from ..tables import reached
 from .bars import bars
 from .curves import curves
 from .drawing import row_of
@@ -68,12 +70,14 @@ def _table(head: Sequence[str], rows: Iterable[Iterable[str]]) -> str:
 def _runners(result: Result) -> Iterator[str]:
     used = result.used()
     yield "<h2>The runners, and what they are safe against</h2>"
+    yield f"<p>The last column was tried in this run, by a guest and from outside: whether it {escape('; '.join(WAYS.values()))}.</p>"
     rows = ((_td(name), _td(result.runners[name].version), *_safety(result, name)) for name in used)
-    yield _table(["runner", "version", "mediates files", "sockets", "names", "its guest reaches"], rows)
+    yield _table(["runner", "version", "mediates files", "sockets", "names", "its guest reaches", "tried"], rows)
 
 
 def _safety(result: Result, name: str) -> Iterator[str]:
-    return (_td(result.runners[name].safety.get(key, "")) for key in SAFETY)
+    info = result.runners[name]
+    return map(_td, [*(info.safety.get(key, "") for key in SAFETY), reached(info)])
 
 
 def _question(result: Result, question: str) -> Iterator[str]:

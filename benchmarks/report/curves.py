@@ -15,11 +15,11 @@ __all__ = ["curves"]
 
 
 def curves(result: Result, question: str) -> Iterator[tuple[str, str]]:
-    """The name and the picture of each."""
+    """The name and the picture of each, by state of the second core."""
     groups: dict[str, list[Series]] = {}
     for series in result.series:
-        if series.question == question and series.curve and series.core == "idle" and series.values:
-            groups.setdefault(series.curve, []).append(series)
+        if series.question == question and series.curve and series.values:
+            groups.setdefault(f"{series.curve}, second core {series.core}", []).append(series)
     for name, group in groups.items():
         yield name, _curve(result, group)
 

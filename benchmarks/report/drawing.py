@@ -32,7 +32,11 @@ COLOURS = {
     "native": "#444444",
     "floor": "#9a9a9a",
     "floor-unpinned": "#c4c4c4",
+    "floor-two": "#b8a48a",
+    "floor-network": "#8a8f9e",
+    "floor-served": "#a8b0c8",
     "sandbox": "#0a7d4f",
+    "sandbox-rules": "#5b9b2d",
     "sandbox-cli": "#7cc4a3",
     "sandlock": "#c2410c",
     "bubblewrap": "#2563eb",
@@ -63,7 +67,7 @@ def svg(figure: Figure) -> str:
 
 
 def colour(runner: str) -> str:
-    """A runner's own, whoever else is there."""
+    """A runner's own, whoever else is there; one for all that are unknown here."""
     return COLOURS.get(runner, "#7a5c3e")
 
 

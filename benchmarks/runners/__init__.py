@@ -8,7 +8,8 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from .base import Failed, Job, Missing, NotOffered, Outcome, Runner, Running, Safety
+from .base import WAYS, Failed, Job, Missing, NotOffered, Outcome, Runner, Running, Safety
+from .commands import with_libraries
 from .crun import CRUN
 from .jails import JAILS
 from .ours import OURS
@@ -17,6 +18,7 @@ from .yardsticks import YARDSTICKS
 
 __all__ = [
     "RUNNERS",
+    "WAYS",
     "Failed",
     "Job",
     "Missing",
@@ -26,6 +28,7 @@ __all__ = [
     "Running",
     "Safety",
     "find_runners",
+    "with_libraries",
 ]
 
 RUNNERS: dict[str, Runner] = {runner.name: runner for runner in (*YARDSTICKS, *OURS, SANDLOCK, *JAILS, CRUN)}

@@ -9,13 +9,24 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, Callable
 
-__all__ = ["TIMEOUT", "Failed", "Job", "Missing", "NotOffered", "Outcome", "Runner", "Running", "Safety", "checked"]
+__all__ = ["TIMEOUT", "WAYS", "Failed", "Job", "Missing", "NotOffered", "Outcome", "Runner", "Running", "Safety", "checked"]
 
 TIMEOUT = 300.0
 ENVIRONMENT = {"PATH": "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin", "LANG": "C.UTF-8", "TMPDIR": "/tmp"}
 
 
 LIBRARY_NOISE = "no version information available"  # which the loader says at each start of nsjail
+
+
+WAYS = {
+    "read": "reads a file beside its own",
+    "write": "writes beside its own",
+    "shadow": "reads /etc/shadow",
+    "loopback": "connects to the host's loopback",
+    "see": "sees a process of the host",
+    "end": "ends one",
+}
+"""What a guest may reach of the host by ways that can be tried (reach.py), where its user can."""
 
 
 class Missing(Exception):
@@ -34,13 +45,16 @@ class Failed(Exception):
 class Job:
     """A command, with host paths that it may read and the one directory that it works in and may write.
 
-    The paths inside are the same as outside. `network`: it talks to itself over 127.0.0.1."""
+    The paths inside are the same as outside. `network`: it talks to itself over 127.0.0.1. `serves`: a port there at which the host
+    meets it; `meets`: a port of the host's 127.0.0.1 that it meets."""
 
     command: Sequence[str]
     directory: Path
     readable: Sequence[Path] = ()
     env: Mapping[str, str] = field(default_factory=dict)
     network: bool = False
+    serves: int = 0
+    meets: int = 0
 
     @property
     def environment(self) -> dict[str, str]:
@@ -78,18 +92,22 @@ class Running:
 
 @dataclass(frozen=True)
 class Safety:
-    """What a runner, configured as here, looks at while the guest runs; and what its guest can reach."""
+    """What a runner, configured as here, looks at while the guest runs; and what its guest can reach: in words, and by
+    keys of WAYS."""
 
     files: str
     sockets: str
     names: str
     reach: str
+    reaches: tuple[str, ...] = ()
 
 
 class Runner(ABC):
     name: str
     safety: Safety
     network: bool = True  # its guest can talk to itself over 127.0.0.1
+    outside: bool = False  # and to the host there
+    serial: bool = False  # it serves one call after the other
 
     @abstractmethod
     def version(self) -> str:

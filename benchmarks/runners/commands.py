@@ -17,7 +17,7 @@ from typing import Callable
 from .._build import BUILD
 from .base import TIMEOUT, Failed, Job, Missing, NotOffered, Outcome, Runner, Running, Safety, checked
 
-__all__ = ["PEERS", "SYSTEM", "CommandRunner", "FolderRunner", "find", "program_version", "run_command", "seen"]
+__all__ = ["PEERS", "SYSTEM", "CommandRunner", "FolderRunner", "find", "program_version", "run_command", "seen", "with_libraries"]
 
 PEERS = BUILD / "peers"  # what install_peers.sh puts here comes before the PATH
 SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/etc")
@@ -36,6 +36,12 @@ def program_version(program: str) -> str:
     said = subprocess.run([find(program), "--version"], capture_output=True, text=True)
     number = re.search(r"\b\d\S*\d", said.stdout + said.stderr)
     return number.group() if number and said.returncode == 0 else "of unknown version"
+
+
+def with_libraries(program: Path) -> list[Path]:
+    """The file, and those that the loader maps for it, itself included."""
+    said = subprocess.run(["ldd", str(program)], capture_output=True, text=True).stdout
+    return [program, *map(Path, re.findall(r"(/\S+) \(0x", said))]
 
 
 def seen(job: Job) -> list[str]:
@@ -58,6 +64,8 @@ class CommandRunner(Runner):
     safety: Safety
     says: Callable[[str], str] = program_version
     network: bool = True
+    outside: bool = False
+    serial: bool = False
     own: Callable[[], Sequence[Path]] = tuple
 
     def version(self) -> str:
@@ -70,13 +78,15 @@ class CommandRunner(Runner):
         """The whole command line; what it needs is there meanwhile."""
         if job.network and not self.network:
             raise NotOffered("no network, not even its own")
+        if (job.serves or job.meets) and not self.outside:
+            raise NotOffered("set up for a loopback of its own only")
         yield [*self.prefix(job), *job.command]
 
     def environment(self, job: Job) -> dict[str, str]:
         return job.environment
 
     def own_files(self) -> Sequence[Path]:
-        return [*([Path(find(self.program))] if self.program else []), *self.own()]
+        return [*(with_libraries(Path(find(self.program))) if self.program else ()), *self.own()]
 
     def run(self, job: Job) -> Outcome:
         with self.line(job) as command:

@@ -73,6 +73,7 @@ CRUN = FolderRunner(
         "by a network namespace, all or none",
         "no",
         "the system's directories to read, the job's to write, all of the host's kernel",
+        ("shadow",),
     ),
     says=_version,
     whole=_whole,

@@ -63,19 +63,19 @@ def _proot(job: Job, root: Path) -> list[str]:
     return [find("proot"), "-r", str(root), *_each("-b", shown), "-w", str(job.directory), *job.command]
 
 
-def _by_mounts(reach: str, files: str = "by mounts, once, at the start") -> Safety:
-    return Safety(files, "by a network namespace, all or none", "no", reach)
+def _by_mounts(reach: str, *reaches: str) -> Safety:
+    return Safety("by mounts, once, at the start", "by a network namespace, all or none", "no", reach, reaches)
 
 
-_GRANTED = "the system's directories to read, the job's to write, all of the host's kernel"
+_GRANTED = ("the system's directories to read, the job's to write, all of the host's kernel", "shadow")
 JAILS: tuple[Runner, ...] = (
-    CommandRunner("bubblewrap", "bwrap", _bubblewrap, _by_mounts(_GRANTED)),
-    CommandRunner("nsjail", "nsjail", _nsjail, _by_mounts(_GRANTED), says=_nsjail_version),
+    CommandRunner("bubblewrap", "bwrap", _bubblewrap, _by_mounts(*_GRANTED)),
+    CommandRunner("nsjail", "nsjail", _nsjail, _by_mounts(*_GRANTED), says=_nsjail_version),
     CommandRunner(
         "firejail",
         "firejail",
         _firejail,
-        _by_mounts("every file of the host to read, the job's to write; its kernel but for a list of calls"),
+        _by_mounts("every file of the host to read, the job's to write; its kernel but for a list of calls", "read", "shadow"),
     ),
     CommandRunner(
         "gvisor",
@@ -86,13 +86,21 @@ JAILS: tuple[Runner, ...] = (
             "every call, by a network stack of its own",
             "no",
             "every file of the host to read and write: the overlay of `do` is off, so that results can be compared",
+            ("read", "write", "shadow"),
         ),
     ),
     FolderRunner(
         "proot",
         "proot",
         lambda _: (),
-        Safety("paths are translated, nothing is refused", "no", "no", "what its user can: it says that it is no wall"),
+        Safety(
+            "paths are translated, nothing is refused",
+            "no",
+            "no",
+            "what its user can: it says that it is no wall",
+            ("shadow", "loopback", "see", "end"),
+        ),
+        outside=True,
         whole=_proot,
     ),
 )

@@ -13,6 +13,7 @@ from .._build import HERE
 from .base import TIMEOUT, Job, NotOffered, Outcome, Runner, Running, Safety, checked
 from .commands import CommandRunner
 from .library import Library
+from .name_server import name_server
 
 __all__ = ["OURS"]
 
@@ -30,12 +31,21 @@ class Sandbox(Library):
         "the system's directories to read, the job's to write; calls that name nothing go to the host's kernel through a filter",
     )
 
-    @staticmethod
-    def _options(job: Job) -> dict[str, Any]:
+    def _options(self, job: Job) -> dict[str, Any]:
         top = str(job.directory)
         readable = {str(path): str(path) for path in job.readable}
-        network = {"network": "loopback"} if job.network else {}
-        return {"cwd": top, "env": job.environment, "mounts": readable, "writable": {top: top}, **network}
+        return {"cwd": top, "env": job.environment, "mounts": readable, "writable": {top: top}, "network": self._network(job)}
+
+    def _network(self, job: Job) -> Any:
+        return self._between(job) or ("loopback" if job.network else "none")
+
+    @staticmethod
+    def _between(job: Job) -> list[Any]:
+        """The rules for what the guest and the host have to do with each other."""
+        from sandbox import Allow, Publish
+
+        published = [Publish(job.serves, f"127.0.0.1:{job.serves}")] if job.serves else []
+        return [*published, *([Allow(f"tcp://127.0.0.1:{job.meets}")] if job.meets else [])]
 
     def run(self, job: Job) -> Outcome:
         import sandbox
@@ -44,7 +54,7 @@ class Sandbox(Library):
         try:
             done = sandbox.run(list(job.command), timeout=TIMEOUT, **self._options(job))
         except (sandbox.PolicyError, sandbox.WallMissing) as error:
-            if job.network:  # not on this machine
+            if job.network or job.serves or job.meets:  # not on this machine
                 raise NotOffered(str(error)) from None
             raise
         return checked(time.perf_counter() - began, done.returncode, done.stdout, done.stderr, job.command)
@@ -61,7 +71,7 @@ class Sandbox(Library):
         import sandbox
 
         options = self._options(job)
-        own = {name: options.pop(name) for name in ("mounts", "writable", "network") if name in options}
+        own = {name: options.pop(name) for name in ("mounts", "writable", "network")}
 
         def run() -> Outcome:
             began = time.perf_counter()
@@ -73,16 +83,17 @@ class Sandbox(Library):
 
 
 class SandboxRules(Sandbox):
-    """The same, with a rule that reaches outside: TCP and UDP are then served, and names resolved."""
+    """The same, with rules that reach outside: TCP and UDP are then served, and names resolved. One name is the policy's, and one is
+    asked of a name server, once, since its answer stands for an hour."""
 
     name = "sandbox-rules"
 
-    @staticmethod
-    def _options(job: Job) -> dict[str, Any]:
-        from sandbox import Allow, Hosts
+    def _network(self, job: Job) -> Any:
+        from sandbox import Allow, Hosts, Resolvers
 
-        rules = {"network": [Allow("192.0.2.1:1"), Hosts({"bench.test": ["192.0.2.7"]})]} if job.network else {}
-        return {**Sandbox._options(job), **rules}
+        names = [Allow("192.0.2.1:1"), Hosts({"bench.test": ["192.0.2.7"]}), Allow("cached.test:1", private=True), Resolvers(f"127.0.0.1:{name_server()}")]
+        rules = self._between(job)
+        return [*names, *rules] if job.network or rules else "none"
 
 
 def _leave(process: Any) -> None:

@@ -26,11 +26,12 @@ class Sandlock(Library):
         "connect and bind by notification and Landlock",
         "resolved once, at the start",
         "the system's directories to read, the job's and /tmp to write; every call that is not on a list",
+        ("shadow",),
     )
 
     @staticmethod
     def _box(job: Job) -> Any:
-        if job.network:
+        if job.network or job.serves or job.meets:
             raise NotOffered("no loopback of its own")
         return imported("sandlock").Sandbox(
             fs_readable=[*seen(job), "/proc", "/dev"],

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import Callable
 
 from .._build import BUILD, build
-from .base import Job, Outcome, Runner, Safety
+from .base import WAYS, Job, Outcome, Runner, Safety
 from .commands import CommandRunner
 
 __all__ = ["YARDSTICKS"]
@@ -30,13 +30,20 @@ def _floor(*options: str) -> Callable[[Job], Sequence[str]]:
     return lambda _: [str(BUILD / "floor"), *options, "--"]
 
 
-NOTHING = Safety("no", "no", "no", "everything that its user can")
-YARDSTICK = Safety("stat and open are served, nothing is refused", "no", "no", "everything: a yardstick and no sandbox")
-ADDRESSES = Safety("no", "calls with an address are served, nothing is refused", "no", "everything: a yardstick and no sandbox")
+ALL = tuple(WAYS)
+NOTHING = Safety("no", "no", "no", "everything that its user can", ALL)
+YARDSTICK = Safety("stat and open are served, nothing is refused", "no", "no", "everything: a yardstick and no sandbox", ALL)
+ADDRESSES = Safety("no", "calls with an address are served, nothing is refused", "no", "everything: a yardstick and no sandbox", ALL)
 YARDSTICKS: tuple[Runner, ...] = (
-    Native("native", "", lambda _: (), NOTHING, says=lambda _: f"Linux {platform.release()}"),
-    CommandRunner("floor", "", _floor(), YARDSTICK, says=_floor_version),
-    CommandRunner("floor-unpinned", "", _floor("--no-pin"), YARDSTICK, says=_floor_version),
-    CommandRunner("floor-network", "", _floor("--network"), ADDRESSES, says=_floor_version),
-    CommandRunner("floor-served", "", _floor("--served"), ADDRESSES, says=_floor_version),
+    Native("native", "", lambda _: (), NOTHING, says=lambda _: f"Linux {platform.release()}", outside=True),
+    *(
+        CommandRunner(name, "", _floor(*options), safety, says=_floor_version, outside=True, serial=True)
+        for name, options, safety in (
+            ("floor", (), YARDSTICK),
+            ("floor-unpinned", ("--no-pin",), YARDSTICK),
+            ("floor-two", ("--no-pin", "--threads", "2"), YARDSTICK),
+            ("floor-network", ("--network",), ADDRESSES),
+            ("floor-served", ("--served",), ADDRESSES),
+        )
+    ),
 )
