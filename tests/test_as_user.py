@@ -15,7 +15,7 @@ from tests.other_user import ROOT
 CHOSEN = ["tests/programs", "tests/syscalls", "tests/test_walls.py", "tests/test_lifetime.py", "tests/test_limits.py",
           "tests/test_differential.py", "tests/test_loopback.py", "tests/test_internet.py", "tests/test_internet_names.py", "tests/test_byte_limits.py", "tests/test_relay.py", "tests/test_connect.py", "tests/test_ports.py", "tests/test_socket_options.py",
           *sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("tests/escape/test_net_*.py")),
-          "tests/test_http_proxy.py", *sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("tests/escape/test_http_*.py"))]  # fmt: skip
+          "tests/test_http_proxy.py", "tests/test_http_trust.py", *sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("tests/escape/test_http_*.py"))]  # fmt: skip
 CAP_SYS_RESOURCE = 24
 
 pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="needs root to become another user")
