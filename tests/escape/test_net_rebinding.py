@@ -73,12 +73,24 @@ def test_it_leads_nowhere(upstream: NameServer, port: int, bad: str) -> None:
         assert told.stdout == "evil.test\n", told
 
 
+NAMED = {"169.254.169.254": ["169.254.169.254"], "NAT64": ["64:ff9b::a9fe:a9fe", "169.254.169.254"]}
+"""Of BAD, what is refused though a rule says private=True: until others name the address, and what it stands for."""
+
+
 @ordinary
-def test_it_does_with_the_guard_left_out(upstream: NameServer, port: int) -> None:
-    """A rule that says private=True."""
-    upstream.load(BAD["127.0.0.1"])
-    with box(network=[Allow("evil.test", private=True)]) as guest:
-        assert "reached 127.0.0.1" in guest.run(python(port, "evil.test"), text=True, timeout=100).stdout
+@pytest.mark.parametrize("bad", BAD)
+def test_it_does_with_the_guard_left_out(upstream: NameServer, port: int, bad: str) -> None:
+    """A rule that says private=True, or names the address."""
+    upstream.load(BAD[bad])
+    address = BAD[bad].split()[-1]
+    private = Allow("evil.test", private=True)
+    for rules in [[private], [private, *map(Allow, NAMED.get(bad, ()))]]:
+        with box(network=rules) as guest:
+            told = guest.run(python(port, "evil.test"), text=True, timeout=100).stdout.splitlines()
+        lifted = bad not in NAMED or len(rules) > 1
+        assert (address in told[0].split()) == lifted, told
+    met = {"127.0.0.1", "10.0.0.5", "169.254.169.254", "::1"} & {address.replace("::ffff:", "")}
+    assert {f"reached {each}" for each in met} <= set(told), told
 
 
 @ordinary

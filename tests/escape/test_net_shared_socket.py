@@ -1,9 +1,11 @@
 """Sockets of another guest, or of the caller, in the hands of a guest that may not reach what they reach: handed over by
-SCM_RIGHTS or by inheritance, fresh, connected once, or listening, and used by both at once."""
+SCM_RIGHTS or by inheritance, fresh, connected once, refused, or listening, and used by both at once."""
 
 from __future__ import annotations
 
+import ctypes
 import socket
+import struct
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from subprocess import PIPE
@@ -11,13 +13,16 @@ from typing import Any
 
 import pytest
 
-from sandbox import Allow
+from sandbox import Allow, Publish
 from tests.escape.attack import LOST, WALLS, box, build, native, ordinary
+from tests.test_internet import python
+from tests.test_publish import free
 
 GIVE = r"""
 #include <netinet/in.h>
 /* The neighbour: sends sockets over standard input, one at a time: fresh, and such as have spoken with what it may reach.
- * argv[1], argv[2]: ports of the loopback that it may speak to, by TCP and UDP. */
+ * argv[1], argv[2]: ports of the loopback that it may speak to, by TCP and UDP; argv[3], argv[4]: such that it may not, by which
+ * some have been refused; at last one that listens. Says at which port that is. */
 static void give(int fd) {
     union { struct cmsghdr header; char space[CMSG_SPACE(sizeof(int))]; } rights = {.header = {CMSG_LEN(sizeof(int)), SOL_SOCKET, SCM_RIGHTS}};
     struct iovec part = {"x", 1};
@@ -29,14 +34,20 @@ int main(int argc, char **argv) {
     struct sockaddr_in stream = {.sin_family = AF_INET, .sin_port = htons(atoi(argv[1])), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)}, plain = stream, any = {.sin_family = AF_INET};
     struct sockaddr nobody = {.sa_family = AF_UNSPEC};
     plain.sin_port = htons(atoi(argv[2]));
-    for (int kind = 0; kind < 8; kind++) {
+    socklen_t size = sizeof any;
+    for (int kind = 0; kind < 11; kind++) {
         int is_plain = kind & 1, fd = socket(AF_INET, is_plain ? SOCK_DGRAM : SOCK_STREAM, 0);
-        struct sockaddr_in *to = is_plain ? &plain : &stream;
+        struct sockaddr_in *to = is_plain ? &plain : &stream, denied = *to;
+        denied.sin_port = htons(atoi(argv[3 + is_plain]));
         if (kind / 2 == 1) bind(fd, (void *)&any, sizeof any);
-        if (kind / 2 >= 2) connect(fd, (void *)to, sizeof *to);
+        if (kind / 2 == 2 || kind / 2 == 3) connect(fd, (void *)to, sizeof *to);
         if (kind / 2 == 3) connect(fd, &nobody, sizeof nobody);
+        if (kind / 2 == 4) connect(fd, (void *)&denied, sizeof denied), sendto(fd, "x", 1, MSG_NOSIGNAL, (void *)&denied, sizeof denied);
+        if (kind / 2 == 5 && (listen(fd, 5) || getsockname(fd, (void *)&any, &size))) return unfit("listen");
         give(fd);
     }
+    printf("port=%d\n", ntohs(any.sin_port));
+    fflush(stdout);
     char byte;
     return read(0, &byte, 1) < 0 ? UNFIT : LOST;
 }
@@ -44,7 +55,7 @@ int main(int argc, char **argv) {
 TAKE = r"""
 #include <netinet/in.h>
 /* argv[1], argv[2]: ports of the loopback that nobody here may speak to. Tries every way on each socket that comes over standard
- * input, while a thread does the same on the same one. */
+ * input, while a thread does the same on the same one; argv[3]: how many come. */
 static struct sockaddr_in stream = {.sin_family = AF_INET}, plain;
 static volatile int current = -1;
 static void use(int fd) {
@@ -73,7 +84,7 @@ int main(int argc, char **argv) {
     stream.sin_port = htons(atoi(argv[1])), stream.sin_addr.s_addr = htonl(INADDR_LOOPBACK), plain = stream, plain.sin_port = htons(atoi(argv[2]));
     pthread_t thread = race(also);
     int taken = 0;
-    for (; taken < 8; taken++) {
+    for (; taken < atoi(argv[3]); taken++) {
         char byte;
         union { struct cmsghdr header; char space[CMSG_SPACE(sizeof(int))]; } rights = {0};
         struct iovec part = {&byte, 1};
@@ -135,12 +146,13 @@ def test_a_neighbours_sockets_reach_no_further(services: tuple[Service, Service]
     walls, network = RECEIVERS[receiver]
     ours, theirs = socket.socketpair()
     with ours, theirs, box(walls, build(GIVE), network=allowed.rules) as neighbour, box(walls, build(TAKE), network=network) as guest:
-        giver = neighbour.popen(["/attack/attack", *map(str, allowed.ports)], stdin=ours.fileno(), stdout=PIPE)
-        taker = guest.popen(["/attack/attack", *map(str, denied.ports)], stdin=theirs.fileno(), stdout=PIPE)
+        giver = neighbour.popen(["/attack/attack", *map(str, allowed.ports + denied.ports)], stdin=ours.fileno(), stdout=PIPE)
+        taker = guest.popen(["/attack/attack", *map(str, denied.ports), "11"], stdin=theirs.fileno(), stdout=PIPE)
         out, _ = taker.communicate()
         ours.shutdown(socket.SHUT_RDWR)
-        assert (taker.returncode, out) == (LOST, b"taken=8\n")
-        assert giver.wait() == LOST
+        assert (taker.returncode, out) == (LOST, b"taken=11\n")
+        giver.communicate()
+        assert giver.returncode == LOST
     assert denied.came == []
 
 
@@ -152,7 +164,7 @@ def test_nor_do_the_callers(services: tuple[Service, Service], receiver: str) ->
     walls, network = RECEIVERS[receiver]
     ours, theirs = socket.socketpair()
     with ours, theirs, ExitStack() as stack, box(walls, build(TAKE), network=network) as guest:
-        taker = guest.popen(["/attack/attack", *map(str, denied.ports)], stdin=theirs.fileno(), stdout=PIPE)
+        taker = guest.popen(["/attack/attack", *map(str, denied.ports), "8"], stdin=theirs.fileno(), stdout=PIPE)
         for kind in range(8):
             made = stack.enter_context(socket.socket(type=socket.SOCK_DGRAM if kind & 1 else socket.SOCK_STREAM))
             if kind >= 4:
@@ -170,5 +182,61 @@ def test_natively_they_do(services: tuple[Service, Service]) -> None:
         for kind in range(8):
             with socket.socket(type=socket.SOCK_DGRAM if kind & 1 else socket.SOCK_STREAM) as made:
                 socket.send_fds(ours, [b"x"], [made.fileno()])
-        assert native(build(TAKE), *denied.ports, stdin=theirs).told == {"taken": 8}
+        assert native(build(TAKE), *denied.ports, 8, stdin=theirs).told == {"taken": 8}
     assert denied.came == ["tcp", "udp"]
+
+
+LISTENS = """
+import signal, socket
+s = socket.create_server(("0.0.0.0", 8080))
+with socket.socket(fileno=0) as to: socket.send_fds(to, [b"x"], [s.fileno()])
+signal.pause()
+"""
+ACCEPTS = """
+import socket
+with socket.socket(fileno=0) as to: fd, = socket.recv_fds(to, 1, 1)[1]
+with socket.socket(fileno=fd) as s:
+    print("has it", flush=True)
+    s.settimeout(10)
+    while True:
+        with s.accept()[0] as peer:
+            try: said = peer.recv(9)
+            except OSError: continue
+            if said: print(said.decode(), flush=True)
+            if said == b"friend": break
+"""
+
+
+def kernel_filters() -> bool:
+    """Does it let us put a filter on a socket of TCP?"""
+    accept_all = ctypes.create_string_buffer(struct.pack("HBBI", 6, 0, 0, 0xFFFFFFFF), 8)
+    with socket.socket() as sock:
+        try:
+            sock.setsockopt(socket.SOL_SOCKET, 26, struct.pack("HxxxxxxQ", 1, ctypes.addressof(accept_all)))  # SO_ATTACH_FILTER
+        except PermissionError:
+            return False
+        return True
+
+
+@ordinary
+@pytest.mark.parametrize("receiver", ["none", "loopback"])
+def test_a_listener_that_is_handed_on_lets_in_no_other(receiver: str) -> None:
+    """Who is not in `sources` is not heard, where the kernel keeps them: a guest whose network is not served accepts by itself.
+    Where it does not, SECURITY.md says that whoever has the listener hears all, as is seen then."""
+    port, (walls, network) = free(), RECEIVERS[receiver]
+    ours, theirs = socket.socketpair()
+    with ours, theirs, box(walls, network=[Publish(8080, port, ["127.0.0.9"])]) as neighbour, box(walls, network=network) as guest:
+        giver = neighbour.popen(python(LISTENS), stdin=ours.fileno(), stdout=PIPE)
+        taker = guest.popen(python(ACCEPTS), stdin=theirs.fileno(), stdout=PIPE, text=True)
+        assert taker.stdout is not None and taker.stdout.readline() == "has it\n"
+        for source, said in (("127.0.0.1", b"stranger"), ("127.0.0.9", b"friend")):
+            with socket.socket() as sock, suppress(OSError):
+                sock.bind((source, 0))
+                sock.settimeout(1)
+                sock.connect(("127.0.0.1", port))
+                sock.sendall(said)
+                sock.settimeout(5)
+                sock.recv(1)
+        assert taker.communicate(timeout=60)[0] == ("friend\n" if kernel_filters() else "stranger\nfriend\n")
+        giver.kill()
+        giver.communicate()
