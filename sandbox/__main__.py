@@ -28,7 +28,7 @@ from . import (
 )
 from ._errors import CommandTimeout, PolicyError, SandboxError
 from ._grants import FRACTIONS
-from ._network import Allow, AllowHTTP, Deny, Header, Network, Publish, Rule
+from ._network import Allow, AllowHTTP, Deny, Header, Hosts, Network, Publish, Resolvers, Rule
 from ._open import bare
 from ._paths import printable
 from ._policy import Limits, Mount, Policy
@@ -61,7 +61,7 @@ _DOCTOR = {
     r"(?m)commands do not run here.*$|^warning: .*$": "bold red",
     r"(?m)^ +do: .*$": "cyan",
 }
-_PORTS = "a port on the host: [udp://][ADDRESS:]PORT:PORT"
+_PORTS = "a port on the host, for all or these sources: [udp://][ADDRESS:]PORT:PORT[@SOURCE,...]"
 _BYTES = ("memory", "file_size", *(name for name in _LIMITS if "bytes" in name))
 
 
@@ -102,15 +102,32 @@ def assignment(text: str) -> tuple[str, str]:
 
 
 def published(text: str) -> Publish:
-    """HOST:GUEST, where HOST is [udp://][ADDRESS:]PORT.
+    """HOST:GUEST[@SOURCE[,SOURCE]], where HOST is [udp://][ADDRESS:]PORT.
 
-    >>> str(published("18080:8080")), str(published("udp://[::1]:1053:53"))
-    ('publish 127.0.0.1:18080 as 8080', 'publish udp://[::1]:1053 as 53')
+    >>> str(published("18080:8080")), str(published("udp://[::1]:1053:53@::1"))
+    ('publish 127.0.0.1:18080 as 8080', 'publish udp://[::1]:1053 as 53 for ::1')
     """
-    host, _, guest = text.rpartition(":")
+    ports, at, sources = text.partition("@")
+    host, _, guest = ports.rpartition(":")
     if not host or not re.fullmatch("[0-9]{1,5}", guest):
-        raise PolicyError(f"publish {text!r}: is not HOST:GUEST, [udp://][ADDRESS:]PORT and PORT")
-    return Publish(int(guest), host)
+        raise PolicyError(f"publish {text!r}: is not HOST:GUEST[@SOURCE,...], [udp://][ADDRESS:]PORT and PORT")
+    return Publish(int(guest), host, sources.split(",") if at else ())
+
+
+def private(text: str) -> Allow:
+    return Allow(text, private=True)
+
+
+def hosts(text: str) -> Hosts:
+    """NAME=ADDRESS[,ADDRESS].
+
+    >>> str(hosts("db.internal=10.0.0.5,fd00::5"))
+    'hosts db.internal = 10.0.0.5 fd00::5'
+    """
+    name, equals, addresses = text.partition("=")
+    if not equals:
+        raise PolicyError(f"hosts {text!r}: is not NAME=ADDRESS[,ADDRESS]")
+    return Hosts({name: addresses.split(",")})
 
 
 def requests(text: str) -> AllowHTTP:
@@ -163,12 +180,18 @@ def _grants(run: argparse.ArgumentParser) -> None:
     run.add_argument("--env", action="append", type=assignment, default=[], metavar="NAME=VALUE", help="set a variable")
     run.add_argument("--network", choices=("none", "loopback", "host"), help="none by default, loopback with rules")
     run.add_argument("--allow", action="append", default=[], metavar="TARGET", help="may be reached: [tcp://|udp://]WHAT[:PORTS]")
+    about = "the same; of a name its private addresses, too"
+    run.add_argument("--allow-private", action="append", default=[], metavar="TARGET", help=about)
     run.add_argument("--deny", action="append", default=[], metavar="TARGET", help="may not be reached")
     about = "may be asked: 'METHODS HOST[:PORT]/PATH'"
     run.add_argument("--allow-http", action="append", default=[], metavar="RULE", help=about)
     about = "NAME=VARIABLE@HOST[,HOST]: add a field, its value from the environment"
     run.add_argument("--header", action="append", default=[], metavar="FIELD", help=about)
-    run.add_argument("--publish", action="append", default=[], metavar="HOST:GUEST", help=_PORTS)
+    run.add_argument("--publish", action="append", default=[], metavar="HOST:GUEST[@SOURCES]", help=_PORTS)
+    about = "what a name resolves to: NAME=ADDRESS[,ADDRESS]"
+    run.add_argument("--hosts", action="append", default=[], metavar="NAME=ADDRESSES", help=about)
+    about = "whom names are asked of, instead of the host's servers"
+    run.add_argument("--resolver", action="append", default=[], metavar="ADDRESS[:PORT]", help=about)
     run.add_argument("--require", action="append", default=[], metavar="WALL", help="refuse to run without this wall")
     for entry in fields(Limits):
         kind: Any = size if entry.name in _BYTES else float if entry.name in FRACTIONS else int
@@ -194,13 +217,17 @@ def _network(options: argparse.Namespace) -> Network | None:
     given: list[str | Rule] = [options.network] if options.network else []
     made: tuple[tuple[Callable[[str], Rule], list[str]], ...] = (
         (Allow, options.allow),
+        (private, options.allow_private),
         (Deny, options.deny),
         (requests, options.allow_http),
         (header, options.header),
         (published, options.publish),
+        (hosts, options.hosts),
     )
     for make, texts in made:
         given += map(make, texts)
+    if options.resolver:
+        given.append(Resolvers(*options.resolver))
     return given or None
 
 

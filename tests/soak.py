@@ -2,12 +2,13 @@
 
     python -m tests.soak [--only WORD] [--seconds N] [--no-user]
 
-The interpreter's own regression tests (of the system's Python), stress-ng, and a long run of test_differential.py. What
-passes natively and not inside must stand in soak_exceptions.txt with its reason."""
+The interpreter's own regression tests (of the system's Python; those of the network twice), stress-ng, and a long run
+of test_differential.py. What passes natively and not inside must stand in soak_exceptions.txt with its reason."""
 
 from __future__ import annotations
 
 import argparse
+import fnmatch
 import os
 import re
 import shutil
@@ -20,13 +21,17 @@ from pathlib import Path
 from typing import NamedTuple
 
 import sandbox
+from sandbox._network import Network
 from tests import other_user
 from tests.helpers import PATH, give_up_privileges
 
 HERE = Path(__file__).resolve().parent
 PYTHON = "/usr/bin/python3"
 MODULES = ["test_os", "test_posix", "test_subprocess", "test_shutil", "test_pathlib", "test_tempfile", "test_glob", "test_zipfile", "test_mmap", "test_fcntl", "test_signal", "test_threading", "test_multiprocessing_fork", "test_pty", "test_sqlite3", "test_fileio", "test_io", "test_socket", "test_socketserver", "test_select", "test_selectors", "test_epoll", "test_poll", "test_asyncio", "test_ssl", "test_httplib", "test_httpservers", "test_urllib2_localnet", "test_ftplib", "test_smtplib", "test_xmlrpc"]  # fmt: skip
+SERVED = ["test_socket", "test_select", "test_epoll", "test_poll", "test_asyncio", "test_ssl", "test_httplib", "test_urllib2_localnet", "test_ftplib", "test_smtplib"]  # fmt: skip
+"""Whose sockets are those of a guest with rules, too."""
 RESOURCES = {"test_socketserver": "network"}  # it is their own loopback
+RULES = [sandbox.Allow("192.0.2.1:1")]  # a rule, so that sockets are served
 STRESSORS = ["fork", "vfork", "exec", "clone", "zombie", "kill", "open", "dir", "dentry", "rename", "link", "symlink", "flock", "lockf", "inotify", "xattr", "chmod", "getdent", "fallocate", "hdd"]  # fmt: skip
 TIMEOUT = 1800
 OTHER = os.environ.get("SOAK_PYTHON") or os.path.realpath(sys.executable)
@@ -41,7 +46,8 @@ class Row(NamedTuple):
 
 
 def exceptions() -> dict[str, str]:
-    """Names of tests that cannot pass inside, or `stress-ng NAME: part of its complaint` (* for any), and why."""
+    """Names of tests that cannot pass inside, or `served NAME` where sockets are served, or `stress-ng NAME: part of
+    its complaint` (* for any), and why."""
     found = {}
     for line in (HERE / "soak_exceptions.txt").read_text().splitlines():
         name, _, reason = line.partition("  ")
@@ -68,10 +74,10 @@ class Place:
                               stderr=subprocess.STDOUT, preexec_fn=give_up_privileges, timeout=TIMEOUT, check=False)  # fmt: skip
         return done.returncode, done.stdout.decode(errors="replace")
 
-    def inside(self, command: list[str]) -> tuple[int, str]:
+    def inside(self, command: list[str], network: Network = "loopback") -> tuple[int, str]:
         try:
             done = sandbox.run(command, cwd=str(self.here), env=self.env, writable={str(self.here): str(self.there)},
-                               stderr=subprocess.STDOUT, timeout=TIMEOUT, network="loopback", mounts=self.mounts)  # fmt: skip
+                               stderr=subprocess.STDOUT, timeout=TIMEOUT, network=network, mounts=self.mounts)  # fmt: skip
         except sandbox.CommandTimeout as error:
             return 124, (error.output or b"").decode(errors="replace")
         return done.returncode, done.stdout.decode(errors="replace")
@@ -101,32 +107,39 @@ def interpreter_with(module: str) -> str:
     return ""
 
 
-def regression(module: str, known: dict[str, str]) -> Row:
+def excuse(name: str, known: dict[str, str]) -> str:
+    """The reason why a test cannot pass, or ""."""
+    return next((reason for pattern, reason in known.items() if fnmatch.fnmatchcase(name, pattern)), "")
+
+
+def regression(module: str, known: dict[str, str], network: Network = "loopback") -> Row:
+    served = "" if network == "loopback" else "served "
     python = interpreter_with(module)
     if not python:
-        return Row(module, "not there", "", False, ["neither Python here has these tests: install libpythonX.Y-testsuite"])
+        return Row(served + module, "not there", "", False, ["neither Python here has these tests: install libpythonX.Y-testsuite"])
     place = Place()
     command = [python, "-m", "test", "--junit-xml", str(place.here / "report.xml"), "-u", RESOURCES.get(module, "none"), "--timeout", "900"]
     command += [part for name in known if name.startswith("!") for part in ("-i", name[1:])]
     native_status, _ = place.native([*command, module])
     native = passing(place.here / "report.xml")
-    status, output = place.inside([*command, module])
+    status, output = place.inside([*command, module], network)
     inside = passing(place.there / "report.xml")
     lost = sorted(native - inside)
     if lost:  # once more, for tests that depend on the moment
         (place.there / "report.xml").unlink(missing_ok=True)
         again = [part for name in lost[:200] for part in ("-m", name.split(" ")[0].rsplit(".", 1)[-1])]
-        place.inside([*command, *again, module])
+        place.inside([*command, *again, module], network)
         inside |= passing(place.there / "report.xml")
     place.close()
     lost = sorted(native - inside)
-    notes = [f"{name}: {known.get(name, 'NOT EXPECTED')}" for name in lost]
+    excuses = {name: excuse(name, known) or (excuse(served + name, known) if served else "") for name in lost}
+    notes = [f"{name}: {reason or 'NOT EXPECTED'}" for name, reason in excuses.items()]
     if not native:
         notes.append(f"natively nothing passed, status {native_status}")
     if not inside:
         notes.append(f"inside nothing passed, status {status}: {output[-500:]}")
-    fine = bool(native) and all(name in known for name in lost)
-    return Row(module, f"{len(native)} pass", f"{len(native & inside)} of them", fine, notes)
+    fine = bool(native) and all(excuses.values())
+    return Row(served + module, f"{len(native)} pass", f"{len(native & inside)} of them", fine, notes)
 
 
 # ---- stress-ng ------------------------------------------------------------------------------------------------------------
@@ -175,6 +188,9 @@ def rows(only: str, seconds: int) -> Iterator[Row]:
     for module in MODULES:
         if only in module:
             yield regression(module, known)
+    for module in SERVED:
+        if only in f"served {module}":
+            yield regression(module, known, RULES)
     for name in STRESSORS:
         if only in f"stress-ng {name}":
             yield stress(name, seconds, known)

@@ -236,6 +236,15 @@ def test_command_line(tmp_path: Path) -> None:
     assert network_of("--network", "host", "--deny", "b.com") == ("host", Deny("b.com"))
     published = network_of("--publish", "8080:80", "--publish", "[::1]:8080:80", "--network", "loopback")
     assert published == (Publish(80, 8080), Publish(80, "[::1]:8080"))
+    named = network_of("--publish", "udp://[::1]:1053:53@10.0.0.0/8,::1", "--allow-private", "*.b.com:443", "--resolver", "192.0.2.53",
+                       "--resolver", "[::1]:5353", "--hosts", "db.b.com=10.0.0.5,fd00::5", "--hosts", "web.b.com=::1")  # fmt: skip
+    assert named == (
+        Allow("*.b.com:443", private=True),
+        Publish(53, "udp://[::1]:1053", ["10.0.0.0/8", "::1"]),
+        Hosts({"db.b.com": ["10.0.0.5", "fd00::5"]}),
+        Hosts({"web.b.com": "::1"}),
+        Resolvers("192.0.2.53", "[::1]:5353"),
+    )
     (tmp_path / "p.toml").write_text("network = 'host'")
     assert network_of("--policy", str(tmp_path / "p.toml")) == "host"
     with pytest.raises(PolicyError, match="given twice"):
@@ -253,6 +262,13 @@ def test_command_line(tmp_path: Path) -> None:
         (["--publish", ":80"], "is not HOST:GUEST"),
         (["--publish", "8080:+80"], "is not HOST:GUEST"),
         (["--publish", "localhost:8080:80"], "neither an address"),
+        (["--publish", "8080:80@"], "source '': is empty"),
+        (["--publish", "8080:80@10.0.0.1/8"], "host bits"),
+        (["--allow-private", "a b"], "allow 'a b': holds whitespace"),
+        (["--hosts", "db.internal"], "hosts 'db.internal': is not NAME=ADDRESS"),
+        (["--hosts", "db.internal="], "hosts 'db.internal': "),
+        (["--hosts", "a=::1", "--hosts", "a=::2"], "a is given twice"),
+        (["--resolver", "dns.example.org"], "resolvers dns.example.org: "),
         (["--network", "none", "--allow", "a.com"], "none leaves no room"),
     ],
 )
