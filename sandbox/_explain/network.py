@@ -134,7 +134,8 @@ def listen(network: Network, subject: str) -> Said:
         return Said("refused", "EADDRNOTAVAIL", "loopback", "a guest listens at its own loopback only", "tcp")
     if is_served(network) and os.geteuid() and port < _unprivileged():
         return Said("fails", "EACCES", "loopback", f"the user may not bind port {port} of the host", "host")
-    shown = [f"; {rule}" for rule in rules.publishes if rule.guest == port]
+    published = [rule for rule in rules.publishes if rule.guest == port and target.protocol in ("", rule.protocol)]
+    shown = [f"; {rule}" for rule in published]
     return Said("allowed", None, "loopback", "at the guest's own loopback" + "".join(shown))
 
 
