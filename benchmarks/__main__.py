@@ -1,6 +1,9 @@
 """python -m benchmarks [question...] [options]        ask; keep result.json, report.html and table.md in a folder
 python -m benchmarks report RESULT.json [PAGE.html]    make the page of a result
 python -m benchmarks table RESULT.json                 print a result as Markdown
+python -m benchmarks figures RESULT.json               print what was asked for, what it may be, and what it is
+python -m benchmarks publish RESULT.json               keep a result in results/, and its tables in the two READMEs
+python -m benchmarks pyperf RESULT.json SUITE.json     make it a suite of pyperf's: python -m pyperf check SUITE.json
 python -m benchmarks compare OLD.json NEW.json         what a change did, with a test of significance"""
 
 from __future__ import annotations
@@ -42,6 +45,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--quick", action="store_true", help="a tenth of the work, 3 rounds, second core idle: a look, no figures"
     )
+    parser.add_argument("--figures", action="store_true", help="only what the table of figures needs, by the runners that it needs")
     parser.add_argument("--report", type=Path, metavar="PAGE", help="another place for the page than that folder")
     parser.add_argument(
         "--output", type=Path, metavar="DIR", help="folder of the results; default: benchmarks/results/TIME"
@@ -71,9 +75,8 @@ def _ask(arguments: Sequence[str]) -> int:
     cores = [chosen.core] if chosen.core else ["idle"] if chosen.quick else ["idle", "busy"]
     rounds = 3 if chosen.quick else chosen.rounds
     scale = "quick" if chosen.quick else "full"
-    return run(
-        Choice(chosen.questions, chosen.runners, chosen.only, cores, rounds, scale, chosen.output, chosen.report)
-    )
+    names = (chosen.questions, chosen.runners, chosen.only)
+    return run(Choice(*names, cores, rounds, scale, chosen.figures, chosen.output, chosen.report))
 
 
 def _report(source: str, target: str = "") -> int:
@@ -92,6 +95,28 @@ def _table(source: str) -> int:
     return 0
 
 
+def _figures(source: str) -> int:
+    from .figures import figures_table
+
+    print(figures_table(load(Path(source))))
+    return 0
+
+
+def _publish(source: str) -> int:
+    from .publish import publish
+
+    for path in publish(Path(source)):
+        print(path)
+    return 0
+
+
+def _pyperf(source: str, target: str) -> int:
+    from .suite import write_suite
+
+    print(f"{write_suite(Path(target), load(Path(source)))} series in {target}")
+    return 0
+
+
 def _compare(old: str, new: str) -> int:
     from .compare import compare
 
@@ -102,6 +127,9 @@ def _compare(old: str, new: str) -> int:
 COMMANDS: dict[str, tuple[Callable[..., int], tuple[int, ...]]] = {
     "report": (_report, (1, 2)),
     "table": (_table, (1,)),
+    "figures": (_figures, (1,)),
+    "publish": (_publish, (1,)),
+    "pyperf": (_pyperf, (2,)),
     "compare": (_compare, (2,)),
 }
 

@@ -43,14 +43,15 @@ class Asking:
 
     def steps(self, question: Question, setup: Setup) -> int:
         """About how many measurements there will be."""
-        cases = sum(setup.wants(name) for name, _ in question.cases(setup))
-        return cases * len(self._asked(question)) * (1 + self.rounds * len(self._cores(question)))  # but for `times`
+        turns = sum(len(self._asked(question, setup, name)) for name, _ in question.cases(setup) if setup.wants(name))
+        return turns * (1 + self.rounds * len(self._cores(question)))  # but for `times`
 
     def _cores(self, question: Question) -> list[str]:
         return [core for core in question.cores if core in self.cores]
 
-    def _asked(self, question: Question) -> list[Runner]:
-        return [runner for name, runner in self.runners.items() if name not in question.without]
+    def _asked(self, question: Question, setup: Setup, case: str) -> list[Runner]:
+        there = (runner for name, runner in self.runners.items() if name not in question.without)
+        return [runner for runner in there if setup.asks(case, runner.name)]
 
     def _prepare(self, question: Question, setup: Setup) -> tuple[list[_Turn], dict[str, str]]:
         turns: list[_Turn] = []
@@ -58,18 +59,19 @@ class Asking:
         for name, make in question.cases(setup):
             if setup.wants(name):
                 try:
-                    turns += self._turns(name, make(), question)
+                    turns += self._turns(name, make(), self._asked(question, setup, name))
                 except Unmade as reason:
                     unmade[f"{question.name}: {name}"] = str(reason)
                     self.say(f"{question.name}: {name} is left out: {reason}")
         return turns, unmade
 
-    def _turns(self, name: str, case: Case, question: Question) -> Iterator[_Turn]:
+    @staticmethod
+    def _turns(name: str, case: Case, asked: Iterable[Runner]) -> Iterator[_Turn]:
         try:
             expected = case.take(RUNNERS["native"]).evidence
         except Exception as error:  # whatever it is, nobody can be compared with it
             raise Unmade(f"natively: {error or type(error).__name__}") from error
-        return (_Turn(name, case, runner, expected) for runner in self._asked(question))
+        return (_Turn(name, case, runner, expected) for runner in asked)
 
     def _round(self, question: Question, turns: list[_Turn], core: str, number: int) -> None:
         for same in _by_case(turns):

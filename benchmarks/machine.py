@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ def describe() -> dict[str, Any]:
         "memory_mib": os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") >> 20,
         "uid": os.getuid(),
         "distribution": _distribution(),
+        "steadiness": _steadiness(),
         "tools": {tool: version for tool in TOOLS if (version := _version(tool))},
         **about,
     }
@@ -41,6 +43,12 @@ def describe() -> dict[str, Any]:
 def _distribution() -> str:
     rows = Path("/etc/os-release").read_text().splitlines() if Path("/etc/os-release").exists() else []
     return next((row.partition("=")[2].strip('"') for row in rows if row.startswith("PRETTY_NAME=")), "unknown")
+
+
+def _steadiness() -> list[str]:
+    """What pyperf finds of the system that makes figures unsteady, and what it would change."""
+    said = subprocess.run([sys.executable, "-m", "pyperf", "system", "show"], capture_output=True, text=True).stdout
+    return [line for line in said.splitlines() if ": " in line]
 
 
 def _version(tool: str) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 from . import questions
 from ._build import HERE
 from .ask import Asking
+from .figures import figures_table, needed
 from .machine import describe
 from .progress import Shown
 from .questions import QUESTIONS, Question, Setup
@@ -37,6 +38,7 @@ class Choice:
     cores: Sequence[str]
     rounds: int
     scale: str
+    figures: bool = False
     output: Path | None = None
     report: Path | None = None
 
@@ -81,6 +83,8 @@ def run(choice: Choice) -> int:
                 result.unmade.update(unmade)
                 files.keep(result)
     print(tables(result), end="")
+    if choice.figures:
+        print(f"\n{figures_table(result)}")
     print(f"\nkept in {files.result.parent}; the page is {files.page}", file=sys.stderr)
     return 1 if any(series.failed for series in result.series) else 0
 
@@ -91,10 +95,11 @@ def _info(name: str, versions: dict[str, str], skipped: dict[str, str]) -> Runne
 
 
 def _questions(choice: Choice) -> Iterator[Question]:
-    return (QUESTIONS[name] for name in (choice.questions or QUESTIONS))
+    asked = choice.questions or QUESTIONS
+    return (QUESTIONS[name] for name in asked if not choice.figures or needed(name))
 
 
 def _setup(choice: Choice, question: Question, scratch: str) -> Setup:
     directory = Path(scratch, question.name)
     directory.mkdir()
-    return Setup(directory, SCALES[choice.scale], choice.only)
+    return Setup(directory, SCALES[choice.scale], choice.only, needed(question.name) if choice.figures else None)

@@ -8,7 +8,15 @@ from .result import Result, RunnerInfo, Series
 from .runners import WAYS
 from .summary import number, ratio, summary, with_unit
 
-__all__ = ["markdown_table", "reached", "safety_table", "tables"]
+__all__ = ["about", "markdown_table", "reached", "safety_table", "short_table", "tables"]
+
+SHORT = (
+    *(("calls", name) for name in ("getppid", "stat", "open+close", "fork+exec")),
+    *(("start", name) for name in ("warm", "10 at once")),
+    *(("work", name) for name in ("python imports", "gcc, one file", "make -j2", "git status", "grep -r", "npm ci", "sh loop of /bin/true")),
+    *(("network", name) for name in ("nginx and wrk, kept alive", "connect-tcp")),
+)
+SHORT_RUNNERS = ("native", "sandbox", "bubblewrap", "gvisor", "sandlock", "proot")
 
 
 def _cell(text: str) -> str:
@@ -61,11 +69,24 @@ def _reasons(result: Result) -> Iterator[str]:
         yield _cell(" ".join(f"- {runner or 'all'} {word}: {why}{' in ' if cases else ''}{', '.join(cases)}".split()))
 
 
+def about(result: Result) -> str:
+    """Machine, rounds and time."""
+    machine = result.machine
+    where = f"{machine.get('cpu_model_name', '?')}, {machine.get('cpus', '?')} processors, kernel {machine.get('kernel', '?')}"
+    return f"{where}; {result.settings.get('rounds', '?')} rounds; {result.made}"
+
+
+def short_table(result: Result) -> str:
+    """What a reader asks first, second core idle. Rows that nobody was asked are left out."""
+    there = {(question, name): row for question in result.questions() for name, core, row in result.rows(question) if core == "idle"}
+    rows = {key: there[key] for key in SHORT if key in there}
+    asked = [who for who in SHORT_RUNNERS if any(who in row for row in rows.values())]
+    return markdown_table(["", *asked], [[name, *(_entry(row.get(who), row.get("native")) for who in asked)] for (_, name), row in rows.items()])
+
+
 def tables(result: Result) -> str:
     """Each question: the native median, and the others as times native (memory as it is); after ± half of the distance between the quartiles, in
     percent of the median. Then what there is no figure of, and why."""
-    machine = result.machine
-    about = f"{machine.get('cpu_model_name', '?')}, {machine.get('cpus', '?')} processors, kernel {machine.get('kernel', '?')}"
-    parts = [f"{about}; {result.settings.get('rounds', '?')} rounds; {result.made}", safety_table(result)]
+    parts = [about(result), safety_table(result)]
     parts += [_question(result, question) for question in result.questions()]
     return "\n\n".join([*parts, "\n".join(_reasons(result))]).rstrip() + "\n"

@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Optional
@@ -18,6 +19,7 @@ import pytest
 
 from benchmarks import instructions
 from benchmarks._build import build
+from benchmarks._processors import first_only
 from benchmarks.ask import Asking
 from benchmarks.questions import QUESTIONS, TINY, Case, Part, Question, Reading, Setup
 from benchmarks.questions.cache import cached_kib, forget
@@ -78,10 +80,33 @@ def test_threads_share_the_calls(tmp_path: Path) -> None:
     assert json.loads(subprocess.run(command, capture_output=True, check=True).stdout)["count"] == 7
 
 
-def test_floor_serves_and_passes_the_status_on(tmp_path: Path) -> None:
+def test_calls_that_wait_are_known_to_have_waited(tmp_path: Path) -> None:
+    """A probe beside blocked calls is no figure where one of them came back meanwhile: here somebody opens the FIFO's other end."""
+    command = [str(build("calls")), "--dir", str(tmp_path), "--blocked", "5", "--probe"]
+    assert json.loads(subprocess.run([*command, "5", "stat"], capture_output=True, check=True).stdout)["count"] > 0
+    with subprocess.Popen([*command, "60000", "stat"], stderr=subprocess.PIPE) as probing:
+        while not (tmp_path / "calls.fifo").exists():
+            assert probing.poll() is None
+        os.close(os.open(tmp_path / "calls.fifo", os.O_WRONLY))
+        assert probing.stderr is not None and b"released" in probing.stderr.readline() and probing.wait() == 1
+
+
+def test_one_processor_is_for_all_threads_and_children() -> None:
+    """And afterwards each has what it had."""
+    before = os.sched_getaffinity(0)
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(int).result()
+        with first_only():
+            assert pool.submit(os.sched_getaffinity, 0).result() == os.sched_getaffinity(0) == {min(before)}
+            assert subprocess.run(["nproc"], capture_output=True, check=True).stdout == b"1\n"
+        assert pool.submit(os.sched_getaffinity, 0).result() == os.sched_getaffinity(0) == before
+
+
+@pytest.mark.parametrize("options", [(), ("--no-pin", "--threads", "2")], ids=["pinned", "two threads"])
+def test_floor_serves_and_passes_the_status_on(options: tuple[str, ...], tmp_path: Path) -> None:
     """guests/floor.c serves stat and open truly: a program under it gives the same output and status."""
     (tmp_path / "file").write_text("content")
-    command = [str(build("floor")), "--count", "--", "sh", "-c", "cat file; cat missing; test -e file && exit 7"]
+    command = [str(build("floor")), *options, "--count", "--", "sh", "-c", "cat file; cat missing; test -e file && exit 7"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     if "seccomp" in done.stderr or "SYNC_WAKE_UP" in done.stderr:
         pytest.skip(done.stderr)

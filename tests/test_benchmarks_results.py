@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import pytest
@@ -11,8 +14,14 @@ import pytest
 for module in ("matplotlib", "pyperf", "rich", "scipy"):
     pytest.importorskip(module, reason=f"no {module}: pip install -e '.[bench]'")
 
+import pyperf  # noqa: E402
+
+from benchmarks import publish as published  # noqa: E402
 from benchmarks.__main__ import main  # noqa: E402
+from benchmarks._build import HERE  # noqa: E402
 from benchmarks.compare import changes, compare  # noqa: E402
+from benchmarks.figures import CASES, FIGURES, figures_table, needed  # noqa: E402
+from benchmarks.questions import FULL, QUESTIONS, Setup, Unmade  # noqa: E402
 from benchmarks.report import page  # noqa: E402
 from benchmarks.report.drawing import COLOURS  # noqa: E402
 from benchmarks.result import Result, RunnerInfo, Series, load, save  # noqa: E402
@@ -140,6 +149,87 @@ def test_the_page_is_self_contained_and_escapes(tmp_path: Path) -> None:
     assert (tmp_path / "report.html").read_text().startswith("<!DOCTYPE html>")
 
 
+def test_pyperf_takes_a_result(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its statistics are of the same values, in its units; and its check calls those unsteady that are."""
+    made = pair(100, 900)
+    made.series += [Series("work", "x", "native", "idle", "KiB", [2.0] * 10), Series("work", "y", "native", "idle", "µs per request", [1.0, 90.0] * 5),
+                    Series("start", "z", "native", "idle", "×", [0.5])]  # fmt: skip
+    save(tmp_path / "result.json", made)
+    assert main(["pyperf", str(tmp_path / "result.json"), str(tmp_path / "suite.json")]) == 0
+    assert capsys.readouterr().out.startswith("4 series")
+    suite = pyperf.BenchmarkSuite.load(str(tmp_path / "suite.json"))
+    assert suite.get_benchmark("calls, stat, sandbox, idle").median() == pytest.approx(median(values(900)) * 1e-9)
+    assert suite.get_benchmark("work, x, native, idle").mean() == 2048
+    checked = subprocess.run([sys.executable, "-m", "pyperf", "check", str(tmp_path / "suite.json")], capture_output=True, text=True)
+    _, steady, unsteady = re.split("work, [xy], native, idle", checked.stdout)
+    assert "unstable" not in steady and "standard deviation" in unsteady
+    save(tmp_path / "empty.json", result())
+    assert main(["pyperf", str(tmp_path / "empty.json"), str(tmp_path / "suite.json")]) == 2
+
+
+def test_figures_are_quotients_of_what_was_measured_together() -> None:
+    """By rounds where both have as many values; what misses is bold, and what was not measured is left out."""
+    made = pair(100, 120)
+    made.series += [Series("density", f"{what} 1000", who, "busy", "KiB", [size]) for what in ("memory of an idle guest, of",) for who, size in (("native", 100.0), ("sandbox", 1100.0))]
+    made.series += [Series("calls", "stat", "floor", "idle", "ns", values(90)), Series("calls", "getppid", "sandbox", "idle", "ns", values(9))]
+    text = figures_table(made)
+    assert re.search(r"sandbox: stat, divided by floor's \| ≤ 1.25 \| \*\*1.3\d\*\* \| – \|", text)
+    assert re.search(r"sandbox: memory of an idle guest, of 1000, less native's \| ≤ 1 465 \| – \| 1 000 \|", text)
+    assert text.count("\n") == 3 and figures_table(result()) == ""
+
+
+@pytest.mark.parametrize("name", QUESTIONS)
+def test_every_figure_can_be_measured(name: str, tmp_path: Path) -> None:
+    """Its cases, series and runners are there, at full scale."""
+    question, asked = QUESTIONS[name], Setup(tmp_path, FULL)
+    cases = dict(question.cases(asked))
+    assert needed(name).keys() <= cases.keys() and (needed(name) or name not in {figure.question for figure in FIGURES})
+    runners = {runner for runners in needed(name).values() for runner in runners}
+    assert runners <= RUNNERS.keys() - set(question.without)
+    for figure in FIGURES:
+        for _, series, _ in figure.terms() if figure.question == name else ():
+            case = CASES.get(series, series)
+            try:  # work is made of many files, and its series are called as its cases
+                assert name == "work" or series in {part.name for part in cases[case]().parts}
+            except Unmade as reason:
+                assert "no " in str(reason)
+
+
+def test_only_what_figures_need_is_asked(tmp_path: Path) -> None:
+    choice = Choice(["calls"], ["native", "floor", "sandbox"], ["getppid", "stat"], ["idle"], 1, "tiny", True, tmp_path)
+    assert run(choice) == 0
+    assert {series.key[1:3] for series in load(tmp_path / "result.json").series} == {
+        *(("getppid", who) for who in ("native", "sandbox")), *(("stat", who) for who in ("native", "floor", "sandbox")),
+        *(("fstat", who) for who in ("native", "sandbox")), *(("fstat-at", who) for who in ("native", "sandbox")),
+    }  # fmt: skip
+
+
+def test_a_published_result_is_in_the_readmes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its tables take the place of the last ones, and its JSON is kept."""
+    short, whole = tmp_path / "README.md", tmp_path / "all.md"
+    for path in (short, whole):
+        path.write_text(f"before\n{published.BEGIN}\nSTALE\n{published.END}\nafter\n")
+    monkeypatch.setattr(published, "RESULTS", tmp_path / "results")
+    monkeypatch.setattr(published, "BLOCKS", dict(zip((short, whole), published.BLOCKS.values())))
+    made = pair(100, 900)
+    made.made = "2026-11-26T10:00:00+00:00"
+    save(tmp_path / "result.json", made)
+    assert main(["publish", str(tmp_path / "result.json")]) == 0
+    assert load(tmp_path / "results" / "2026-11-26.json") == made
+    for path in (short, whole):
+        text = path.read_text()
+        assert text.startswith("before\n") and text.endswith("after\n") and "STALE" not in text and "9.0" in text
+        assert published.with_block(text, published.block(path)) == text
+    with pytest.raises(ValueError, match="no place"):
+        published.with_block("nothing", "")
+
+
+@pytest.mark.parametrize("path", published.BLOCKS, ids=lambda path: str(path.relative_to(HERE.parent)))
+def test_a_readme_has_the_tables_of_the_newest_result(path: Path) -> None:
+    text = path.read_text()
+    assert published.with_block(text, published.block(path)) == text
+
+
 def test_reach_is_shown_and_what_was_not_said_stands_out() -> None:
     said = {**SAFETY, "reaches": ["read"]}
     made = pair(100, 900)
@@ -173,7 +263,7 @@ def test_numbers() -> None:
 
 def test_a_run_is_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """JSON, page and table in one folder; the machine without its name."""
-    choice = Choice(["calls"], ["native", "floor"], ["getppid", "stat-miss"], ["idle"], 2, "tiny", tmp_path)
+    choice = Choice(["calls"], ["native", "floor"], ["getppid", "stat-miss"], ["idle"], 2, "tiny", output=tmp_path)
     assert run(choice) == 0
     made = load(tmp_path / "result.json")
     assert {series.name for series in made.series} == {"getppid", "stat-miss"}

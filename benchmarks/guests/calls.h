@@ -29,7 +29,7 @@ uint64_t seen(const struct call *call); /* 0 without `saw` */
 int idle(void);                                     /* says "ready" and waits for the end of its input */
 int noise(const struct call *call);                 /* the same, making the call meanwhile */
 void block(int count);                              /* so many threads wait in open of a FIFO that nobody writes to */
-void unblock(void);                                 /* all of them come back, and none has before */
+void unblock(void);                                 /* all of them come back; one that does before is no figure */
 int probe(const struct call *call, double budget);  /* the latency of single calls, some time apart */
 int spin(int core);                                 /* keeps that processor busy until its parent dies */
 #endif

@@ -14,7 +14,7 @@
 #define BIG (1 << 20)
 #define ENTRIES 1000
 
-static int file = -1, listing = -1;
+static int file = -1, listing = -1, zero = -1, null = -1;
 static char bytes[BIG];
 
 static void have_file(void) {
@@ -45,6 +45,17 @@ static uint64_t saw_status(const struct stat *status) {
     uint64_t told[] = {status->st_mode, (uint64_t)status->st_size};
     return hashed(told, sizeof told);
 }
+
+static void have_devices(void) {
+    if (zero < 0) MUST((zero = open("/dev/zero", O_RDONLY | O_CLOEXEC)) >= 0 && (null = open("/dev/null", O_WRONLY | O_CLOEXEC)) >= 0);
+}
+
+static void run_read(long count) {
+    char byte;
+    LOOP(count) { byte = 1; MUST(read(zero, &byte, 1) == 1 && byte == 0); }
+}
+
+static void run_write(long count) { LOOP(count) MUST(write(null, "x", 1) == 1); }
 
 #define STAT_CALL(name, call) \
     static void run_##name(long count) { struct stat status; LOOP(count) MUST(call); } \
@@ -164,6 +175,7 @@ const struct call file_calls[] = {
     {"open+close", have_file, run_open, saw_open}, {"readlink", have_file, run_readlink, saw_link},
     {"getdents-1000", have_listing, run_getdents, saw_names},
     {"create+unlink", have_file, run_create, saw_left}, {"rename", have_file, run_rename, saw_left},
+    {"read", have_devices, run_read, NULL}, {"write", have_devices, run_write, NULL},
     {"pread-1", have_file, run_pread_1, saw_pread_1}, {"pread-4K", have_file, run_pread_4096, saw_pread_4096},
     {"pread-64K", have_file, run_pread_65536, saw_pread_65536}, {"pread-1M", have_file, run_pread_1048576, saw_pread_1048576},
     {"pwrite-1", have_file, run_pwrite_1, saw_pwrite_1}, {"pwrite-4K", have_file, run_pwrite_4096, saw_pwrite_4096},

@@ -65,12 +65,12 @@ int probe(const struct call *call, double budget) {
 
 static pthread_t blocked[BLOCKED_MAX];
 static int blocked_count;
-static atomic_int begun, opened;
+static atomic_int begun;
+static atomic_bool released;
 
 static void *open_fifo(void *argument) {
     atomic_fetch_add(&begun, 1);
-    MUST(open(FIFO, O_RDONLY | O_CLOEXEC) >= 0);
-    atomic_fetch_add(&opened, 1);
+    MUST(open(FIFO, O_RDONLY | O_CLOEXEC) >= 0 && atomic_load(&released));
     return argument;
 }
 
@@ -85,7 +85,7 @@ void block(int count) {
 
 void unblock(void) {
     if (blocked_count == 0) return;
-    MUST(atomic_load(&opened) == 0);
+    atomic_store(&released, true);
     int fd = open(FIFO, O_WRONLY | O_CLOEXEC);
     MUST(fd >= 0);
     while (blocked_count > 0) MUST(pthread_join(blocked[--blocked_count], NULL) == 0);

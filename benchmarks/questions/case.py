@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 import stat
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,14 +75,20 @@ TINY = Scale(0.2, 20, 1, 2, (1, 2), (10, 20), (1, 2), 5, 20, 1, 20, 20, 2, 2, 5,
 
 @dataclass(frozen=True)
 class Setup:
-    """Where cases make their files, how much of everything, and which of them are wanted (parts of names; none is all)."""
+    """Where cases make their files, how much of everything, and which of them are wanted: parts of names (none is all); and, if `needed`
+    says so, these by these runners alone, beside native."""
 
     scratch: Path
     scale: Scale
     only: Sequence[str] = ()
+    needed: Mapping[str, Collection[str]] | None = None
 
     def wants(self, name: str) -> bool:
-        return not self.only or any(part in name for part in self.only)
+        chosen = not self.only or any(part in name for part in self.only)
+        return chosen and (self.needed is None or name in self.needed)
+
+    def asks(self, name: str, runner: str) -> bool:
+        return self.needed is None or runner == "native" or runner in self.needed[name]
 
     def folder(self, name: str) -> Path:
         path = self.scratch / "".join(letter if letter.isalnum() else "-" for letter in name)
