@@ -8,11 +8,13 @@ import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from ipaddress import IPv4Address
 from typing import Any
 
 import pytest
 
 from sandbox import Allow, Limits, Sandbox
+from sandbox.services._ingress import attach
 from tests.escape.attack import WALLS, ordinary, standing
 from tests.helpers import program
 from tests.test_internet import python
@@ -130,6 +132,41 @@ def test_with_these_walls(tcp: int, way: str, walls: str) -> None:
     chosen = ("bound before", "connected by a child", "watched through a copy", "watched as Go does")
     with standing(walls), reaching(way, tcp) as (box, port):
         assert {what: said(box, SAME[what], port) for what in chosen} == {what: on_linux(tcp)[what] for what in chosen}
+
+
+LISTENER = """
+s = socket.socket()
+s.bind(("127.0.0.1", 0))
+if sys.argv[2] == "after": print(attempt(s.connect, ("127.0.0.1", 1)), end=" ")
+s.listen()
+if sys.argv[2] == "before": print(attempt(s.connect, there), end=" ")
+print(s.getsockname()[1], flush=True)
+sys.stdin.read()
+"""
+
+
+def met(address: str, port: int) -> bool:
+    """Does the kernel connect a stranger, whatever becomes of it?"""
+    with socket.socket() as stranger:
+        stranger.settimeout(0.5)
+        return stranger.connect_ex((address, port)) == 0
+
+
+@ordinary
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_who_listens_hears_nobody_it_would_connect_to(tcp: int, when: str) -> None:
+    """A socket hears the service that it connects to, and nobody of that address where it listens: as far as the kernel lets the
+    caller say so (the sentry closes whoever comes)."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        attach(server, 127 << 24 | 200 << 16, ())
+        filters = not met(*server.getsockname())
+    with Sandbox(network="host") as box:
+        process = box.popen(python(BEGIN + LISTENER, tcp, when), stdin=-1, stdout=-1, text=True)
+        assert process.stdout is not None
+        error, port = process.stdout.readline().split()
+        assert error == ("EISCONN" if when == "before" else "ECONNREFUSED")
+        assert met(str(IPv4Address(box._guest.parts.net.base + 1)), int(port)) != filters  # type: ignore[union-attr]
+        process.communicate("")
 
 
 FAST_OPEN = """

@@ -12,10 +12,10 @@ from sandbox import Sandbox
 from tests.escape.attack import WALLS, ordinary, standing
 from tests.test_connect import BEGIN
 from tests.test_internet import python
-from tests.test_loopback import NETWORKS, Network, network
+from tests.test_loopback import NETWORKS, Network, network, own
 from tests.test_publish import free
 
-__all__ = ["network"]
+__all__ = ["network", "own"]
 MORE = """
 FOUR, SIX = socket.AF_INET, socket.AF_INET6
 def made(family=FOUR, kind=socket.SOCK_STREAM, **options):
@@ -106,14 +106,14 @@ def test_as_on_linux(network: Network) -> None:
 @pytest.mark.parametrize("walls", WALLS)
 def test_with_these_walls(walls: str) -> None:
     chosen = ("SO_REUSEADDR of both", "SO_REUSEPORT of all", "SO_REUSEPORT shares", "IPv6 only beside IPv4")
-    with standing(walls), Sandbox(network=NETWORKS["served"]) as box:
+    with standing(walls), Sandbox(network=NETWORKS["rules"]) as box:
         assert {what: inside(box, SAME[what]) for what in chosen} == {what: on_linux()[what] for what in chosen}
 
 
 @ordinary
 @pytest.mark.parametrize("what", APART)
-def test_otherwise_than_on_linux(what: str, network: Network) -> None:
+def test_otherwise_than_on_linux(what: str, network: Network, own: bool) -> None:
     script, native, served = APART[what]
     assert natively(script) == native
     with Sandbox(network=network) as box:
-        assert inside(box, script) == (native if network == "loopback" else served)
+        assert inside(box, script) == (native if own else served)
