@@ -130,6 +130,20 @@ def test_what_a_server_says(proxy: HTTPProxy, data: bytes) -> None:
     assert proxy.stands
 
 
+def test_an_answer_that_is_unasked(proxy: HTTPProxy) -> None:
+    """Is not the next request's, though that is there: the connection ends, and is not reset."""
+    guest, inner = pair()
+    server, upstream = pair()
+    with guest, server:
+        proxy.take(inner, upstream, 80, ["api.test"])
+        guest.sendall(GOOD.replace(b"Connection: close\r\n", b"") * 2)
+        asked = server.recv(65536)
+        server.sendall(ANSWER + ANSWER.replace(b"ok", b"no"))
+        answered = b"".join(iter(lambda: guest.recv(65536), b""))
+        asked += drained(server)
+    assert asked.count(b"GET ") == 1 and answered.endswith(b"ok") and answered.count(b"HTTP/1.1 ") == 1
+
+
 @FUZZ
 @given(st.binary(max_size=300), st.booleans())
 def test_what_looks_like_tls(proxy: HTTPProxy, data: bytes, framed: bool) -> None:
