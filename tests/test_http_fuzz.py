@@ -7,9 +7,12 @@ import socket
 import ssl
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 
 import h2.config
 import h2.connection
+import h2.events
+import hpack
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -127,6 +130,20 @@ def test_what_a_server_says(proxy: HTTPProxy, data: bytes) -> None:
     assert proxy.stands
 
 
+def test_an_answer_that_is_unasked(proxy: HTTPProxy) -> None:
+    """Is not the next request's, though that is there: the connection ends, and is not reset."""
+    guest, inner = pair()
+    server, upstream = pair()
+    with guest, server:
+        proxy.take(inner, upstream, 80, ["api.test"])
+        guest.sendall(GOOD.replace(b"Connection: close\r\n", b"") * 2)
+        asked = server.recv(65536)
+        server.sendall(ANSWER + ANSWER.replace(b"ok", b"no"))
+        answered = b"".join(iter(lambda: guest.recv(65536), b""))
+        asked += drained(server)
+    assert asked.count(b"GET ") == 1 and answered.endswith(b"ok") and answered.count(b"HTTP/1.1 ") == 1
+
+
 @FUZZ
 @given(st.binary(max_size=300), st.booleans())
 def test_what_looks_like_tls(proxy: HTTPProxy, data: bytes, framed: bool) -> None:
@@ -216,3 +233,138 @@ def serve_http2(context: ssl.SSLContext, server: socket.socket, seen: list[list[
                 tls.sendall(http.data_to_send())
     except (OSError, ssl.SSLError):
         pass
+
+
+answer_fields = st.lists(st.tuples(st.sampled_from([b":status", b":path", b"connection", b"transfer-encoding", b"content-length", b"x", b"X", b"set-cookie", b"upgrade", b"alt-svc"]),
+                                   st.sampled_from([b"200", b"204", b"100", b"101", b"999", b"abc", b"a\r\nb", b"1", b""])), max_size=5)  # fmt: skip
+
+
+@FUZZ
+@given(answer_fields, st.booleans(), st.binary(max_size=40), frames, st.binary(max_size=40))
+def test_what_a_server_says_in_http2(common_site: Site, tls_proxy: HTTPProxy, head: list[tuple[bytes, bytes]], good: bool, body: bytes, more: list[tuple[int, int, int, bytes]], end: bytes) -> None:  # fmt: skip
+    """Answers of any fields, frames of any kind and bytes that are none: what the guest gets is HTTP/2, with one status and
+    no field of a connection's."""
+    guest, inner = pair()
+    server, upstream = pair()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(common_site.folder / "server.pem", common_site.folder / "server.key")
+    context.set_alpn_protocols(["h2"])
+    answer = [(b":status", b"200")] * good + head
+    with guest, server:
+        tls_proxy.take(inner, upstream, 443, ["api.test"])
+        thread = threading.Thread(target=answer_http2, args=(context, server, answer, body, b"".join(map(framed, more)) + end))
+        thread.start()
+        try:
+            for name, value in heads_got(guest):
+                assert name not in (b"connection", b"transfer-encoding", b"upgrade", b":path"), (name, value)
+        finally:
+            guest.close()
+            thread.join()
+    assert tls_proxy.stands
+
+
+def framed(frame: tuple[int, int, int, bytes]) -> bytes:
+    kind, flags, stream, payload = frame
+    return len(payload).to_bytes(3, "big") + bytes((kind, flags)) + stream.to_bytes(4, "big") + payload
+
+
+def answer_http2(context: ssl.SSLContext, server: socket.socket, head: list[tuple[bytes, bytes]], body: bytes, more: bytes) -> None:
+    """One request, with these fields and this body; then whatever it is."""
+    with suppress(OSError, ssl.SSLError), context.wrap_socket(server, server_side=True) as tls:
+        http = h2.connection.H2Connection(h2.config.H2Configuration(client_side=False, header_encoding=None))
+        http.initiate_connection()
+        tls.sendall(http.data_to_send())
+        while data := tls.recv(65536):
+            asked = [event for event in http.receive_data(data) if type(event).__name__ == "RequestReceived"]
+            if asked:
+                answer = framed((1, 4, 1, hpack.Encoder().encode(head))) + framed((0, 0, 1, body))
+                tls.sendall(http.data_to_send() + answer + more)
+                break
+            tls.sendall(http.data_to_send())
+        tls.unwrap()
+
+
+def heads_got(guest: socket.socket) -> Iterator[tuple[bytes, bytes]]:
+    """What the guest is told in fields, until its request has come to an end; ProtocolError: it is not HTTP/2."""
+    client = ssl._create_unverified_context()
+    client.set_alpn_protocols(["h2"])
+    with suppress(OSError, ssl.SSLError), client.wrap_socket(guest, server_hostname="api.test") as tls:
+        http = h2.connection.H2Connection(h2.config.H2Configuration(header_encoding=None))
+        http.initiate_connection()
+        http.send_headers(1, [(b":method", b"GET"), (b":path", b"/pub/x"), (b":scheme", b"https"), (b":authority", b"api.test")], end_stream=True)
+        tls.sendall(http.data_to_send())
+        while data := tls.recv(65536):
+            for event in http.receive_data(data):
+                if isinstance(event, (h2.events.ResponseReceived, h2.events.InformationalResponseReceived, h2.events.TrailersReceived)):
+                    yield from ((bytes(name), bytes(value)) for name, value in event.headers)
+                if isinstance(event, (h2.events.StreamEnded, h2.events.StreamReset, h2.events.ConnectionTerminated)):
+                    return
+            tls.sendall(http.data_to_send())
+
+
+def test_a_good_server_in_http2(common_site: Site, tls_proxy: HTTPProxy) -> None:
+    """What is fuzzed is an exchange that comes to its end."""
+    guest, inner = pair()
+    server, upstream = pair()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(common_site.folder / "server.pem", common_site.folder / "server.key")
+    context.set_alpn_protocols(["h2"])
+    with guest, server:
+        tls_proxy.take(inner, upstream, 443, ["api.test"])
+        thread = threading.Thread(target=answer_http2, args=(context, server, [(b":status", b"200"), (b"x", b"y")], b"ok", b""))
+        thread.start()
+        got = list(heads_got(guest))
+        guest.close()
+        thread.join()
+    assert got == [(b":status", b"200"), (b"x", b"y")]
+
+
+# ---- WebSocket ------------------------------------------------------------------------------------------------------
+
+UPGRADE = b"GET /pub/x HTTP/1.1\r\nHost: api.test\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
+SWITCHED = b"HTTP/1.1 101 x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
+HIDDEN = b"GET /secret HTTP/1.1\r\nHost: api.test\r\n\r\n"
+
+
+@FUZZ
+@given(mixed, mixed, st.booleans())
+def test_after_a_101_bytes_are_bytes(proxy: HTTPProxy, guest_says: bytes, server_says: bytes, at_once: bool) -> None:
+    """Whatever they are, both ways, from the first after the head: of what nobody judges nothing is changed."""
+    guest, inner = pair()
+    server, upstream = pair()
+    with guest, server:
+        proxy.take(inner, upstream, 80, ["api.test"])
+        guest.sendall(UPGRADE + guest_says * at_once)
+        asked = b""
+        while b"\r\n\r\n" not in asked:
+            asked += server.recv(65536)
+        server.sendall(SWITCHED + server_says)
+        server.shutdown(socket.SHUT_WR)
+        answered = b""
+        while b"\r\n\r\n" not in answered:
+            answered += guest.recv(65536)
+        if not at_once:
+            guest.sendall(guest_says)
+        guest.shutdown(socket.SHUT_WR)
+        answered, asked = answered + drained(guest), asked + drained(server)
+    head, _, carried = answered.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 101 ") and carried == server_says
+    assert asked.partition(b"\r\n\r\n")[2] == guest_says and proxy.stands
+
+
+@FUZZ
+@given(st.sampled_from([b"200 OK", b"400 x", b"426 x", b"100 x", b"102 x"]), mixed)
+def test_without_a_101_they_are_requests(proxy: HTTPProxy, status: bytes, server_says: bytes) -> None:
+    """What a guest has sent after its wish is no WebSocket's until the server grants it."""
+    guest, inner = pair()
+    server, upstream = pair()
+    with guest, server:
+        proxy.take(inner, upstream, 80, ["api.test"])
+        guest.sendall(UPGRADE + HIDDEN)
+        server.sendall(b"HTTP/1.1 " + status + b"\r\nContent-Length: 0\r\n\r\n" + server_says.replace(b"101", b"200"))
+        for sock in (guest, server):
+            with suppress(OSError):  # it was reset
+                sock.shutdown(socket.SHUT_WR)
+        drained(guest)
+        asked = drained(server)
+    assert b"/secret" not in asked and proxy.stands

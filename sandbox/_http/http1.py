@@ -74,6 +74,8 @@ class Http1:
             added = self._passing.decide(asked)
         except Bad as bad:
             return await self._refuse(bad, request)
+        if self._answer.done():
+            return False  # unasked: it is no answer to this
         return await self._pass(asked, fields, added)
 
     def _read(self, request: h11.Request) -> tuple[Asked, Fields]:

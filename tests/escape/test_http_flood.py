@@ -3,13 +3,17 @@ handshake, of a body. Others are served meanwhile, and it itself when it has let
 
 from __future__ import annotations
 
+import http.server
+import socket
 import subprocess
 import sys
+import threading
+from typing import ClassVar
 
 import pytest
 
 from tests.escape.attack import ordinary
-from tests.http_servers import Site, site
+from tests.http_servers import Handler, Seen, Site, site
 
 __all__ = ["site"]
 pytestmark = ordinary
@@ -19,7 +23,7 @@ import socket, sys
 held = []
 for _ in range(400):
     try:
-        sock = socket.create_connection(("api.test", int(sys.argv[1])), 10)
+        sock = socket.create_connection((sys.argv[3], int(sys.argv[1])), 10)
         sock.sendall(bytes.fromhex(sys.argv[2]))
         held.append(sock)
     except OSError: pass
@@ -39,7 +43,7 @@ HELD = {
 def test_only_the_flood_itself_waits(site: Site, what: str) -> None:
     ask = [sys.executable, "-c", ASK, site.url("/pub/x", tls=False)]
     with site.box() as box, site.box() as other:
-        hold = [sys.executable, "-c", HOLD, str(site.plain.port), HELD[what].hex()]
+        hold = [sys.executable, "-c", HOLD, str(site.plain.port), HELD[what].hex(), "api.test"]
         flood = box.popen(hold, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         assert flood.stdout is not None and flood.stdin is not None
         assert int(flood.stdout.readline()) > 250  # as many as the proxy takes
@@ -50,3 +54,27 @@ def test_only_the_flood_itself_waits(site: Site, what: str) -> None:
         while (done := box.run(ask, text=True, timeout=100)).returncode:  # what was held goes, soon
             assert box._guest.parts.net is not None
         assert done.stdout == "GET /pub/x 0\n"
+
+
+class OneByOne(http.server.HTTPServer):
+    """Serves nobody while it waits for somebody."""
+
+    request_queue_size = 1024
+    seen: ClassVar[list[Seen]] = []
+
+
+@pytest.mark.parametrize("what", HELD)
+def test_a_server_that_all_share_is_stopped(what: str) -> None:
+    with OneByOne(("127.0.0.1", 0), Handler) as server:
+        hold = [sys.executable, "-c", HOLD, str(server.server_port), HELD[what].hex(), "127.0.0.1"]
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+        thread.start()
+        with subprocess.Popen(hold, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as flood:
+            assert flood.stdout is not None and int(flood.stdout.readline()) > 250
+            with socket.create_connection(server.server_address, 1) as sock:
+                sock.sendall(b"GET /pub/x HTTP/1.0\r\n\r\n")
+                with pytest.raises((TimeoutError, socket.timeout)):
+                    sock.recv(99)
+            flood.communicate()
+        server.shutdown()
+        thread.join()

@@ -4,11 +4,14 @@ library reads as an address."""
 from __future__ import annotations
 
 import errno
+import json
 import socket
+import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from ipaddress import IPv4Address, IPv6Address
+from pathlib import Path
 from subprocess import PIPE
 
 import pytest
@@ -182,6 +185,39 @@ def test_no_writing_of_a_metadata_service_is_allowed(network: list[object]) -> N
 
 def test_natively_it_is_tried() -> None:
     assert errno.EACCES not in native(build(ATTACK), 80, 80, *METADATA).told.values()
+
+
+TRANSLATED = [address for address in METADATA if address.startswith(("64:ff9b:", "2002:", "2001:"))]
+IN_A_NETWORK = """
+import fcntl, json, socket, struct, sys
+import sandbox._rules
+from sandbox import Allow
+from tests.escape.attack import build, inside
+from tests.escape.test_net_disguises import ATTACK, TRANSLATED
+with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as sock:
+    fcntl.ioctl(sock, 0x8914, struct.pack("16sH22x", b"lo", 1)) # SIOCSIFFLAGS, IFF_UP
+    for address in TRANSLATED:
+        fcntl.ioctl(sock, 0x8916, struct.pack("=16sIi", socket.inet_pton(socket.AF_INET6, address), 128, 1)) # SIOCSIFADDR
+if sys.argv[1] == "unguarded":
+    sandbox._rules.carried = lambda _: ()
+with socket.create_server(("::", 0), family=socket.AF_INET6) as service:
+    port = service.getsockname()[1]
+    told = inside(build(ATTACK), port, port, *TRANSLATED, network=[Allow("0.0.0.0/0"), Allow("::/0")]).told
+print(json.dumps(told))
+"""
+
+
+@pytest.mark.parametrize("guard", [True, False], ids=["guarded", "unguarded"])
+def test_who_translates_is_not_reached(guard: bool) -> None:
+    """In a network namespace where the addresses of translators are somebody's: with the guard left out he is reached."""
+    own = ["unshare", "--user", "--map-root-user", "--net"]
+    if subprocess.run([*own, "true"], stdin=subprocess.DEVNULL, capture_output=True).returncode:
+        pytest.skip("no user namespaces here")
+    command = [*own, sys.executable, "-W", "ignore", "-c", IN_A_NETWORK, "guarded" if guard else "unguarded"]
+    done = subprocess.run(command, cwd=Path(__file__).resolve().parents[2], stdin=subprocess.DEVNULL, capture_output=True, timeout=100)
+    assert done.returncode == 0, done
+    by_tcp = {json.loads(done.stdout)[f"tcp {address}"] for address in TRANSLATED}
+    assert by_tcp == {errno.EACCES if guard else 0}, done
 
 
 NUMBERS = ["127.1", "0177.0.0.1", "0x7f000001", "2130706433", "127.0.1", "0", "0x0", "localhost", "[::1]", "::1%lo"]

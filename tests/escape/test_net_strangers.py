@@ -1,10 +1,12 @@
 """Strangers' datagrams at a published port of UDP: a guest sends to somebody whom it has not heard, to another port or address of
 one whom it has, after two minutes, from another socket, to one who is not in `sources`; and the port that it leaves is
-taken by a service of the host's at every address, which would be heard and would answer in its place."""
+taken by a service of the host's at every address, which would be heard and would answer in its place; and strangers come from more
+ports than can be held."""
 
 from __future__ import annotations
 
 import ast
+import os
 import socket
 import struct
 import sys
@@ -25,7 +27,7 @@ from sandbox.services._names_of_sockets import Name
 from sandbox.services._sockets import name_of
 from sandbox.services._visitors import Visitors
 from sandbox.services.net import Internet
-from tests.escape.attack import WALLS, box, ordinary
+from tests.escape.attack import WALLS, assert_neighbour_is_served, box, ordinary
 
 pytestmark = ordinary
 guarded = pytest.mark.parametrize("guard", [True, False], ids=["guarded", "unguarded"])
@@ -248,3 +250,37 @@ def test_nor_does_it_answer(monkeypatch: pytest.MonkeyPatch, guard: bool) -> Non
             friend.setblocking(False)
         with pytest.raises(BlockingIOError) if guard else nullcontext():
             assert friend.recv(99) == b"bad"
+
+
+# ---- many -----------------------------------------------------------------------------------------------------------
+
+
+def flooded(guest: Guest, host: tuple[str, int], friend: socket.socket) -> int:
+    """By 600 strangers, each heard by the guest; how many of them it could answer still."""
+    for _ in range(12):
+        for _ in range(50):
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+                sock.sendto(b"flood", host)
+        assert guest.does("{s.recv(9) for _ in range(50)}") == {b"flood"}
+    guest.has_had_a_turn(friend)
+    return len(guest.net._visitors._visits)
+
+
+def test_a_flood_is_bounded() -> None:
+    """By strangers at their own ports: the last few are held, one who comes again is heard, and others go on."""
+    with ExitStack() as stack, publishing() as (guest, host):
+        friend = stranger(stack)
+        assert first_heard(guest, friend, host) == b"good"
+        before = len(os.listdir("/proc/self/fd"))
+        assert flooded(guest, host, friend) <= 256
+        assert len(os.listdir("/proc/self/fd")) <= before + 256
+        assert_neighbour_is_served("every wall")
+        assert guest.does(f"s.sendto(b'bad', {friend.getsockname()})") == 3  # who was forgotten for the others
+        assert first_heard(guest, friend, host) == b"good"
+
+
+def test_it_is_not_with_the_guard_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_visitors, "_MOST", 1 << 20)
+    monkeypatch.setattr(_visitors, "share", lambda: 1 << 20)
+    with ExitStack() as stack, publishing() as (guest, host):
+        assert flooded(guest, host, stranger(stack)) > 500

@@ -399,6 +399,45 @@ def records() -> None:
     keep("records", "damaged", b"\5\x05\0\xff\1\5/work", bytes(14))
 
 
+# ---- names: mode, name and type or a message, then answers: kind, and what it is of
+
+
+def names() -> None:
+    keep("names", "asked", b"\0\0\0")
+    keep("names", "answered", b"\0\0\0\2\1\0\x5d\xb8\xd8\x22\7\0\0\0")
+    keep("names", "answered-loopback", b"\4\1\0\2\1\0\x7f\0\0\1\7\0\0\0")
+    keep("names", "answered-alias", b"\0\0\0\2\2\2\3\7\0\x0a\0\0\5\7\0\0\0")
+    keep("names", "answered-six", b"\0\0\1\2\1\1\x20\1\x0d\xb8", bytes(12), b"\7\0\0\0")
+    keep("names", "answered-cut", b"\0\0\0\2\0\0\2\0\2\0\0\0\0")
+    keep("names", "answered-more", b"\0\0\0\1\4abcd\0\x10\0garbage")
+    keep("names", "closed", b"\0\2\0")
+    keep("names", "hosts", b"\0\4\0")
+    keep("names", "pointer", b"\x08\6\3")
+    keep("names", "raw", b"\3\0\7\1\0\0\1\0\0\0\0\0\0\3one\4test\0\0\1\0\1")
+    keep("names", "raw-option", b"\3\0\7\1\0\0\1\0\0\0\0\0\1\3one\4test\0\0\1\0\1\0\0\x29\x10\0\0\0\0\0\0\0")
+    keep("names", "raw-update", b"\3\0\7\x29\0\0\1\0\0\0\0\0\0\3one\4test\0\0\1\0\1")
+
+
+# ---- http: version, then pieces or frames of the guest and of the server
+
+
+def http() -> None:
+    good, answer = b"\0\2\4\6\5", b"\x0f\x08\5\x12"
+    keep("http", "good", b"\0\5", good, b"\1\4", answer, b"\1")
+    keep("http", "in-pieces", b"\0\5", good, b"\0\4", answer, b"\0")
+    keep("http", "refused", b"\0\5\0\3\4\6\5\1\0\0")
+    keep("http", "other-host", b"\0\5\0\2\4\7\5\1\0\0")
+    keep("http", "two", b"\0\x0a", good, good, b"\1\x08", answer, answer, b"\1")
+    keep("http", "hidden-in-a-body", b"\0\x0b\1\2\4\6\x08\5\0\3\4\6\5\1\4", answer, b"\1")
+    keep("http", "two-lengths", b"\0\x09\1\2\4\6\x08\x09\5\x0e\x0d\1\4", answer, b"\1")
+    keep("http", "upgrade", b"\0\x09\0\2\4\6\x0a\x0b\5\0\3\1\5\x10\x0a\x0b\5\x12\1")
+    keep("http", "dots", b"\0\5\0\x13\4\6\5\1\0\0")
+    keep("http", "any", b"\0\2\xcd?????\xca\0\0\1\0\0")
+    keep("http", "two-good", b"\1\1\x18\1\x18")
+    keep("http", "two-fields", b"\1\1\x1b\4\5\x09\1\x18")
+    keep("http", "two-frames", b"\1\3\x18\x80\0\1\5hello\x83\0\1\4\0\0\0\1\2\x18\x87\0\0\x08\0\0\0\0\0\0\0\0")
+
+
 if __name__ == "__main__":
-    for write in (decode, plans, elf, rpc, walks, procfs, sockets, messages, records):
+    for write in (decode, plans, elf, rpc, walks, procfs, sockets, messages, records, names, http):
         write()
