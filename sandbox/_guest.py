@@ -17,7 +17,6 @@ from ._core import Message, MessageType
 from ._errors import GuestFault, SandboxError, WallMissing
 from ._events import Stream
 from ._fetches import Fetches, grants
-from ._http_proxy import Judged
 from ._loop import WRITABLE, Loop, Timer
 from ._memfd import sealed
 from ._messages import (
@@ -27,6 +26,7 @@ from ._messages import (
     Failed,
     Fault,
     Fetched,
+    Judged,
     NetAsk,
     NetworkUsage,
     Ready,
@@ -402,14 +402,13 @@ class Guest:
             for fd in fds:
                 os.close(fd)
 
-    def asked(self, judged: Judged) -> None:
-        """Its proxy has judged an HTTP request."""
+    def judged(self, judged: Judged) -> None:
+        """Its proxy or its resolver has decided."""
         if self.parts.net is not None:
-            self.parts.net.requested(judged.rule, judged.allowed)
-        self._records.asked(judged.record())
+            self.parts.net.judged(judged)
+        self._records.decided(judged)
 
     def is_behind(self) -> bool:
-        """Does somebody who gets its records not keep up? Then it waits."""
         return self._records.full()
 
     def _answer(self, request: int, name: bytes, content: bytes, error: int) -> None:

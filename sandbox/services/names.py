@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from ipaddress import ip_address
+from typing import NamedTuple
 
 import dns.exception
 import dns.rcode
@@ -28,10 +29,9 @@ from .._verdicts import DEFAULT, Verdict
 from .names_messages import VERSIONS, Answer, Query, address_records, name_records, read_query
 from .names_upstream import NameLimits, Question, Server, Upstream, host_servers, trim
 
-__all__ = ["NameLimits", "Resolver"]
+__all__ = ["NameDecision", "NameLimits", "Resolver"]
 
 Reply = Callable[[bytes], None]
-OnDecision = Callable[[str, str, bool, str], None]
 
 FORWARDED = {
     **dict.fromkeys(VERSIONS, "each address is judged before it is told"),
@@ -50,6 +50,17 @@ MOST_ADDRESSES = 64
 NAMES_PER_ADDRESS = 32
 LOOPBACK = (ip_address("127.0.0.1"), ip_address("::1"))
 DEFAULT_LIMITS = NameLimits()
+
+
+class NameDecision(NamedTuple):
+    """A question of a guest, or an `address` that is left out of its answer, and the rule that decided. `name` has
+    neither spaces nor control characters."""
+
+    name: str
+    type: str
+    allowed: bool
+    rule: str
+    address: str = ""
 
 
 @dataclass(frozen=True)
@@ -107,8 +118,8 @@ class Resolver:
     """The resolver of one guest. It is used on the loop's thread only, and never waits.
 
     `rules` gives the rules of this moment. `upstream` are addresses and ports of servers; None: those of the host.
-    `on_decision(name, type, allowed, rule)` hears of each question, and of each address that is left out of an
-    answer. `clock` is the time by which answers age.
+    `on_decision` hears of each question, and of each address that is left out of an answer. `clock` is the time by
+    which answers age.
 
     PolicyError: a server is no numeric address with a port.
     """
@@ -120,13 +131,13 @@ class Resolver:
         *,
         upstream: Sequence[tuple[str, int]] | None = None,
         limits: NameLimits = DEFAULT_LIMITS,
-        on_decision: OnDecision | None = None,
+        on_decision: Callable[[NameDecision], object] = lambda _: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         servers = [Server.at(*each) for each in (host_servers() if upstream is None else upstream)]
         self._upstream = Upstream(loop, servers, limits, clock)
         self._rules, self._clock = rules, clock
-        self._on_decision: OnDecision = on_decision or (lambda *_: None)
+        self._on_decision = on_decision
         self._current = _Ruled(rules())
         self._told = _Told(limits.answers)
         self._closed = False
@@ -168,8 +179,8 @@ class Resolver:
         else:
             reply(query.reply(decided.rcode, decided.records))
 
-    def _report(self, query: Query, allowed: bool, rule: str) -> None:
-        self._on_decision(query.name, dns.rdatatype.to_text(query.rdtype), allowed, rule)
+    def _report(self, query: Query, allowed: bool, rule: str, address: str = "") -> None:
+        self._on_decision(NameDecision(query.name, dns.rdatatype.to_text(query.rdtype), allowed, rule, address))
 
     def _decide(self, query: Query) -> _Decided:
         return self._of_hosts(query) or _of_loopback(query) or self._of_address(query) or self._of_rules(query)
@@ -230,7 +241,7 @@ class Resolver:
             allowed = [name for name in answer.names[1:] if ruled.rules.judge_name(name).allowed]
             self._told.add(plain(address), [query.name, *allowed], now + max(answer.left(now), LEAST_COVER))
         else:
-            self._report(query, False, verdict.rule)
+            self._report(query, False, verdict.rule, str(ip_address(address)))
         return verdict.allowed
 
 
