@@ -15,6 +15,7 @@ from . import _remedies
 from ._audit import AuditTarget, Event
 from ._audit.join import of_block
 from ._audit.reader import Reader
+from ._domains import guest_name
 from ._errors import PolicyError, SandboxError
 from ._paths import AnyPath
 from ._plan import compile_policy
@@ -39,7 +40,7 @@ class Refusals:
         self._more = 0
 
     def __call__(self, event: Event) -> None:
-        path = event.paths[-1] if event.paths else ""
+        path = " ".join(event.paths) if event.call == "resolve" else event.paths[-1] if event.paths else ""
         if event.verdict == "denied":
             key = (event.call, path, event.mount, event.error)
             if key in self._denied or len(self._denied) < _KEPT_MAX:
@@ -110,11 +111,22 @@ def _refused(policy: Policy, call: str, path: str, place: Place | None, error: s
         with suppress(PolicyError):
             said = policy.explain("connect", path)
             yield f"{path.rpartition(':')[0]} is refused by {said.rule}", said.remedy or _remedies.reach(path)
+    elif call == "resolve":
+        yield from _unresolved(policy, *path.split(" "))
     elif call == "http":
         method, _, url = path.partition(" ")
         yield f"{url.partition('/')[0]} is refused by the rules of HTTP", _remedies.request(method, url)
     elif error == "EAFNOSUPPORT" and call == "socket" and policy.network == "none":
         yield "there is no network", "--network loopback for its own; --allow TARGET for more"
+
+
+def _unresolved(policy: Policy, name: str, address: str = "") -> Iterator[tuple[str, str]]:
+    """Nothing where no rule can have the name, or what refused it was none: a type of record, a limit."""
+    said = policy.explain("resolve", name)
+    if guest_name(name) and address:
+        yield f"{address} is left out of what {name} leads to", _remedies.reach_private(name)
+    elif guest_name(name) and said.remedy:
+        yield f"{name} is refused by {said.rule}", said.remedy
 
 
 def _absent(policy: Policy, paths: Iterable[str]) -> Iterator[str]:

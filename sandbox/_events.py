@@ -14,8 +14,9 @@ from typing import NamedTuple
 
 from . import _core
 from ._audit.event import Event, Filter
+from ._audit.format import RECORDS
 from ._audit.guest import Guest
-from ._audit.join import asked, joined
+from ._audit.join import of_block
 from ._parts import Command
 
 _MOST = 1 << 20  # bytes of records that may wait
@@ -23,11 +24,11 @@ _LOOK = 0.025  # seconds between two looks at the ring, while somebody waits
 
 
 class Batch(NamedTuple):
-    """Records as the ring had them, and how many before them were not kept; or, `asked`, an HTTP request."""
+    """Records as the ring had them, and how many before them were not kept; or another kind of block."""
 
     data: bytes
     skipped: int
-    asked: bool = False
+    magic: bytes = RECORDS
 
 
 class Stream:
@@ -76,15 +77,15 @@ class Stream:
             self._skipped = 0
             self._changed.notify()
 
-    def asked(self, data: bytes) -> None:
-        """An HTTP request, which is lost where records would be."""
+    def decided(self, magic: bytes, data: bytes) -> None:
+        """What was decided without a call, which is lost where records would be."""
         if self.left or self.closed:
             return
         if not self.taken and self._size >= _MOST:
             self.lost += 1
             return
         with self._changed:
-            self._batches.append(Batch(data, 0, asked=True))
+            self._batches.append(Batch(data, 0, magic))
             self._size += len(data)
             self._changed.notify()
 
@@ -126,14 +127,12 @@ class Stream:
     def ready(self) -> Iterator[Event]:
         """What is there."""
         while (batch := self._next()) is not None:
-            if batch.asked:
-                yield asked(self._guest, batch.data)
-                continue
-            if not self._whole:
-                self._guest.sequence = next(_core.numbers(batch.data), (1, 0))[0] - 1
-            self._whole = True
-            self._guest.sequence += batch.skipped
-            yield from joined(self._guest, batch.data)
+            if batch.magic == RECORDS:
+                if not self._whole:
+                    self._guest.sequence = next(_core.numbers(batch.data), (1, 0))[0] - 1
+                self._whole = True
+                self._guest.sequence += batch.skipped
+            yield from of_block(self._guest, batch.magic, batch.data)
 
     def _next(self) -> Batch | None:
         with self._changed:

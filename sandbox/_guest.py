@@ -17,7 +17,6 @@ from ._core import Message, MessageType
 from ._errors import GuestFault, SandboxError
 from ._events import Stream
 from ._fetches import Fetches, grants
-from ._http_proxy import Judged
 from ._link import Link
 from ._loop import Loop
 from ._messages import (
@@ -27,6 +26,7 @@ from ._messages import (
     Failed,
     Fault,
     Fetched,
+    Judged,
     NetAsk,
     NetworkUsage,
     Ready,
@@ -301,14 +301,13 @@ class Guest:
     def _on_drain(self, _: Drain) -> None:
         self._records.ask_drain()
 
-    def asked(self, judged: Judged) -> None:
-        """Its proxy has judged an HTTP request."""
+    def judged(self, judged: Judged) -> None:
+        """Its proxy or its resolver has decided."""
         if self.parts.net is not None:
-            self.parts.net.requested(judged.rule, judged.allowed)
-        self._records.asked(judged.record())
+            self.parts.net.judged(judged)
+        self._records.decided(judged)
 
     def is_behind(self) -> bool:
-        """Does somebody who gets its records not keep up? Then it waits."""
         return self._records.full()
 
     def _on_service_failed(self, error: Exception) -> None:

@@ -14,16 +14,16 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from . import _core, _filter, _http_code
-from ._audit.format import HTTP
 from ._errors import GuestFault, PolicyError, SandboxError
 from ._http import wire
 from ._http_rules import SCHEMES
 from ._inbox import wall_bits
 from ._loop import Loop
 from ._memfd import sealed
+from ._messages import Judged, Listener
 from ._paths import printable
 from ._rules import Rules
 from ._trust import Trust, host_bundle
@@ -39,23 +39,8 @@ _QUEUE = 32 << 10  # bytes of messages to a proxy that does not read: some eight
 _LATER = 0.025  # seconds until it is listened to again, while who gets a guest's records does not keep up
 
 
-class Judged(NamedTuple):
-    """What a proxy has decided, and by which rule; `what` is the request, any text of the guest's."""
-
-    allowed: bool
-    rule: str
-    what: bytes
-
-    def record(self) -> bytes:
-        return HTTP.pack(time.time_ns(), self.allowed) + self.what + b"\0" + self.rule.encode()
-
-
-class Listener(Protocol):
+class Owner(Listener, Protocol):
     """The guest, as its proxy knows it."""
-
-    def asked(self, judged: Judged) -> None: ...
-
-    def is_behind(self) -> bool: ...
 
     def fail(self, error: Exception) -> None: ...
 
@@ -75,7 +60,7 @@ class HTTPProxy:
         self._certificate: bytes | None = None
         self._failure: str | None = None
         self._closed = False
-        self._listener: Listener | None = None
+        self._listener: Owner | None = None
         with ExitStack() as always, ExitStack() as undo:
             setup = sealed(_setup(rules, walls, self._bundle), "sandbox-http")
             always.callback(os.close, setup)
@@ -107,7 +92,7 @@ class HTTPProxy:
             raise SandboxError(f"HTTP proxy {sys.executable}: cannot be started: {made[0].strerror}") from made[0]
         return made[0][:2]
 
-    def attach(self, listener: Listener) -> None:
+    def attach(self, listener: Owner) -> None:
         """Who hears of its decisions, in the loop's thread, and that it could not begin."""
         with self._changed:
             self._listener, failed = listener, self._failure
@@ -211,7 +196,7 @@ class HTTPProxy:
     def _take(self, said: wire.Said) -> None:
         if isinstance(said, wire.Decision):
             if self._certificate is not None and self._listener is not None:
-                self._listener.asked(self._judged(said))
+                self._listener.judged(self._judged(said))
             return
         if isinstance(said, wire.Fault):
             raise ValueError(printable(os.fsdecode(said.text)) or "it has failed")
@@ -226,7 +211,7 @@ class HTTPProxy:
             raise ValueError("a decision by no rule")
         rule = str(self._rules[said.rule]) if said.allowed else f"{DEFAULT}: {_WHY.get(said.status, 'ambiguous')}"
         host = said.host if said.port in SCHEMES.values() or b":" in said.host else b"%s:%d" % (said.host, said.port)
-        return Judged(said.allowed, rule, b"%s %s%s" % (said.method or b"?", host, said.path))
+        return Judged("http", said.allowed, rule, b"%s %s%s" % (said.method or b"?", host, said.path))
 
     def _fail(self, why: str) -> None:
         """A guest whose proxy has not begun does not go on; with one that ends later it has its connections no more."""

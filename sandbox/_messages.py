@@ -6,7 +6,7 @@ import errno
 import socket
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, Union
+from typing import NamedTuple, Protocol, Union
 
 from ._rules import Rules
 
@@ -52,7 +52,8 @@ class Service(Protocol):
 @dataclass(frozen=True)
 class NetworkUsage:
     """What a guest used of a network with rules: sockets made, connections begun to the outside (of UDP: peers sent
-    to), connections taken at published ports, calls refused, and how many calls each rule decided.
+    to), connections taken at published ports, what was refused (calls, requests of HTTP, names, and addresses that
+    they lead to), and how much each rule decided.
 
     `sent` and `received` are the bytes of these connections, `carried` the same of each rule. They are exact where a
     limit on bytes is set. Else they are the kernel's numbers of TCP, in which a peer that ends its stream counts as one
@@ -168,6 +169,25 @@ class HTTPService(Protocol):
     def close(self, *, forked: bool = False) -> None: ...
 
 
+class Judged(NamedTuple):
+    """What was decided for a guest without a call, and by which rule: "http", a request, by its proxy; "resolve", a
+    question for a name, by its resolver. `what` is any text of the guest's."""
+
+    kind: str
+    allowed: bool
+    rule: str
+    what: bytes
+
+
+class Listener(Protocol):
+    """The guest, as who decides without a call knows it."""
+
+    def judged(self, judged: Judged) -> None: ...
+
+    def is_behind(self) -> bool:
+        """Does somebody who gets its records not keep up? Then nothing more is decided."""
+
+
 class NetService(Protocol):
     """Answers at once: it runs in the Supervisor's own thread. The descriptor of `ask` stays the caller's."""
 
@@ -184,7 +204,9 @@ class NetService(Protocol):
     @property
     def lingers(self) -> bool: ...
 
-    def requested(self, rule: str, allowed: bool) -> None: ...
+    def attach(self, listener: Listener) -> None: ...
+
+    def judged(self, judged: Judged) -> None: ...
 
     def cut(self, root: int) -> bool: ...
 

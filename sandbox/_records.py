@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 from . import _core
 from ._audit import AuditSummary, Sink
+from ._audit.format import WITHOUT_CALL, Decision, of_decision
 from ._audit.guest import Guest
 from ._errors import GuestFault
 from ._events import Stream
+from ._messages import Judged
 from ._workers import Workers
 
 _RECENT = 256  # requests that a new listener is told of: their calls may come yet
@@ -70,15 +73,17 @@ class Records:
             if self._sink is not None:
                 self._sink.served(request, name)
 
-    def asked(self, data: bytes) -> None:
-        """An HTTP request, as its proxy judged it."""
+    def decided(self, judged: Judged) -> None:
+        """What was decided without a call."""
+        magic = WITHOUT_CALL[judged.kind]
+        data = of_decision(Decision(time.time_ns(), judged.allowed, judged.what, judged.rule.encode()))
         with self._failures(), self._lock:
             if self._closed:
                 return
             for stream in self._streams:
-                stream.asked(data)
+                stream.decided(magic, data)
             if self._sink is not None:
-                self._sink.asked(data)
+                self._sink.decided(magic, data)
 
     def full(self) -> bool:
         """Is somebody who gets them behind?"""

@@ -49,6 +49,11 @@ def reach(target: str) -> str:
     return f"--allow {shlex.quote(target)}"
 
 
+def reach_private(name: str) -> str:
+    """To let a guest reach a name whose addresses are private, the host's and the like."""
+    return f"--allow-private {shlex.quote(name)}"
+
+
 def request(method: str, url: str) -> str:
     """To let a guest make an HTTP request; without its query, which is not judged."""
     return f"--allow-http {shlex.quote(f'{method} {url.partition(chr(63))[0]}')}"

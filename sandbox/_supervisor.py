@@ -200,6 +200,8 @@ class Supervisor:
         )
         messages, fds = _setup(packed, plan.contents, trail.fd)
         guest = Guest(parts, self._loop, self._workers, self._gone, about)
+        if net is not None:
+            net.attach(guest)
         if http is not None:
             http.attach(guest)
         return guest, messages, fds

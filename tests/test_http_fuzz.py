@@ -18,9 +18,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sandbox import AllowHTTP, Header
-from sandbox._http_proxy import HTTPProxy, Judged
+from sandbox._http_proxy import HTTPProxy
 from sandbox._loop import Loop
-from sandbox._messages import WALLS
+from sandbox._messages import WALLS, Judged
 from sandbox._rules import Rules
 from tests.http_servers import SECRET, Site, common_site
 
@@ -39,10 +39,10 @@ class Told:
     """The guest's side, for a proxy without one."""
 
     def __init__(self) -> None:
-        self.judged: list[Judged] = []
+        self.decisions: list[Judged] = []
 
-    def asked(self, judged: Judged) -> None:
-        self.judged.append(judged)
+    def judged(self, judged: Judged) -> None:
+        self.decisions.append(judged)
 
     def is_behind(self) -> bool:
         return False
@@ -156,8 +156,8 @@ def test_what_looks_like_tls(proxy: HTTPProxy, data: bytes, framed: bool) -> Non
 def test_it_has_gone_on(proxy: HTTPProxy) -> None:
     assert_good(proxy)
     told = proxy._listener
-    assert isinstance(told, Told) and told.judged
-    assert all(judged.what.split(b" ")[0] in (b"GET", b"POST") for judged in told.judged if judged.allowed)
+    assert isinstance(told, Told) and told.decisions
+    assert all(judged.what.split(b" ")[0] in (b"GET", b"POST") for judged in told.decisions if judged.allowed)
 
 
 # ---- HTTP/2 ---------------------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
+from ipaddress import ip_address
 from typing import Any, Optional
 
 import dns.edns
@@ -49,7 +50,7 @@ def test_addresses(server: NameServer) -> None:
     assert reply.flags == dns.flags.QR | dns.flags.RD | dns.flags.RA
     assert guest.names_of(A) == guest.names_of(B) == guest.names_of(A6) == guest.names_of(f"::ffff:{A}") == ["a.com"]
     assert guest.names_of("93.184.216.36") == [] and on_loop(lambda: guest.resolver.names_of(b"no")) == []
-    assert guest.decisions == [("a.com", "A", True, "allow a.com:443"), ("a.com", "AAAA", True, "allow a.com:443")]
+    assert guest.decisions == [("a.com", "A", True, "allow a.com:443", ""), ("a.com", "AAAA", True, "allow a.com:443", "")]
 
 
 CHAIN = f"""
@@ -86,7 +87,7 @@ def test_alias_to_a_denied_name(server: NameServer, network: Any) -> None:
     guest = Guest(network, server)
     reply = guest.ask("a.com")
     assert (code(reply), texts(reply), guest.names_of(A)) == ("NOERROR", [], [])
-    assert guest.decisions[-1] == ("a.com", "A", False, str(network[1]))
+    assert guest.decisions[-1] == ("a.com", "A", False, str(network[1]), A)
 
 
 def test_alias_to_nowhere(server: NameServer) -> None:
@@ -130,7 +131,7 @@ def test_hosts(server: NameServer) -> None:
     nothing = [guest.ask("db.internal", rdtype) for rdtype in ("MX", "ANY", "HTTPS", "CNAME")]
     assert {(code(each), len(each.answer)) for each in nothing} == {("NOERROR", 0)}
     assert guest.names_of("10.0.0.5") == ["db.internal", "other"] and server.seen == []
-    assert guest.decisions[0] == ("db.internal", "A", True, "hosts db.internal = 10.0.0.5 fd00::5")
+    assert guest.decisions[0] == ("db.internal", "A", True, "hosts db.internal = 10.0.0.5 fd00::5", "")
     guest.rules = Rules.compile([Allow("*")])
     assert guest.names_of("10.0.0.5") == []
 
@@ -203,9 +204,9 @@ def test_names_carry_nothing_out(server: NameServer, rdtype: str) -> None:
         reply = guest.ask(name, rdtype)
         assert (code(reply), reply.answer, reply.authority, reply.additional) == ("NXDOMAIN", [], [], [])
     assert server.seen == []
-    assert {allowed for _, _, allowed, _ in guest.decisions} == {False}
-    assert guest.decisions[0] == (f"{SECRET}.evil.com".lower(), rdtype, False, "default")
-    assert guest.decisions[-1] == (f"{SECRET}.c.b.com".lower(), rdtype, False, "deny *.c.b.com")
+    assert {decision.allowed for decision in guest.decisions} == {False}
+    assert guest.decisions[0] == (f"{SECRET}.evil.com".lower(), rdtype, False, "default", "")
+    assert guest.decisions[-1] == (f"{SECRET}.c.b.com".lower(), rdtype, False, "deny *.c.b.com", "")
 
 
 def test_options_carry_nothing_out(server: NameServer) -> None:
@@ -244,7 +245,7 @@ def test_types(server: NameServer, rdtype: str) -> None:
     reply = guest.ask("a.com", rdtype)
     forwarded = dns.rdatatype.from_text(rdtype) in FORWARDED
     assert (code(reply), len(reply.answer), server.names) == ("NOERROR", forwarded, ["a.com"] * forwarded)
-    assert guest.decisions == [("a.com", rdtype, forwarded, "allow a.com" if forwarded else "default: type")]
+    assert guest.decisions == [("a.com", rdtype, forwarded, "allow a.com" if forwarded else "default: type", "")]
     assert guest.names_of("6.6.6.6") == guest.names_of(A) == []
 
 
@@ -294,7 +295,7 @@ def test_rebinding(server: NameServer, network: Any, address: str, rule: Optiona
     reply = guest.ask("a.com", rdtype)
     told = rule is None
     assert (code(reply), len(texts(reply)), guest.names_of(address)) == ("NOERROR", told, ["a.com"] * told)
-    assert guest.decisions[1:] == ([] if told else [("a.com", rdtype, False, rule)])
+    assert guest.decisions[1:] == ([] if told else [("a.com", rdtype, False, rule, str(ip_address(address)))])
 
 
 def test_what_may_be_told_is(server: NameServer) -> None:
@@ -392,7 +393,7 @@ def test_rules_change(server: NameServer) -> None:
     guest.rules = Rules.compile([Allow("b.com")])
     hold.set()
     assert code(dns.message.from_wire(waiting.get(timeout=10))) == "NXDOMAIN"
-    assert guest.decisions[-1] == ("a.com", "A", False, "default")
+    assert guest.decisions[-1] == ("a.com", "A", False, "default", "")
     assert code(guest.ask("a.com")) == "NXDOMAIN" and server.names == ["b.com", "a.com"]
 
 

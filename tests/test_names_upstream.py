@@ -29,7 +29,7 @@ from sandbox import PolicyError
 from sandbox._loop import Loop
 from sandbox._network import Allow
 from sandbox._rules import Rules
-from sandbox.services.names import NameLimits, Resolver
+from sandbox.services.names import NameDecision, NameLimits, Resolver
 from sandbox.services.names_messages import MOST_RECORDS
 from sandbox.services.names_upstream import LARGEST_ANSWER, host_servers
 
@@ -216,13 +216,13 @@ class Guest:
     def __init__(self, network: Any, *servers: NameServer, limits: NameLimits = PATIENT) -> None:
         self.rules = Rules.compile(network)
         self.clock = Clock()
-        self.decisions: list[tuple[str, str, bool, str]] = []
+        self.decisions: list[NameDecision] = []
         self.resolver = Resolver(
             LOOP,
             lambda: self.rules,
             upstream=[server.address for server in servers],
             limits=limits,
-            on_decision=lambda *decision: self.decisions.append(decision),
+            on_decision=self.decisions.append,
             clock=self.clock,
         )
 
@@ -326,7 +326,7 @@ def test_so_many_in_flight(server: NameServer) -> None:
     guest = Guest(ANY, server)
     waiting = [guest.send(dns.message.make_query(f"h{i}.com", "A")) for i in range(64)]
     assert code(guest.ask("h64.com")) == "SERVFAIL"
-    assert guest.decisions[-1] == ("h64.com", "A", False, "limit: in flight")
+    assert guest.decisions[-1] == ("h64.com", "A", False, "limit: in flight", "")
     assert all(reply.empty() for reply in waiting)
     hold.set()
     assert {code(dns.message.from_wire(reply.get(timeout=10))) for reply in waiting} == {"NOERROR"}

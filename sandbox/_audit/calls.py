@@ -9,7 +9,7 @@ from typing import Any
 
 from .._errors import SandboxError
 from .event import Event
-from .format import ASKED, RECORDS, SERVED, request
+from .format import SERVED, request
 from .guest import Guest
 from .join import of_block
 
@@ -48,10 +48,10 @@ class Calls:
 
     def put(self, magic: bytes, data: bytes) -> None:
         self._raise()
-        if magic in (RECORDS, ASKED):
-            self._waits(magic, data)
-        elif magic == SERVED:
+        if magic == SERVED:
             self._guest.has_served(*request(data))
+        else:
+            self._waits(magic, data)
 
     def close(self) -> None:
         """Until the function has had every event."""

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from .. import _core
 from .._paths import printable
+from .format import WITHOUT_CALL
 from .opened import access
 
 JSON_VERSION = 1
@@ -28,9 +29,15 @@ def call_name(nr: int) -> str:
     return names().get(nr) or f"call_{nr}"
 
 
+def words() -> frozenset[str]:
+    """What `call` of an event may be, but for numbers without a name."""
+    return frozenset({*names().values(), *WITHOUT_CALL})
+
+
 class Event(NamedTuple):
-    """One served call of a guest. `time` in seconds since 1970, `duration` in seconds; `paths` as the guest gave them,
-    which may be any text: str(event) is one line that is safe on a terminal.
+    """One served call of a guest; or what was decided without one: `http`, a request, or `resolve`, a question for a
+    name, and each address that was left out of its answer. `time` in seconds since 1970, `duration` in seconds; `paths`
+    as the guest gave them, which may be any text: str(event) is one line that is safe on a terminal.
 
     `verdict` is done, failed (with Linux's own `error`), denied by the policy, or damaged: what a broken sentry wrote
     or left out. `service` is the request that the Supervisor served as a part of the call, or None, and `served` what

@@ -8,6 +8,8 @@ A block is `magic, guest, length` and that many bytes:
     SBXS  request, time and name of what the Supervisor has served for it; to the
           network after a NUL the rule that it went by
     SBXQ  time, verdict, text and rule of an HTTP request, as its proxy judged it
+    SBXN  the same of a question for a name, and of each address that its answer is not told; the text is its type, the
+          name and the address
     SBXE  JSON: nothing more of this guest is in this file, and why
     SBXC  SHA-256 of the guest's last chain value and of the block before
 
@@ -28,10 +30,13 @@ from typing import NamedTuple
 from .._errors import SandboxError
 
 VERSION = 3
-HEADER, RECORDS, SERVED, ASKED, END, CHAIN = b"SBXH", b"SBXR", b"SBXS", b"SBXQ", b"SBXE", b"SBXC"
+HEADER, RECORDS, SERVED, ASKED, NAMED = b"SBXH", b"SBXR", b"SBXS", b"SBXQ", b"SBXN"
+END, CHAIN = b"SBXE", b"SBXC"
+WITHOUT_CALL = {"http": ASKED, "resolve": NAMED}
+"""What is decided for a guest without a call, by the word of its event."""
 BLOCK = struct.Struct("<4sQI")
 REQUEST = struct.Struct("<QQ")
-HTTP = struct.Struct("<Q?")
+_DECISION = struct.Struct("<Q?")
 START = bytes(32)  # the chain value before the first block
 SEAL = BLOCK.size + len(START)
 LARGEST = 1 << 26  # bytes of a block; a batch of records is at most the trail's ring
@@ -92,3 +97,23 @@ def is_seal(data: bytes) -> bool:
 def request(data: bytes) -> tuple[int, bytes]:
     """The number of a request that was served, and its name."""
     return int(REQUEST.unpack_from(data)[0]), data[REQUEST.size :]
+
+
+class Decision(NamedTuple):
+    """What was decided without a call. `text` is the guest's, and may hold a NUL."""
+
+    time_ns: int
+    allowed: bool
+    text: bytes
+    rule: bytes
+
+
+def decision(data: bytes) -> Decision:
+    """Out of a block; struct.error where it is none."""
+    text, _, rule = data[_DECISION.size :].rpartition(b"\0")
+    time_ns, allowed = _DECISION.unpack_from(data)
+    return Decision(time_ns, allowed, text, rule)
+
+
+def of_decision(made: Decision) -> bytes:
+    return _DECISION.pack(made.time_ns, made.allowed) + made.text + b"\0" + made.rule

@@ -11,7 +11,7 @@ from .. import _core
 from .._paths import AnyPath
 from .decided import address, rule, served
 from .event import ANY, Event, call_name
-from .format import ASKED, HTTP, RECORDS
+from .format import NAMED, RECORDS, WITHOUT_CALL, decision
 from .guest import Guest
 from .opened import opens
 from .reader import Reader
@@ -30,16 +30,32 @@ def of_block(guest: Guest, magic: bytes, data: bytes) -> Iterator[Event]:
     """The events of a block, of whatever kind."""
     if magic == RECORDS:
         yield from joined(guest, data)
-    elif magic == ASKED:
-        yield asked(guest, data)
+    elif magic in WITHOUT_CALL.values():
+        yield _without_call(guest, magic, data)
 
 
-def asked(guest: Guest, data: bytes) -> Event:
-    """An HTTP request; it follows the calls that are known."""
-    when, allowed = HTTP.unpack_from(data)
-    what, _, by = map(os.fsdecode, data[HTTP.size :].rpartition(b"\0"))  # the request may hold one
-    verdict, error = ("done", None) if allowed else ("denied", "EACCES")
-    return Event(guest.number, when / 1e9, guest.sequence, 0, "http", (what,), None, verdict, error, 0.0, None, rule=by)
+def _without_call(guest: Guest, magic: bytes, data: bytes) -> Event:
+    """An HTTP request, or a question for a name; it follows the calls that are known."""
+    when, allowed, text, by = decision(data)
+    call, error, paths, served = "http", "EACCES", [os.fsdecode(text)], None
+    if magic == NAMED:
+        kind, *paths = os.fsdecode(text).split(" ", 2)
+        call, error, served = "resolve", "EAI_NONAME", f"name/{kind}"
+    return Event(
+        guest.number,
+        when / 1e9,
+        guest.sequence,
+        0,
+        call,
+        tuple(paths),
+        None,
+        "done" if allowed else "denied",
+        None if allowed else error,
+        0.0,
+        None,
+        served=served,
+        rule=os.fsdecode(by),
+    )
 
 
 def joined(guest: Guest, data: bytes) -> Iterator[Event]:

@@ -7,24 +7,25 @@ from collections.abc import Callable, Iterator
 from typing import IO, NamedTuple
 
 from .format import (
-    ASKED,
     BLOCK,
     CHAIN,
     END,
     HEADER,
-    HTTP,
     LARGEST,
     LARGEST_TEXT,
     RECORDS,
     SERVED,
     VERSION,
+    WITHOUT_CALL,
     AuditDamage,
+    decision,
     follow,
     request,
 )
 from .guest import Guest, guest_of, is_rotated
 
 _UNREADABLE = (ValueError, AttributeError, TypeError, KeyError, RecursionError, struct.error)
+_KINDS = (HEADER, RECORDS, SERVED, *WITHOUT_CALL.values(), END, CHAIN)
 _LARGEST = {HEADER: LARGEST_TEXT, END: LARGEST_TEXT}
 
 
@@ -74,7 +75,7 @@ class Reader:
         if len(head) < BLOCK.size:
             raise self._damage(offset, "ends within a block")
         magic, number, length = BLOCK.unpack(head)
-        if magic not in (HEADER, RECORDS, SERVED, ASKED, END, CHAIN) or length > _LARGEST.get(magic, LARGEST):
+        if magic not in _KINDS or length > _LARGEST.get(magic, LARGEST):
             raise self._damage(offset, "what begins here is no block of an audit file")
         data = self._take(length)
         if len(data) < length:
@@ -130,8 +131,8 @@ class Reader:
     def _served(self, guest: Guest, data: bytes) -> None:
         guest.has_served(*request(data))
 
-    def _asked(self, guest: Guest, data: bytes) -> None:
-        HTTP.unpack_from(data)
+    def _decided(self, guest: Guest, data: bytes) -> None:
+        decision(data)
 
     def _ends(self, guest: Guest, data: bytes) -> None:
         guest.rotated = is_rotated(data)
@@ -141,6 +142,6 @@ class Reader:
     _NOTES: dict[bytes, Callable[[Reader, Guest, bytes], None]] = {
         HEADER: _begins,
         SERVED: _served,
-        ASKED: _asked,
+        **dict.fromkeys(WITHOUT_CALL.values(), _decided),
         END: _ends,
     }

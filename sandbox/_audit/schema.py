@@ -15,13 +15,15 @@ _PROPERTIES: dict[str, dict[str, Any]] = {
     "pid": {"type": "integer", "minimum": 0, "description": "thread that called, as the guest's sentry sees it"},
     "call": {
         "type": "string",
-        "description": "name of the system call; call_N where number N has none, http for a request, ? for damage",
+        "description": "name of the system call; call_N where number N has none, http for a request, resolve for a "
+        "question for a name, ? for damage",
     },
     "paths": {
         "type": "array",
         "items": {"type": "string"},
         "maxItems": 2,
-        "description": "paths, addresses, a request as the guest gave it; byte B that is no UTF-8 is the escape \\udcB",
+        "description": "paths, addresses, a request as the guest gave it; of resolve the name, and an address left "
+        "out of its answer; byte B that is no UTF-8 is the escape \\udcB",
     },
     "mount": {"type": ["string", "null"], "description": "guest path of the mount that decided"},
     "verdict": {
@@ -29,12 +31,15 @@ _PROPERTIES: dict[str, dict[str, Any]] = {
         "pattern": "^(done|failed|denied|damaged|none|verdict_[0-9]+)$",
         "description": "failed with Linux's own error, denied by the policy, damaged: missing or made up by a sentry",
     },
-    "error": {"type": ["string", "null"], "description": "name of the errno, or what is damaged"},
+    "error": {"type": ["string", "null"], "description": "errno, of resolve EAI_NONAME, or what is damaged"},
     "duration": {"type": "number", "minimum": 0, "description": "from reception to answer, in seconds"},
     "service": {"type": ["integer", "null"], "description": "request that the Supervisor served as a part of the call"},
     "trusted": {"type": "boolean", "description": "false: not what the Supervisor knows of the guest"},
     "flags": {"type": ["integer", "null"], "description": "of a call that opens a file; null: another, or not known"},
-    "served": {"type": ["string", "null"], "description": "what that was: net/CALL ADDRESS, file/NUMBER or proc/NAME"},
+    "served": {
+        "type": ["string", "null"],
+        "description": "what that was: net/CALL ADDRESS, file/NUMBER or proc/NAME; of resolve name/TYPE",
+    },
     "rule": {"type": ["string", "null"], "description": "mount or rule that decided, as `sandbox explain` names it"},
     "access": {
         "type": "array",

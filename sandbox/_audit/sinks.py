@@ -13,7 +13,7 @@ from .blocks import Blocks, Descriptor, FileObject
 from .calls import Calls, logged
 from .event import Event
 from .file import AuditFile, Shared
-from .format import ASKED, RECORDS, REQUEST, SERVED
+from .format import RECORDS, REQUEST, SERVED
 
 if TYPE_CHECKING:
     import logging
@@ -83,5 +83,5 @@ class Sink:
     def served(self, request: int, name: bytes) -> None:
         self._keeper.put(SERVED, REQUEST.pack(request, time.time_ns()) + name)
 
-    def asked(self, data: bytes) -> None:
-        self._keeper.put(ASKED, data)
+    def decided(self, magic: bytes, data: bytes) -> None:
+        self._keeper.put(magic, data)

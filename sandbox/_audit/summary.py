@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 
-from .event import Event, names
+from .event import Event, words
 from .times import Times
 
 _DEEPEST = 4  # components of a directory that is counted by itself
@@ -21,7 +21,7 @@ _VERDICTS = frozenset({"done", "failed", "denied", "damaged"})
 @dataclass(frozen=True)
 class Row:
     """Seconds; `access` is what a call opened files for, `place` a directory with all below it that has no row of its
-    own, an address, or empty."""
+    own, an address, a name that was asked for, or empty."""
 
     call: str
     access: str
@@ -48,7 +48,7 @@ def _place(event: Event) -> str:
     path = event.paths[0] if event.paths else ""
     if path.startswith("/"):
         return _folder(path)
-    return event.mount or (path[:64] if ":" in path else "")
+    return event.mount or (path[:64] if ":" in path or event.call == "resolve" else "")
 
 
 def _parent(key: Key) -> Key | None:
@@ -65,7 +65,7 @@ class Summary:
 
     def __init__(self, groups: int = _GROUPS) -> None:
         self._groups = self._limit = groups
-        self._known = frozenset(names().values())
+        self._known = words()
         self._times: dict[Key, Times] = {}
         self.first, self.last = math.inf, 0.0
         self.untrusted = 0

@@ -8,6 +8,7 @@ from functools import cache
 
 from .. import _core
 from .._audit.event import Event
+from .._audit.format import WITHOUT_CALL
 
 LOOKED, READ, WRITTEN, CHANGED, OPENED, RUN, REFUSED, FAILED = MARKS = (
     *("looked at", "read", "written", "changed", "opened", "run", "refused", "failed"),
@@ -30,7 +31,7 @@ def _kinds() -> dict[str, str]:
     by_op = {op: kind for kind, ops in _OPS.items() for op in ops}
     kinds = {row.name: by_op.get(row.op, LOOKED) for row in _core.syscalls()}
     creating = {row.name: WRITTEN for row in _core.syscalls() if row.op == "open" and row.preset & os.O_CREAT}
-    return {**kinds, **creating}
+    return {**kinds, **creating, **dict.fromkeys(WITHOUT_CALL, NETWORK)}
 
 
 @cache

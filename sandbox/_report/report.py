@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import count
 
-from .._audit.event import Event, names
+from .._audit.event import Event, words
 from .._audit.format import END, HEADER, AuditDamage
 from .._audit.guest import Guest
 from .._audit.join import of_block
@@ -62,7 +62,7 @@ class Report:
         self.untrusted = 0
         self._slowest: list[tuple[float, int, Event]] = []
         self._number = count()
-        self._known = frozenset(names().values())
+        self._known = words()
 
     def read(self, files: Iterable[str]) -> None:
         """Up to the first damage."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -17,13 +18,18 @@ _STREAMS_MAX = 4
 _QUERY_MAX = 1024
 _BUFFER_MAX = 16 * _QUERY_MAX
 _NEXT = 0.001  # seconds between two questions of one stream
+_LATER = 0.025  # and until it is listened to again, while who gets the guest's records does not keep up
 
 
 class Resolving:
-    """Hands what a guest asks to `ask`. It is used on the loop's thread only, but for making and closing it."""
+    """Hands what a guest asks to `ask`, unless it `is_behind`: then its questions wait where the kernel keeps them. It
+    is used on the loop's thread only, but for making and closing it."""
 
-    def __init__(self, loop: Loop, address: IPv4Address, base: int, ask: Ask) -> None:
-        self._loop, self._base, self._ask = loop, base, ask
+    def __init__(
+        self, loop: Loop, address: IPv4Address, base: int, ask: Ask, is_behind: Callable[[], bool] = lambda: False
+    ) -> None:
+        self._loop, self._base, self._ask, self._is_behind = loop, base, ask, is_behind
+        self._closing = threading.Lock()
         self._datagrams, self._listener = _bound(str(address), base)
         self.port: int = self._datagrams.getsockname()[1]
         self._streams: dict[int, tuple[socket.socket, bytearray]] = {}
@@ -32,13 +38,31 @@ class Resolving:
 
     def close(self, *, forked: bool = False) -> None:
         """In a forked child the loop is the parent's: nothing is taken from it."""
-        for sock in (self._datagrams, self._listener, *(stream for stream, _ in self._streams.values())):
-            if not forked:
-                self._loop.forget(sock.fileno())
-            sock.close()
-        self._streams.clear()
+        if forked:
+            self._closing = threading.Lock()  # a thread that is not here may hold the other
+        with self._closing:
+            for sock in (self._datagrams, self._listener, *(stream for stream, _ in self._streams.values())):
+                if not forked:
+                    self._loop.forget(sock.fileno())
+                sock.close()
+            self._streams.clear()
+
+    def _rests(self, sock: socket.socket, ready: Callable[[int], None]) -> bool:
+        """Is nothing to be taken from it now?"""
+        if not self._is_behind():
+            return False
+        self._loop.forget(sock.fileno())
+        self._loop.call_at(time.monotonic() + _LATER, partial(self._listens, sock, ready))
+        return True
+
+    def _listens(self, sock: socket.socket, ready: Callable[[int], None]) -> None:
+        with self._closing:
+            if sock.fileno() >= 0:
+                self._loop.watch(sock.fileno(), ready)
 
     def _on_datagram(self, _: int) -> None:
+        if self._rests(self._datagrams, self._on_datagram):
+            return
         with suppress(OSError):
             query, peer = self._datagrams.recvfrom(_QUERY_MAX)
             self._ask(query, partial(self._answer, peer), stream=False)
@@ -65,6 +89,8 @@ class Resolving:
 
     def _on_bytes(self, fd: int, _: int) -> None:
         stream, buffer = self._streams[fd]
+        if self._rests(stream, partial(self._on_bytes, fd)):
+            return
         try:
             data = stream.recv(_QUERY_MAX)
         except BlockingIOError:
@@ -80,6 +106,9 @@ class Resolving:
         """One question in a turn of the loop, which is everybody's."""
         if self._streams.get(fd, (None,))[0] is not stream:
             return  # it has ended
+        if self._is_behind():
+            self._loop.call_at(time.monotonic() + _LATER, partial(self._on_message, fd, stream))
+            return
         buffer = self._streams[fd][1]
         size = 2 + int.from_bytes(buffer[:2], "big") if len(buffer) >= 2 else 2 + _QUERY_MAX
         if len(buffer) >= 2 and size > 2 + _QUERY_MAX or len(buffer) > _BUFFER_MAX:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from ipaddress import ip_address
+from typing import NamedTuple
 
 import dns.exception
 import dns.rcode
@@ -29,10 +30,9 @@ from .._verdicts import DEFAULT, Verdict
 from .names_messages import VERSIONS, Answer, Query, address_records, name_records, read_query
 from .names_upstream import NameLimits, Question, Server, Upstream, host_servers, trim
 
-__all__ = ["NameLimits", "Resolver"]
+__all__ = ["NameDecision", "NameLimits", "Resolver"]
 
 Reply = Callable[[bytes], None]
-OnDecision = Callable[[str, str, bool, str], None]
 
 FORWARDED = {
     **dict.fromkeys(VERSIONS, "each address is judged before it is told"),
@@ -55,6 +55,17 @@ LOOPBACK = (ip_address("127.0.0.1"), ip_address("::1"))
 DEFAULT_LIMITS = NameLimits()
 
 
+class NameDecision(NamedTuple):
+    """A question of a guest, or an `address` that is left out of its answer, and the rule that decided. `name` has
+    neither spaces nor control characters."""
+
+    name: str
+    type: str
+    allowed: bool
+    rule: str
+    address: str = ""
+
+
 @dataclass(frozen=True)
 class _Decided:
     """`rcode` is None where upstream is to be asked; `lasts`: it is so as long as the rules are."""
@@ -71,7 +82,7 @@ class _Said:
     """All that came of a question: so that the same question, but for its number, can be answered so again."""
 
     rules: Rules
-    decisions: list[tuple[str, str, bool, str]] = field(default_factory=list)
+    decisions: list[NameDecision] = field(default_factory=list)
     told: list[tuple[Address | None, Sequence[str], float]] = field(default_factory=list)
     until: float = 0.0
     wire: bytes = b""
@@ -122,8 +133,8 @@ class Resolver:
     """The resolver of one guest. It is used on the loop's thread only, and never waits.
 
     `rules` gives the rules of this moment. `upstream` are addresses and ports of servers; None: those of the host.
-    `on_decision(name, type, allowed, rule)` hears of each question, and of each address that is left out of an
-    answer. `clock` is the time by which answers age.
+    `on_decision` hears of each question, and of each address that is left out of an answer. `clock` is the time by
+    which answers age.
 
     PolicyError: a server is no numeric address with a port.
     """
@@ -135,13 +146,13 @@ class Resolver:
         *,
         upstream: Sequence[tuple[str, int]] | None = None,
         limits: NameLimits = DEFAULT_LIMITS,
-        on_decision: OnDecision | None = None,
+        on_decision: Callable[[NameDecision], object] = lambda _: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         servers = [Server.at(*each) for each in (host_servers() if upstream is None else upstream)]
         self._upstream = Upstream(loop, servers, limits, clock)
         self._rules, self._clock = rules, clock
-        self._on_decision: OnDecision = on_decision or (lambda *_: None)
+        self._on_decision = on_decision
         self._current = _Ruled(rules())
         self._told = _Told(limits.answers)
         self._said: dict[tuple[bytes, bool], _Said] = {}
@@ -190,9 +201,10 @@ class Resolver:
             said.until = math.inf if decided.lasts else 0.0
             reply(query.reply(decided.rcode, decided.records))
 
-    def _report(self, query: Query, said: _Said, allowed: bool, rule: str) -> None:
-        said.decisions.append((query.name, dns.rdatatype.to_text(query.rdtype), allowed, rule))
-        self._on_decision(*said.decisions[-1])
+    def _report(self, query: Query, said: _Said, allowed: bool, rule: str, address: str = "") -> None:
+        decision = NameDecision(query.name, dns.rdatatype.to_text(query.rdtype), allowed, rule, address)
+        said.decisions.append(decision)
+        self._on_decision(decision)
 
     def _tell(self, address: Address | None, names: Sequence[str], seconds: float) -> None:
         self._told.add(address, names, self._clock() + seconds)
@@ -207,7 +219,7 @@ class Resolver:
 
     def _say_again(self, said: _Said, query: bytes, reply: Reply) -> None:
         for decision in said.decisions:
-            self._on_decision(*decision)
+            self._on_decision(decision)
         for told in said.told:
             self._tell(*told)
         reply(query[:2] + said.wire)
@@ -275,7 +287,7 @@ class Resolver:
             said.told.append((plain(address), [query.name, *allowed], seconds))
             self._tell(*said.told[-1])
         else:
-            self._report(query, said, False, verdict.rule)
+            self._report(query, said, False, verdict.rule, str(ip_address(address)))
         return verdict.allowed
 
 

@@ -20,7 +20,7 @@ from typing import NamedTuple
 from .._addresses import Address, reached
 from .._grants import Limits
 from .._loop import Loop
-from .._messages import HTTPService, NetAnswer, NetAsk, NetworkUsage
+from .._messages import HTTPService, Judged, Listener, NetAnswer, NetAsk, NetworkUsage
 from .._rules import Rules
 from .._verdicts import DEFAULT
 from ._diag import Diag
@@ -54,7 +54,7 @@ from ._sockets import (
 )
 from ._tcp_ends import Carriage, forget_after_fork
 from ._visitors import Visitors
-from .names import Resolver
+from .names import NameDecision, Resolver
 
 _BIND_LATE = 24  # IP_BIND_ADDRESS_NO_PORT
 _NOBODY, _ONE, _SIX, RESOLVER, _LAST = 0, 1, 2, 53, 254
@@ -101,6 +101,7 @@ class Internet:
     def __init__(self, rules: Rules, loop: Loop, limits: Limits, http: HTTPService | None = None) -> None:
         """`http` is there where rules of HTTP are, and is its to close."""
         self.rules = rules
+        self._listener: Listener | None = None
         self._meter = Meter(limits, loop)
         self._lock = threading.Lock()
         with ExitStack() as undo:
@@ -111,9 +112,9 @@ class Internet:
             undo.callback(self._published.close)
             self._diag = Diag()
             undo.callback(self._diag.close)
-            self._names = Resolver(loop, lambda: self.rules, upstream=rules.resolvers)
+            self._names = Resolver(loop, lambda: self.rules, upstream=rules.resolvers, on_decision=self._on_name)
             undo.callback(self._names.close)
-            self._resolving = Resolving(loop, self._host(RESOLVER), self.base, self._names.ask)
+            self._resolving = Resolving(loop, self._host(RESOLVER), self.base, self._names.ask, self._is_behind)
             self._held = Held(limits.sockets) if limits.sockets is not None else None
             undo.pop_all()
         self._outward = Outwards(self._diag)
@@ -134,6 +135,18 @@ class Internet:
             "admit": self._admit,
             "name": self._name,
         }
+
+    def attach(self, listener: Listener) -> None:
+        """Who hears of what the resolver decides."""
+        self._listener = listener
+
+    def _on_name(self, decision: NameDecision) -> None:
+        if self._listener is not None:
+            what = " ".join(filter(None, (decision.type, decision.name, decision.address)))
+            self._listener.judged(Judged("resolve", decision.allowed, decision.rule, what.encode()))
+
+    def _is_behind(self) -> bool:
+        return self._listener is not None and self._listener.is_behind()
 
     @property
     def usage(self) -> NetworkUsage:
@@ -570,9 +583,9 @@ class Internet:
 
     # ---- rules that change ----------------------------------------------------------------------------------------
 
-    def requested(self, rule: str, allowed: bool) -> None:
-        """Its proxy has judged a request."""
-        self._meter.decided("http", rule, 0 if allowed else errno.EACCES)
+    def judged(self, judged: Judged) -> None:
+        """Its proxy has judged a request, or its resolver a question."""
+        self._meter.decided(judged.kind, judged.rule, 0 if judged.allowed else errno.EACCES)
 
     def change(self, change: Callable[[Rules], Rules]) -> None:
         with self._lock:  # no call is half judged, and no other change lost
