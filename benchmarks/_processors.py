@@ -29,7 +29,10 @@ def second_core(state: str) -> Iterator[None]:
 @contextmanager
 def first_only() -> Iterator[None]:
     """All threads of this process, and what they start meanwhile, have the first processor alone: as under taskset."""
-    before = {tid: os.sched_getaffinity(tid) for tid in map(int, os.listdir("/proc/self/task"))}
+    before: dict[int, set[int]] = {}
+    for tid in map(int, os.listdir("/proc/self/task")):
+        with suppress(ProcessLookupError):  # it has ended
+            before[tid] = os.sched_getaffinity(tid)
     try:
         for tid, processors in before.items():
             with suppress(ProcessLookupError):

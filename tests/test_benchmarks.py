@@ -151,6 +151,15 @@ def test_what_is_said_of_reach_is_so(name: str, natively: dict[str, bool]) -> No
     assert tried(here[name]) == {way: natively[way] and way in here[name].safety.reaches for way in WAYS}
 
 
+@pytest.mark.parametrize("ends", ["serves", "meets"])
+def test_a_loopback_of_its_own_is_not_the_host_s(ends: str, tmp_path: Path) -> None:
+    """Who has no way to the host's is not asked to take it, and has not failed: those that need a folder, too."""
+    for runner in RUNNERS.values():
+        if isinstance(runner, CommandRunner) and not runner.outside:
+            with pytest.raises(NotOffered), runner.line(Job(["true"], tmp_path, **{ends: 80})):
+                pass
+
+
 def test_wrong_output_is_failed(tmp_path: Path) -> None:
     """A runner whose guest prints something else has no figure, however fast it is."""
     job = Job(["echo", "right"], tmp_path)

@@ -76,11 +76,15 @@ class CommandRunner(Runner):
     @contextlib.contextmanager
     def line(self, job: Job) -> Iterator[list[str]]:
         """The whole command line; what it needs is there meanwhile."""
+        self.offers(job)
+        yield [*self.prefix(job), *job.command]
+
+    def offers(self, job: Job) -> None:
+        """NotOffered: it has not the network that the job needs."""
         if job.network and not self.network:
             raise NotOffered("no network, not even its own")
         if (job.serves or job.meets) and not self.outside:
             raise NotOffered("set up for a loopback of its own only")
-        yield [*self.prefix(job), *job.command]
 
     def environment(self, job: Job) -> dict[str, str]:
         return job.environment
@@ -119,6 +123,7 @@ class FolderRunner(CommandRunner):
 
     @contextlib.contextmanager
     def line(self, job: Job) -> Iterator[list[str]]:
+        self.offers(job)
         folder = tempfile.mkdtemp(prefix="sandbox-benchmarks-runner-", dir="/var/tmp")
         try:
             yield self.whole(job, Path(folder))
