@@ -161,6 +161,7 @@ struct sbx_plan {
     uint32_t network;      /* enum sbx_network */
     uint32_t slice;        /* SERVED: the host addresses slice + 1 to slice + 254 are the guest's loopback; last byte 0 */
     uint32_t resolver;     /* SERVED: port at slice + 53 of what the guest has at 127.0.0.53:53 */
+    uint32_t address;      /* SERVED: the guest's own beside its loopback, at slice + 253 on the host; eth0's where it has one */
     uint32_t publish_count;
     uint64_t caller_mounts; /* inode of the caller's mount namespace: a sentry that finds itself in it touches no mount */
     struct sbx_limits limits;

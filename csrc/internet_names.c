@@ -7,7 +7,26 @@
 
 #define SIX_LOOPBACK 2 /* host number in the slice that is the guest's ::1 */
 #define RESOLVER 53    /* and the one that is its resolver */
+#define INTERFACE 253  /* and the one of the guest's address beside the loopback */
 #define RELAYS 254     /* and where the Supervisor's relays are */
+
+static bool in_slice(uint32_t address) { return (address & 0xffffff00u) == mounts_plan()->slice; }
+
+/* The IPv4 address of a name, 0 where it has none. */
+static uint32_t address_of(const struct socket_name *name) {
+    struct in_addr four = name->address.in.sin_addr;
+    if (name->address.any.sa_family == AF_INET6) {
+        if (!IN6_IS_ADDR_V4MAPPED(&name->address.in6.sin6_addr)) return 0;
+        memcpy(&four, &name->address.in6.sin6_addr.s6_addr[12], sizeof four);
+    }
+    return ntohl(four.s_addr);
+}
+
+static void set_four(struct socket_name *name, uint32_t number) {
+    struct in_addr four = {htonl(number)};
+    if (name->address.any.sa_family == AF_INET) name->address.in.sin_addr = four;
+    else memcpy(&name->address.in6.sin6_addr.s6_addr[12], &four, sizeof four); /* mapped */
+}
 
 /* ---- what sockets were bound to where the kernel knows another address: one of the slice, or the published one -------------- */
 
@@ -43,7 +62,8 @@ static bool is_published(const struct socket_name *name) {
 }
 
 void internet_note_bound(int socket, const struct socket_name *name) {
-    if (!is_wildcard(name) && !is_published(name)) return;
+    bool beside = mounts_plan()->address && address_of(name) == mounts_plan()->address;
+    if (!is_wildcard(name) && !is_published(name) && !beside) return;
     pthread_mutex_lock(&lock);
     bound[bound_count++ % BOUND_MAX] = (struct bound){cookie_of(socket), as_six(name)};
     pthread_mutex_unlock(&lock);
@@ -61,18 +81,6 @@ static bool was_bound(int socket, struct in6_addr *address) {
     return found;
 }
 
-static bool in_slice(uint32_t address) { return (address & 0xffffff00u) == mounts_plan()->slice; }
-
-/* The IPv4 address of a name, 0 where it has none. */
-static uint32_t address_of(const struct socket_name *name) {
-    struct in_addr four = name->address.in.sin_addr;
-    if (name->address.any.sa_family == AF_INET6) {
-        if (!IN6_IS_ADDR_V4MAPPED(&name->address.in6.sin6_addr)) return 0;
-        memcpy(&four, &name->address.in6.sin6_addr.s6_addr[12], sizeof four);
-    }
-    return ntohl(four.s_addr);
-}
-
 bool internet_in_slice(const struct socket_name *name) {
     int family = name->address.any.sa_family;
     return (family != AF_INET && family != AF_INET6) || in_slice(address_of(name));
@@ -88,7 +96,8 @@ static void show_four(struct in_addr *address, in_port_t *port) {
     uint32_t number = ntohl(address->s_addr);
     if (!in_slice(number)) return;
     show_port(port, number & 0xff);
-    address->s_addr = htonl(INADDR_LOOPBACK - 1 + (number & 0xff)); /* 127.0.0.x */
+    bool beside = (number & 0xff) == INTERFACE;
+    address->s_addr = htonl(beside ? mounts_plan()->address : INADDR_LOOPBACK - 1 + (number & 0xff)); /* 127.0.0.x */
 }
 
 static void show_six(struct sockaddr_in6 *name) {
@@ -130,30 +139,36 @@ static bool is_internet(const struct socket_name *name) {
     return (family == AF_INET && name->length >= sizeof name->address.in) || (family == AF_INET6 && name->length >= sizeof name->address.in6);
 }
 
+/* What is not of a loopback is of the host's interfaces where it is an own end: the guest has one address beside its loopback. */
+static void show_interface(struct socket_name *name, enum socket_end end) {
+    uint32_t number = address_of(name);
+    if (end == SOCKET_OWN && mounts_plan()->address && number && number >> 24 != 127) set_four(name, mounts_plan()->address);
+}
+
 bool internet_is_relay(const struct socket_name *name) { return is_internet(name) && address_of(name) == mounts_plan()->slice + RELAYS; }
 
 void internet_show(struct socket_name *name, enum socket_end end) {
     if (!internet_served()) return;
     if (is_internet(name)) show_published(name, end);
+    if (is_internet(name)) show_interface(name, end);
     if (name->address.any.sa_family == AF_INET && name->length >= sizeof name->address.in) show_four(&name->address.in.sin_addr, &name->address.in.sin_port);
     if (name->address.any.sa_family == AF_INET6 && name->length >= sizeof name->address.in6) show_six(&name->address.in6);
 }
 
-/* Is the other end ::1? Then this one is, too, though it be a socket of both families at number 1. */
-static bool meets_six(const struct sockaddr_in6 *other) {
-    struct in_addr four;
-    if (other->sin6_family != AF_INET6 || !IN6_IS_ADDR_V4MAPPED(&other->sin6_addr)) return false;
-    memcpy(&four, &other->sin6_addr.s6_addr[12], sizeof four);
-    return ntohl(four.s_addr) == mounts_plan()->slice + SIX_LOOPBACK;
+/* Is the other end ::1, or at the interface? Then this one is, too, though it be a socket of every address at number 1. */
+static void show_met(const struct socket_name *other, struct socket_name *name) {
+    uint32_t there = is_internet(other) ? address_of(other) - mounts_plan()->slice : 0;
+    bool six = name->address.any.sa_family == AF_INET6;
+    if (there == SIX_LOOPBACK && six) name->address.in6.sin6_addr = in6addr_loopback;
+    if (there == INTERFACE && address_of(name) == INADDR_LOOPBACK) set_four(name, mounts_plan()->address);
 }
 
 void internet_show_end(int socket, enum socket_end end, struct socket_name *name) {
     if (!internet_is(socket)) return;
     bool six = name->address.any.sa_family == AF_INET6;
-    struct sockaddr_in6 other = {0};
-    socklen_t size = sizeof other;
-    int got = end == SOCKET_PEER ? getsockname(socket, (struct sockaddr *)&other, &size) : getpeername(socket, (struct sockaddr *)&other, &size);
-    if (got == 0 && six && meets_six(&other)) name->address.in6.sin6_addr = in6addr_loopback;
+    struct socket_name other = {.length = sizeof other.address};
+    int got = end == SOCKET_PEER ? getsockname(socket, &other.address.any, &other.length) : getpeername(socket, &other.address.any, &other.length);
+    if (got == 0) show_met(&other, name);
     struct in6_addr asked;
     if (got == 0 || !was_bound(socket, &asked)) return;
     if (six) name->address.in6.sin6_addr = asked;

@@ -2,7 +2,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/prctl.h>
-#include <linux/sockios.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -11,6 +10,7 @@
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
+#include "interface.h"
 #include "process.h"
 #include "sockets.h"
 
@@ -64,8 +64,7 @@ static const struct command of_ioctl[] = {{TIOCSTI, EPERM}, {TIOCLINUX, EPERM}, 
 struct answer misc_ioctl(struct request *request) {
     uint32_t number = (uint32_t)request->args[1];
     if (number == FIOASYNC) return answer_value(0);
-    if (number == SIOCGIFNAME || number == SIOCGIFINDEX) return sockets_interface(request);
-    return BY_TABLE(of_ioctl, number, ENOTTY);
+    return interface_asks(number) ? sockets_interface(request) : BY_TABLE(of_ioctl, number, ENOTTY);
 }
 
 /* ---- identity: the guest has the caller's ids, and no privilege to take others ----------------------------------------- */

@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
+#include "interface.h"
 #include "loop.h"
 #include "mounts.h"
 #include "rpc.h"
@@ -356,7 +357,9 @@ static int open_proc(struct request *request, const struct place *place, int fla
     cleanup_close int raw = openat(guest_proc(), place->name, O_RDONLY | O_CLOEXEC);
     if (raw < 0 && errno != ENOENT) return -errno;
     if (flags & O_PATH) return raw < 0 ? -ENOENT : fcntl(raw, F_DUPFD_CLOEXEC, 0);
-    return rpc_serve(SBX_SERVE_PROC, request->tid | umask_of(place->name) << 32, place->name, raw, &request->service);
+    /* Of the host's network the Supervisor's own text is shown. */
+    bool hosts = strstr(place->name, "/net/") && !interface_is_own();
+    return rpc_serve(SBX_SERVE_PROC, request->tid | umask_of(place->name) << 32, place->name, hosts ? -1 : raw, &request->service);
 }
 
 int procfs_open(struct request *request, const struct place *place, int flags) {

@@ -29,6 +29,7 @@
 #include "filter.h"
 #include "flight.h"
 #include "guest.h"
+#include "interface.h"
 #include "launcher.h"
 #include "quota.h"
 #include "loop.h"
@@ -145,6 +146,7 @@ static void set_up(void) {
     sentry.walls = confine_namespaces(wanted, sentry.plan->caller_mounts, &sentry.ready);
     error = sentry.plan->network && has_wall(SBX_WALL_NETNS) ? confine_loopback() : 0;
     if (error < 0 && sentry.plan->network == SBX_NETWORK_LOOPBACK) fault(error, "loopback");
+    if (has_wall(SBX_WALL_NETNS)) interface_setup(sentry.plan->address);
     if (getpid() == 1) sentry.walls |= 1u << SBX_WALL_PIDNS;
     if (has_own_users()) sentry.walls |= 1u << SBX_WALL_USERNS;
     error = trail_setup(sentry.trail, (int)sentry.plan->audit, ask_drain);

@@ -1,11 +1,10 @@
 #include "sockets.h"
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/sockios.h>
-#include <net/if.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+#include "interface.h"
 #include "internet.h"
 #include "loop.h"
 #include "mounts.h"
@@ -70,23 +69,12 @@ struct answer sockets_option(struct request *request) {
     return answer_result(internet_option(request, socket, name, value, size));
 }
 
-/* Asked on a socket of the host's network the kernel would tell of its interfaces. The guest's one is the same everywhere. */
-#define LOOPBACK_NAME "lo"
-#define LOOPBACK_NUMBER 1
+/* Asked on a socket of the host's network the kernel would tell of its interfaces. */
 struct answer sockets_interface(struct request *request) {
     if (!internet_served()) return answer_denied(ENOTTY);
     cleanup_close int socket = borrow_socket(request);
     if (socket < 0) return answer_error(socket == -ENOTSOCK ? ENOTTY : -socket);
-    struct ifreq asked;
-    if (guest_read(request->tid, request->args[2], &asked, sizeof asked) < 0) return answer_error(EFAULT);
-    bool by_name = (uint32_t)request->args[1] == SIOCGIFINDEX;
-    bool known = by_name ? strncmp(asked.ifr_name, LOOPBACK_NAME, IFNAMSIZ) == 0 : asked.ifr_ifindex == LOOPBACK_NUMBER;
-    if (!known) return answer_error(ENODEV);
-    strncpy(asked.ifr_name, LOOPBACK_NAME, IFNAMSIZ);
-    asked.ifr_ifindex = LOOPBACK_NUMBER;
-    struct answer answer = answer_value(0);
-    answer.out[0] = (struct answer_out){request->args[2], memcpy(request->buffer, &asked, sizeof asked), sizeof asked};
-    return answer;
+    return interface_answer(request);
 }
 
 static struct answer named(const struct socket_name *name, int64_t result, bool denied) {

@@ -15,7 +15,7 @@ struct answer sockets_listen(struct request *);
 struct answer sockets_name(struct request *);   /* getsockname, getpeername */
 struct answer sockets_accept(struct request *);
 struct answer sockets_option(struct request *); /* setsockopt, getsockopt */
-struct answer sockets_interface(struct request *); /* ioctl: an interface by name or number */
+struct answer sockets_interface(struct request *); /* ioctl: of interfaces */
 struct answer sockets_send(struct request *);   /* sendto, sendmsg, sendmmsg */
 struct answer sockets_receive(struct request *); /* recvfrom, recvmsg, recvmmsg */
 #endif

@@ -20,6 +20,10 @@ Block = Union[IPv4Network, IPv6Network]
 T = TypeVar("T")
 
 
+OWN = IPv4Address("10.0.2.15")
+"""A guest's own beside its loopback, where its network is served: as user-mode networks of virtual machines have it."""
+
+
 class Prefixes(Generic[T]):
     """Values under blocks of addresses, found by an address, the longest prefix first."""
 

@@ -52,6 +52,7 @@ class Plan:
         audit: bool,
         slice_: int = 0,
         resolver: int = 0,
+        address: int = 0,
         publishes: Sequence[tuple[bytes, int, int]] = (),
     ) -> bytes:
         """The bytes of struct sbx_plan."""
@@ -68,6 +69,7 @@ class Plan:
             network=self.network,
             slice_=slice_,
             resolver=resolver,
+            address=address,
             publishes=publishes,
         )
 

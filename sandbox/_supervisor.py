@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from . import _core, _filter
+from ._addresses import OWN
 from ._audit import AuditTarget
 from ._cgroup import Cgroup
 from ._cgroup import create as create_cgroup
@@ -29,6 +30,7 @@ from ._loop import Loop
 from ._memfd import memfd, sealed
 from ._messages import Request, Service
 from ._metrics import MeteredSink, Metrics, Totals, with_running
+from ._network import is_served
 from ._parts import Parts
 from ._plan import OUTPUT_BYTES, Plan, compile_policy
 from ._policy import Policy
@@ -196,6 +198,7 @@ class Supervisor:
             audit=about is not None,
             slice_=net.base if net else 0,
             resolver=net.resolver if net else 0,
+            address=int(net.address or 0) if net else 0,
             publishes=net.publishes if net else (),
         )
         messages, fds = _setup(packed, plan.contents, trail.fd)
@@ -215,7 +218,8 @@ class Supervisor:
         with ExitStack() as failed:
             if http is not None:
                 failed.callback(http.close)
-            net = Internet(rules, self._loop, order.policy.limits, http)
+            address = OWN if is_served(order.policy.network) else None
+            net = Internet(rules, self._loop, order.policy.limits, http, address)
             failed.pop_all()
         undo.callback(net.close)
         return net, http

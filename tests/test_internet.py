@@ -134,6 +134,45 @@ def test_datagrams_come_from_whom_they_were_sent_to(udp: int) -> None:
         assert process.stdout.readline() == b"timed out\n"
 
 
+def _address() -> str:
+    """Of the machine, beside its loopback."""
+    with socket.socket(type=socket.SOCK_DGRAM) as sock:
+        try:
+            sock.connect(("192.0.2.1", 9))
+        except OSError:
+            pytest.skip("the machine has no route but to itself")
+        return str(sock.getsockname()[0])
+
+
+@pytest.mark.parametrize("limits", [sandbox.Limits(), sandbox.Limits(bytes_sent=1 << 20)], ids=["direct", "relayed"])
+@pytest.mark.parametrize("kind", ["SOCK_STREAM", "SOCK_DGRAM"])
+def test_its_own_end_is_its_own_address(kind: str, limits: sandbox.Limits) -> None:
+    """Of what goes outside: the address of its interface. The host's is told to who is asked, not to the guest."""
+    ask = f"import socket, sys\ns = socket.socket(type=socket.{kind}); s.connect((sys.argv[1], int(sys.argv[2]))); print(s.getsockname()[0], s.getpeername()[0]); s.send(b'x')"
+    address = _address()
+    with socket.socket(type=getattr(socket, kind)) as server:
+        server.settimeout(30)
+        server.bind((address, 0))
+        if kind == "SOCK_STREAM":
+            server.listen()
+        port = server.getsockname()[1]
+        assert run(ask, address, port, network=[Allow(f"{address}:{port}")], limits=limits).split() == ["10.0.2.15", address]
+        peer = server.accept()[1] if kind == "SOCK_STREAM" else server.recvfrom(9)[1]
+        assert peer[0] == address
+
+
+def test_a_server_at_its_own_address_comes_before_the_hosts() -> None:
+    """And a rule says of whom else is there."""
+    serve = "import socket\ns = socket.create_server(('10.0.2.15', 0))\nprint(s.getsockname()[1], flush=True)\nwhile True: s.accept()[0].sendall(b'mine')"
+    for rules in ([Allow("192.0.2.1")], [Allow("10.0.2.15"), Deny("10.0.2.15:9")]):
+        with Sandbox(network=rules) as box:
+            server = box.popen(python(serve), stdout=subprocess.PIPE)
+            assert server.stdout is not None
+            port = int(server.stdout.readline())
+            assert box.run(python(TCP, "10.0.2.15", port), text=True).stdout == "mine 10.0.2.15\n"
+            assert box.run(python(TCP, "10.0.2.15", 9), text=True).stdout == "Connection refused\n"
+
+
 def test_a_slow_connect_stops_nobody(tcp: int) -> None:
     """A thousand that wait for an answer which never comes, in one guest: another's calls are served."""
     wait = """

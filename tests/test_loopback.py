@@ -233,32 +233,13 @@ def test_from_many_threads_of_the_caller(network: Network) -> None:
     assert sorted(results) == [b"guest %d\n" % number for number in range(4)]
 
 
-INTERFACES = {
-    "names": "import socket; print(socket.if_nameindex(), socket.if_nametoindex('lo'), socket.if_indextoname(1))",
-    "no name": "import socket\nfor call, key in ((socket.if_nametoindex, 'eth0'), (socket.if_indextoname, 2)):\n try: print(call(key))\n except OSError as e: print(type(e).__name__)",
-    "configured": "import socket\nfor family in (socket.AF_INET, socket.AF_INET6):\n print(bool(socket.getaddrinfo('127.0.0.1' if family == socket.AF_INET else '::1', 1, family, flags=socket.AI_ADDRCONFIG)))",
-    "bound": "import socket\nfor host in ('127.0.0.1', '127.0.0.2', '::1'):\n with socket.create_server((host, 0), family=socket.AF_INET6 if ':' in host else socket.AF_INET) as s, socket.create_connection(s.getsockname()[:2]) as c: print(c.getpeername()[0])",
-}
-LISTED = {
-    "names": "[(1, 'lo')] 1 lo",
-    "no name": "OSError OSError",
-    "configured": "True True",
-    "bound": "127.0.0.1 127.0.0.2 ::1",
-}
-
-
-@pytest.mark.parametrize("network", ["own namespace", "rules"], indirect=True)
-@pytest.mark.parametrize("name", INTERFACES)
-def test_its_interface_is_listed(name: str, network: Network) -> None:
-    """There is one, and a service can be at its addresses."""
-    done = sandbox.run(python(INTERFACES[name]), network=network, text=True)
-    assert " ".join(done.stdout.split("\n")).strip() == LISTED[name], done
+NAMES = "import socket; print(socket.if_nameindex())"
 
 
 @pytest.mark.parametrize("rules", ["loopback", [Allow("192.0.2.1:1")]])
 def test_no_interface_is_listed_where_they_would_be_the_hosts(rules: Network) -> None:
     with standing("no namespaces"):
-        done = sandbox.run(python(INTERFACES["names"]), network=rules, text=True)
+        done = sandbox.run(python(NAMES), network=rules, text=True)
     assert "Address family not supported" in done.stderr, done
 
 

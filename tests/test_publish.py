@@ -104,6 +104,9 @@ def test_host_and_guest_reach_it(walls: str) -> None:
         ("0.0.0.0", "AF_INET", "0.0.0.0", "127.0.0.1"),
         ("0.0.0.0", "AF_INET", "127.0.0.1", "127.0.0.1"),
         ("0.0.0.0", "AF_INET6", "::", "127.0.0.1"),
+        ("127.0.0.1", "AF_INET", "10.0.2.15", "10.0.2.15"),
+        ("0.0.0.0", "AF_INET", "10.0.2.15", "10.0.2.15"),
+        ("0.0.0.0", "AF_INET", "0.0.0.0", "10.0.2.15"),
         ("[::1]", "AF_INET6", "::1", "::1"),
         ("[::]", "AF_INET6", "::", "::1"),
     ],
@@ -115,7 +118,7 @@ def test_families(host: str, family: str, address: str, inside: str) -> None:
         assert name[:2] == [address, 80]  # as it was bound
         assert isinstance(ask(at, port), list)
         there = json.loads(box.run([sys.executable, "-c", CLIENT, inside, "80"]).stdout)[0]
-        assert there[1] == 80
+        assert there[:2] == [inside, 80]
 
 
 @ordinary

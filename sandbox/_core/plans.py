@@ -65,6 +65,7 @@ def build_plan(
     network: Network = Network.NONE,
     slice_: int = 0,
     resolver: int = 0,
+    address: int = 0,
     publishes: Sequence[tuple[bytes, int, int]] = (),
 ) -> bytes:
     """A checked plan. `filters`: the listener's program, the outer one, the sentry's. ValueError says what is wrong."""
@@ -82,6 +83,7 @@ def build_plan(
     plan.scratch_host, plan.cgroup = strings.add(scratch_host), strings.add(cgroup)
     plan.walls, plan.tag, plan.descriptors = walls, tag, descriptors
     plan.audit, plan.network, plan.slice, plan.resolver = audit, network, slice_, resolver
+    plan.address = address
     plan.publish_count = len(publishes)
     for at, row in enumerate(publishes):
         plan.publish[at] = row

@@ -7,7 +7,7 @@ from contextlib import suppress
 from ipaddress import IPv4Address, ip_address
 
 from .. import _remedies
-from .._addresses import Address, plain, reached
+from .._addresses import OWN, Address, plain, reached
 from .._describe import describe_network
 from .._domains import guest_name
 from .._errors import PolicyError
@@ -17,7 +17,7 @@ from .._targets import Target, parse_target
 from .explanation import Said
 
 _OWN_NAMES = ("localhost", "sandbox", "ip6-localhost", "ip6-loopback")
-_SLICE_LAST = 254
+_BEYOND = 253  # the first host number of the loopback that is not the guest's
 _SPECIMENS = tuple(map(ip_address, ("1.1.1.1", "8.8.8.8", "9.9.9.9", "93.184.215.14", "185.15.59.224")))
 """Public addresses, one of which stands for what a name may lead to: the first that the rules do not name."""
 
@@ -30,9 +30,10 @@ def _target(call: str, subject: str) -> Target:
 
 
 def _own(address: Address) -> bool:
-    """Is it of the guest's own loopback? (Internet in services/net.py)"""
+    """Is it the guest's own, where the network is served? (Internet in services/net.py)"""
     if isinstance(address, IPv4Address):
-        return (address.is_loopback or address.is_unspecified) and int(address) & 0xFFFFFF < _SLICE_LAST
+        loopback = address.is_loopback or address.is_unspecified
+        return address == OWN or (loopback and int(address) & 0xFFFFFF < _BEYOND)
     return int(address) in (0, 1)
 
 
@@ -67,7 +68,7 @@ def _inside(address: Address | None, target: Target, subject: str) -> Said:
     return Said("refused", "ENETUNREACH", rule, "it leads nowhere else", "loopback", remedy)
 
 
-_LISTENS = "the guest's own loopback: who of the guest listens there answers, else ECONNREFUSED"
+_LISTENS = "the guest's own: who of the guest listens there answers, else ECONNREFUSED"
 
 
 def _by_address(network: Network, target: Target, address: Address, subject: str) -> Said:
@@ -131,12 +132,12 @@ def listen(network: Network, subject: str) -> Said:
         raise PolicyError(f"explain listen: {subject}: a guest listens at an address")
     own = _own(address) if is_served(network) else address.is_loopback or address.is_unspecified
     if not own:
-        return Said("refused", "EADDRNOTAVAIL", "loopback", "a guest listens at its own loopback only", "tcp")
+        return Said("refused", "EADDRNOTAVAIL", "loopback", "a guest listens at addresses of its own only", "tcp")
     if is_served(network) and os.geteuid() and port < _unprivileged():
         return Said("fails", "EACCES", "loopback", f"the user may not bind port {port} of the host", "host")
     published = [rule for rule in rules.publishes if rule.guest == port and target.protocol in ("", rule.protocol)]
     shown = [f"; {rule}" for rule in published]
-    return Said("allowed", None, "loopback", "at the guest's own loopback" + "".join(shown))
+    return Said("allowed", None, "loopback", "at the guest's own address" + "".join(shown))
 
 
 def _unprivileged() -> int:

@@ -12,7 +12,7 @@ from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from ipaddress import IPv4Address, IPv6Address
 
-from .._addresses import Address, parse_block, reached
+from .._addresses import OWN, Address, parse_block, reached
 from .._errors import SandboxError
 from .._publish import Publish
 from ._diag import Diag
@@ -25,8 +25,8 @@ _registered: list[tuple[str, Address, int]] = []
 """Where the guests of this process publish."""
 _registering = threading.Lock()
 _ANY: dict[int, Address] = {4: IPv4Address(0), 6: IPv6Address(0)}
-_WHOLE = (*_ANY.values(), *map(reached, _ANY.values()))
-"""Where a listener is bound that is published: at every address, or at the loopback."""
+_WHOLE = (*_ANY.values(), *map(reached, _ANY.values()), OWN)
+"""Where a listener is bound that is published: at every address, at the loopback, or at the one beside it."""
 
 
 class Published:

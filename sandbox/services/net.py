@@ -2,8 +2,8 @@
 rules.
 
 They are of the host's network, so data moves natively. The guest's loopback is a slice of the host's, 127.a.b.0/24: its
-127.0.0.x is host number x, its ::1 number 2 (IPv6 sockets use mapped addresses). What comes from elsewhere is dropped
-by a filter on the socket (_ingress.py)."""
+127.0.0.x is host number x, its ::1 number 2 (IPv6 sockets use mapped addresses), its address beside the loopback number
+253. What comes from elsewhere is dropped by a filter on the socket (_ingress.py)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from ipaddress import IPv4Address, IPv6Address
 from typing import NamedTuple
 
-from .._addresses import Address, reached
+from .._addresses import OWN, Address, reached
 from .._grants import Limits
 from .._loop import Loop
 from .._messages import HTTPService, Judged, Listener, NetAnswer, NetAsk, NetworkUsage
@@ -57,7 +57,7 @@ from ._visitors import Visitors
 from .names import NameDecision, Resolver
 
 _BIND_LATE = 24  # IP_BIND_ADDRESS_NO_PORT
-_NOBODY, _ONE, _SIX, RESOLVER, _LAST = 0, 1, 2, 53, 254
+_NOBODY, _ONE, _SIX, RESOLVER, _INTERFACE, _LAST = 0, 1, 2, 53, 253, 254
 _HELD_AT = 1024  # port of the last address, by which a slice is held
 _PEERS_MAX = 64  # of a UDP socket
 _IDLE = (CLOSE, 10)  # and TCP_LISTEN
@@ -98,9 +98,17 @@ class Goal(NamedTuple):
 class Internet:
     """One guest's. `change` and `cut` may be called from any thread, the rest in the Supervisor's."""
 
-    def __init__(self, rules: Rules, loop: Loop, limits: Limits, http: HTTPService | None = None) -> None:
-        """`http` is there where rules of HTTP are, and is its to close."""
-        self.rules = rules
+    def __init__(
+        self,
+        rules: Rules,
+        loop: Loop,
+        limits: Limits,
+        http: HTTPService | None = None,
+        address: IPv4Address | None = OWN,
+    ) -> None:
+        """`http` is there where rules of HTTP are, and is its to close; `address` is the guest's beside its loopback,
+        if it has one."""
+        self.rules, self.address = rules, address
         self._listener: Listener | None = None
         self._meter = Meter(limits, loop)
         self._lock = threading.Lock()
@@ -226,15 +234,17 @@ class Internet:
         return in_slice(address, self.base)
 
     def _own(self, name: Name) -> Name | None:
-        """Where a name of the guest's loopback is on the host; None: it is none."""
+        """Where a name of the guest's own is on the host; None: it is none."""
         if isinstance(name.address, IPv6Address):
             return Name(self._host(_SIX), name.port) if int(name.address) in (0, 1) else None
+        if name.address == self.address:
+            return Name(self._host(_INTERFACE), name.port)
         if not (name.address.is_loopback or name.address.is_unspecified):
             return None
         number = int(name.address) & 0xFFFFFF or _ONE
         if number == RESOLVER and name.port == 53:
             return Name(self._host(RESOLVER), self.resolver)
-        return Name(self._host(number), name.port) if number < _LAST else None
+        return Name(self._host(number), name.port) if number < _INTERFACE else None
 
     def _goal(self, name: Name, sock: socket.socket, ask: NetAsk) -> Goal:
         """Whoever listens in the guest, or has sent to its published port, else what a rule allows."""
@@ -285,7 +295,7 @@ class Internet:
         """What a datagram from `sock` to an address of the slice comes from: one that is connected hears its peer
         alone."""
         own = name_of(sock)
-        return own if self._is_ours(own.address) else own._replace(address=self._source_to(target))
+        return own if self._is_ours(own.address) else own._replace(address=self._beside(target.address))
 
     def _hears(self, at: Name, asker: Name) -> bool | None:
         """Does a UDP socket of the guest's hear there what `asker` sends? None: nobody does."""
@@ -294,7 +304,7 @@ class Internet:
 
     def _hears_at(self, port: int, six: bool) -> Name | None:
         """Where a UDP socket of the guest's hears at a port of its own what comes by IPv4, or IPv6."""
-        for number in (_SIX, _ONE) if six else (_ONE,):
+        for number in (_SIX, _ONE) if six else (_ONE, _INTERFACE):
             at = Name(self._host(number), port)
             found = self._diag.find(at, (self._host(_LAST), 0), socket.IPPROTO_UDP)
             if found is not None and found.cookie in self._outward and (found.six or not six):
@@ -304,13 +314,13 @@ class Internet:
     def _listener_at(self, port: int) -> Listening | None:
         """Where the guest listens at a port of its own."""
         with socket.socket() as asker:
-            ends = [Name(self._host(number), port) for number in (_ONE, _SIX)]
+            ends = [Name(self._host(number), port) for number in (_ONE, _SIX, _INTERFACE)]
             found = (Listening(end, cookie) for end in ends if (cookie := self._standing(end, asker)) is not None)
             return next(found, None)
 
     def _dual(self, own: Name) -> Name:
-        """Who listens at `::` is at number 1, and reached as ::1, too."""
-        return Name(self._host(_ONE), own.port) if int(own.address) & 0xFF == _SIX else own
+        """Who listens at every address is at number 1, and reached by the others, too."""
+        return Name(self._host(_ONE), own.port) if int(own.address) & 0xFF in (_SIX, _INTERFACE) else own
 
     # ---- what is asked --------------------------------------------------------------------------------------------
 
@@ -336,7 +346,8 @@ class Internet:
         own = self._own(name)
         if own is None:
             return NetAnswer(-errno.EADDRNOTAVAIL)
-        client = name.address.is_unspecified and name.port == 0 and sock.type == socket.SOCK_DGRAM
+        everywhere = name.address.is_unspecified or name.address == self.address
+        client = everywhere and name.port == 0 and sock.type == socket.SOCK_DGRAM
         if client and self._relayed is None:
             self._outward.of(sock, "udp")
             bind_anywhere(sock)  # a client's: it may send anywhere, and hears the guest and whom it has sent to
@@ -394,7 +405,7 @@ class Internet:
     def _connect(self, sock: socket.socket, ask: NetAsk) -> NetAnswer:
         goal = self._reach(sock, ask)
         if goal.inside and sock.type == socket.SOCK_DGRAM:
-            come_home(sock, Name(self._source_to(goal.name), 0))
+            come_home(sock, Name(self._beside(goal.name.address), 0))
         inside = goal.inside
         error = begin_connect(sock, sockaddr_of(sock, goal.name)) if inside else self._connect_outward(sock, goal)
         direct = inside or sock.type == socket.SOCK_DGRAM or (self._relayed is None and not goal.http)
@@ -432,7 +443,7 @@ class Internet:
                 attach(sock, self.base, [goal.name.address])  # its answer; a listener hears the slice alone (_listen)
             return begin_connect(sock, sockaddr_of(sock, self._through(sock, goal)))
         take_mapped(sock)
-        self._stand(sock, _ONE)
+        self._stand(sock, self._host(_ONE))
         if self._relayed is not None:
             return self._relayed.connect(sock, goal.name, goal.rule, taker)
         assert self._proxied is not None and taker is not None
@@ -518,10 +529,12 @@ class Internet:
         """What a datagram comes from where its socket is bound to every address: the slice lets in no other."""
         if not self._is_ours(target.address) or not read_plain(sock.getsockname()[0]).is_unspecified:
             return b""
-        return self._source_to(target).packed
+        return self._beside(target.address).packed
 
-    def _source_to(self, target: Name) -> IPv4Address:
-        return self._host(_SIX if int(target.address) & 0xFF == _SIX else _ONE)
+    def _beside(self, target: Address) -> IPv4Address:
+        """From where the guest speaks to one of its own addresses on the host."""
+        number = int(target) & 0xFF
+        return self._host(number if number in (_SIX, _INTERFACE) else _ONE)
 
     def _reach(self, sock: socket.socket, ask: NetAsk) -> Goal:
         """The target, and a socket that may speak and listen to it."""
@@ -533,7 +546,8 @@ class Internet:
         if goal.inside:
             # At a published port of IPv4, too: there the guest is known by its slice.
             if target.address.version == 4:
-                self._stand(sock, _SIX if isinstance(name.address, IPv6Address) else _ONE)
+                own = self._own(name)
+                self._stand(sock, self._beside(own.address) if own is not None else self._host(_ONE))
         elif sock.type == socket.SOCK_DGRAM:
             if self._relayed is None and sock.getsockname()[1] == 0:
                 bind_anywhere(sock)
@@ -546,17 +560,17 @@ class Internet:
             return goal.name
         take_mapped(sock)
         come_home(sock, Name(self._host(_ONE), 0))  # a send without an address has bound it
-        self._stand(sock, _ONE)
+        self._stand(sock, self._host(_ONE))
         return self._relayed.way(sock, goal.name, goal.rule)
 
-    def _stand(self, sock: socket.socket, number: int) -> None:
+    def _stand(self, sock: socket.socket, address: IPv4Address) -> None:
         """Give a socket that has no address yet one in the slice: nobody there lets in any other."""
         if sock.getsockname()[1]:
             return
         if sock.type == socket.SOCK_STREAM:
             sock.setsockopt(socket.IPPROTO_IP, _BIND_LATE, 1)
         with alone(sock):
-            sock.bind(sockaddr_of(sock, Name(self._host(number), 0)))
+            sock.bind(sockaddr_of(sock, Name(address, 0)))
 
     def _let_in(self, sock: socket.socket, peer: Name) -> None:
         """Answers of whom it sends to; of the last few, where these are many."""

@@ -175,6 +175,16 @@ def fixed(text: bytes) -> Maker:
     return maker
 
 
+def own(text: bytes) -> Maker:
+    """The kernel's, which the sentry shows where it is of the guest's own namespace; this text elsewhere."""
+
+    def maker(_: ProcService, source: bytes) -> bytes:
+        return source or text
+
+    NEED_NO_SOURCE.add(maker)
+    return maker
+
+
 # ---- the tables ---------------------------------------------------------------------------------------------------
 
 NEED_NO_SOURCE: set[Maker] = {mounts, mountinfo, mountstats, boot_id, random_uuid}
@@ -204,6 +214,7 @@ _NET = {
     b"ipv6_route": b"",
     b"sockstat": b"sockets: used 0\n",
 }
+_INTERFACES = (b"dev", b"if_inet6", b"route")
 _KEPT = (
     *(b"auxv", b"cmdline", b"comm", b"environ", b"fdinfo/*", b"oom_adj", b"oom_score", b"oom_score_adj", b"stat"),
     *(b"statm", b"schedstat", b"sched", b"wchan", b"io", b"personality", b"syscall", b"timerslack_ns"),
@@ -211,7 +222,7 @@ _KEPT = (
 )
 PROCESS: dict[bytes, Maker] = {
     **dict.fromkeys(_KEPT, as_is),
-    **{b"net/" + name: fixed(text) for name, text in _NET.items()},
+    **{b"net/" + name: (own if name in _INTERFACES else fixed)(text) for name, text in _NET.items()},
     b"cgroup": fixed(b"0::/\n"),
     b"limits": limits,
     b"maps": maps,

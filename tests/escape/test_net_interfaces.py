@@ -1,5 +1,6 @@
 """Netlink: every protocol of it but the list of interfaces; and by that one, changes of links, addresses, routes, rules and
-neighbours, groups that tell of changes, other processes, other namespaces, and what the host has."""
+neighbours, groups that tell of changes, other processes, other namespaces, and what the host has. Changes by ioctl, and packets of
+one's own on an interface."""
 
 from __future__ import annotations
 
@@ -17,6 +18,10 @@ ATTACK = r"""
 #include <linux/netlink.h>
 #include <linux/rtnetlink.h>
 #include <net/if.h>
+#include <linux/if_packet.h>
+#include <net/ethernet.h>
+#include <net/route.h>
+#include <netinet/in.h>
 /* Says of each protocol and each change what was answered; "won" are those that should be refused and were not. */
 static int fd, won, number;
 static char answer[1 << 16];
@@ -48,7 +53,41 @@ static void changes(const char *name, struct question asked) {
     printf("%s=%d\n", name, error);
     won += error == 0;
 }
-/* Interfaces but the loopback, and addresses that are not of the machine itself. */
+/* By a socket of any family that there is, local ones too. */
+static void by_ioctl(const char *name, unsigned long request, void *argument) {
+    static const int kinds[][2] = {{AF_INET, SOCK_DGRAM}, {AF_INET6, SOCK_DGRAM}, {AF_UNIX, SOCK_STREAM}, {AF_NETLINK, SOCK_RAW}};
+    int error = 0, done = 0;
+    for (int i = 0; i < 4; i++) {
+        int any = socket(kinds[i][0], kinds[i][1], 0);
+        if (any < 0) continue;
+        if (ioctl(any, request, argument) == 0) done++;
+        else error = errno;
+        close(any);
+    }
+    printf("%s=%d\n", name, done ? 0 : error);
+    won += done > 0;
+}
+static void ioctls(const char *link) {
+    struct ifreq ask;
+    struct sockaddr_in four = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(0x0a090807)};
+    struct rtentry route = {.rt_flags = RTF_UP, .rt_dev = (char *)link};
+#define FRESH(...) (memset(&ask, 0, sizeof ask), strcpy(ask.ifr_name, link), __VA_ARGS__)
+    memcpy(&route.rt_dst, &four, sizeof four), four.sin_addr.s_addr = -1, memcpy(&route.rt_genmask, &four, sizeof four);
+    four.sin_addr.s_addr = htonl(0x7f090807);
+    FRESH(ask.ifr_flags = IFF_UP | IFF_PROMISC), by_ioctl("ioctl flags", SIOCSIFFLAGS, &ask);
+    FRESH(memcpy(&ask.ifr_addr, &four, sizeof four)), strcat(ask.ifr_name, ":9"), by_ioctl("ioctl address", SIOCSIFADDR, &ask);
+    by_ioctl("ioctl route", SIOCADDRT, &route);
+    FRESH(ask.ifr_mtu = 2000), by_ioctl("ioctl mtu", SIOCSIFMTU, &ask);
+}
+static void packets(int index) {
+    struct sockaddr_ll at = {.sll_family = AF_PACKET, .sll_protocol = htons(ETH_P_ALL), .sll_ifindex = index, .sll_halen = 6};
+    int raw = socket(AF_PACKET, SOCK_RAW, htons(ETH_P_ALL));
+    int error = raw < 0 || bind(raw, (void *)&at, sizeof at) < 0 || send(raw, answer, 64, 0) < 0 ? errno : 0;
+    printf("packets=%d\n", error);
+    won += error == 0;
+    if (raw >= 0) close(raw);
+}
+/* Interfaces but the loopback and eth0, and addresses that are of none of both. */
 static int strangers(int type) {
     struct question asked = question(type, NLM_F_DUMP, (char[sizeof(struct ifinfomsg)]){0}, type == RTM_GETLINK ? sizeof(struct ifinfomsg) : sizeof(struct ifaddrmsg));
     struct sockaddr_nl kernel = {.nl_family = AF_NETLINK};
@@ -59,7 +98,7 @@ static int strangers(int type) {
         for (struct nlmsghdr *head = (void *)answer; NLMSG_OK(head, size); head = NLMSG_NEXT(head, size)) {
             if (head->nlmsg_type == NLMSG_DONE) return printf("own %d=%d\n", type, own), found;
             int index = type == RTM_GETLINK ? ((struct ifinfomsg *)NLMSG_DATA(head))->ifi_index : ((struct ifaddrmsg *)NLMSG_DATA(head))->ifa_index;
-            if (index == 1) own++;
+            if (index == 1 || index == (int)if_nametoindex("eth0")) own++;
             else found++;
         }
     }
@@ -82,8 +121,11 @@ int main(void) {
     won += told("groups", bind(fd, (void *)&all, sizeof all)) == 0;
     won += told("member", setsockopt(fd, SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, &(int){1}, sizeof(int))) == 0;
     won += told("every namespace", setsockopt(fd, SOL_NETLINK, NETLINK_LISTEN_ALL_NSID, &(int){1}, sizeof(int))) == 0;
-    struct ifinfomsg link = {.ifi_index = 1, .ifi_change = IFF_UP}, any = {0};
-    struct ifaddrmsg address = {.ifa_family = AF_INET, .ifa_prefixlen = 32, .ifa_index = 1};
+    int eth0 = if_nametoindex("eth0"), index = eth0 ? eth0 : 1;
+    ioctls(eth0 ? "eth0" : "lo");
+    packets(index);
+    struct ifinfomsg link = {.ifi_index = index, .ifi_change = IFF_UP}, any = {0};
+    struct ifaddrmsg address = {.ifa_family = AF_INET, .ifa_prefixlen = 32, .ifa_index = index};
     struct rtmsg route = {.rtm_family = AF_INET, .rtm_dst_len = 8, .rtm_table = RT_TABLE_MAIN, .rtm_type = RTN_BLACKHOLE, .rtm_scope = RT_SCOPE_UNIVERSE};
     struct fib_rule_hdr rule = {.family = AF_INET, .table = RT_TABLE_MAIN, .action = FR_ACT_BLACKHOLE};
     unsigned char ten[4] = {10, 9, 8, 7};
@@ -114,6 +156,8 @@ REFUSED = {
     **dict.fromkeys(("groups", "new address", "new route", "new rule", "link down", "link", "delete"), errno.EPERM),
     **dict.fromkeys(("another process", "a group"), errno.EPERM),
     **dict.fromkeys(("member", "every namespace"), errno.ENOPROTOOPT),
+    **dict.fromkeys(("ioctl address", "ioctl route", "ioctl mtu", "ioctl flags"), errno.ENOTTY),
+    "packets": errno.EAFNOSUPPORT,
     **dict.fromkeys(("interfaces", "not refused", "strangers"), 0),
 }
 Network = Union[str, list[Allow]]
@@ -123,6 +167,7 @@ def test_it_works_with_capabilities() -> None:
     outcome = in_a_world_of_its_own(build(ATTACK))
     told = outcome.told
     assert outcome.status == WON and told["new address"] == told["link"] == told["groups"] == 0, outcome
+    assert {told[name] for name in REFUSED if name.startswith("ioctl")} == {told["packets"]} == {0}, outcome
     assert told["not refused"] > 0 and told["protocol 12"] == told["protocol 4"] == told["protocol 15"] == 0, outcome
 
 

@@ -1,4 +1,4 @@
-"""Programs that ask for names, for interfaces, and whether somebody is there."""
+"""Programs that ask for names, and whether somebody is there."""
 
 from __future__ import annotations
 
@@ -33,43 +33,3 @@ def test_ping_is_refused(twin: Twin, network: object) -> None:
     twin.network = network
     done = twin.inside([program("ping"), "-c1", "127.0.0.1"], timeout=30)
     assert (done.status, b"Operation not permitted" in done.stderr) == (2, True), done
-
-
-LISTS = {
-    "ip": ("{ip} -4 -o addr | cut -d' ' -f2,7; {ip} -o link | cut -d: -f1,2", "lo 127.0.0.1/8 lo 127.0.0.2/8 1: lo"),
-    "node": ("{node} -p 'Object.values(require(\"os\").networkInterfaces()).flat().every(i => i.internal)'", "true"),
-}
-
-
-@pytest.mark.parametrize("network", ["loopback", RULES], ids=["own namespace", "served"])
-@pytest.mark.parametrize("name", LISTS)
-def test_interfaces(twin: Twin, name: str, network: object) -> None:
-    """By netlink, as getifaddrs does."""
-    twin.network = network
-    script, expected = LISTS[name]
-    done = twin.inside(script.replace("{" + name + "}", program(name)))
-    assert " ".join(done.stdout.decode().split()) == expected, done
-
-
-GO = """
-package main
-import ("fmt"; "net")
-func main() {
-	all, err := net.Interfaces()
-	if err != nil { panic(err) }
-	for _, each := range all {
-		addresses, err := each.Addrs()
-		fmt.Println(each.Index, each.Name, each.Flags & net.FlagUp != 0, len(addresses) > 1, err)
-	}
-}
-"""
-
-
-@pytest.mark.parametrize("network", ["loopback", RULES], ids=["own namespace", "served"])
-def test_interfaces_by_go(twin: Twin, network: object, tmp_path: object) -> None:
-    go = program("go", "/usr/local/go/bin", "/usr/lib/go/bin")
-    twin.write("main.go", GO)
-    env = {"GOCACHE": f"{tmp_path}", "GOPATH": f"{tmp_path}", "GO111MODULE": "off", "CGO_ENABLED": "0"}
-    assert twin.native([go, "build", "-o", twin.there / "program", "main.go"], env=env, timeout=300).status == 0
-    twin.network = network
-    assert twin.inside(["./program"]).stdout == b"1 lo true true <nil>\n"
