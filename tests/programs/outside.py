@@ -140,12 +140,38 @@ class _Quiet(http.server.SimpleHTTPRequestHandler):
         pass
 
 
+class SmartGit(_Quiet):
+    """The repositories of a folder by git's own protocol over HTTP, also for who pushes."""
+
+    def do_GET(self) -> None:
+        path, _, query = self.path.partition("?")
+        asked = {
+            "GIT_PROJECT_ROOT": self.directory,
+            "GIT_HTTP_EXPORT_ALL": "1",
+            "GIT_PROTOCOL": self.headers.get("Git-Protocol", ""),
+            "REMOTE_USER": "tester",
+            "REQUEST_METHOD": self.command,
+            "PATH_INFO": path,
+            "QUERY_STRING": query,
+            "CONTENT_TYPE": self.headers.get("Content-Type", ""),
+            "HTTP_CONTENT_ENCODING": self.headers.get("Content-Encoding", ""),
+        }
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        command = [program("git"), "http-backend"]
+        answer = subprocess.run(command, env={"PATH": os.environ["PATH"], **asked}, input=body, stdout=subprocess.PIPE, check=True).stdout
+        head, _, rest = answer.partition(b"\r\n\r\n")
+        status = head.partition(b"Status: ")[2][:3] or b"200"
+        self.wfile.write(b"HTTP/1.0 %s .\r\n%s\r\nContent-Length: %d\r\n\r\n%s" % (status, head, len(rest), rest))
+
+    do_POST = do_GET
+
+
 @contextmanager
-def https(folder: Path, pair: Path) -> Iterator[int]:
+def https(folder: Path, pair: Path, handler: type[_Quiet] = _Quiet) -> Iterator[int]:
     """The files of a folder over TLS; its port of the host's loopback."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(pair)
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=str(folder))) as made:
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(handler, directory=str(folder))) as made:
         made.socket = context.wrap_socket(made.socket, server_side=True)
         thread = threading.Thread(target=made.serve_forever)
         thread.start()
@@ -154,3 +180,23 @@ def https(folder: Path, pair: Path) -> Iterator[int]:
         finally:
             made.shutdown()
             thread.join()
+
+
+_NGINX = """
+{user} daemon off; worker_processes 1; pid {folder}/pid; error_log {folder}/log;
+events {{}}
+http {{
+  access_log off; client_body_temp_path {folder}/1; proxy_temp_path {folder}/2; fastcgi_temp_path {folder}/3; uwsgi_temp_path {folder}/4; scgi_temp_path {folder}/5;
+  server {{ listen 127.0.0.1:{tls} ssl http2; listen 127.0.0.1:{plain} http2; ssl_certificate {pair}; ssl_certificate_key {pair}; root {folder}/site; }}
+}}
+"""
+
+
+@contextmanager
+def nginx(folder: Path, pair: Path) -> Iterator[tuple[int, int]]:
+    """The files of `folder`/site over HTTP/2, with TLS and without; its two ports of the host's loopback."""
+    tls, plain = free_port(), free_port()
+    user = "user root root;" if os.getuid() == 0 else ""
+    (folder / "conf").write_text(_NGINX.format(user=user, folder=folder, pair=pair, tls=tls, plain=plain))
+    with server([program("nginx"), "-c", folder / "conf", "-e", folder / "log"], plain):
+        yield tls, plain

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import zipfile
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 
 from sandbox import Allow
 from tests.helpers import Twin, interpreter, program
-from tests.programs.outside import certificate, free_port, https
+from tests.programs.outside import SmartGit, certificate, free_port, https, nginx
 
 NETWORKS = {"own namespace": "loopback", "served": [Allow("192.0.2.1:1")]}
 
@@ -71,6 +72,30 @@ curl -s -o /dev/null https://192.0.2.1/ || echo $?
     assert twin.inside(script).stdout.split() == [b"served", b"60", b"served", b"served", b"7"]
 
 
+def test_curl_by_http2(twin: Twin, pair: None) -> None:
+    """Over TLS and plain: a file, a part of it, one that is not there, and many streams of one connection (over TLS:
+    this curl begins several connections at once where it knows HTTP/2 before, and fails natively, too)."""
+    folder, curl = twin.here.parent / "nginx", program("curl")
+    (folder / "site").mkdir(parents=True)
+    (folder / "site" / "page").write_text("0123456789" * 100000)
+    with nginx(folder, twin.here / "pair") as (tls, plain):
+        twin.network = [Allow(f"tcp://127.0.0.1:{tls}"), Allow(f"tcp://127.0.0.1:{plain}")]
+        script = f"""
+told='%{{http_version}} %{{http_code}} %{{size_download}} %{{num_connects}}\\n'
+for url in "--cacert authority https://127.0.0.1:{tls}" "--http2-prior-knowledge http://127.0.0.1:{plain}"; do
+  {curl} -sS -o one -w "$told" $url/page; {curl} -sS -o part -r 7-9 -w "$told" $url/page; cat part; echo
+  {curl} -sS -o none -w "$told" $url/missing | cut -d ' ' -f 1,2
+done
+{curl} -sS -Z --parallel-max 20 -w "$told" --cacert authority "https://127.0.0.1:{tls}/page?[1-20]" -o 'many#1' 2>/dev/null | sort | uniq -c
+cat many* | wc -c
+"""
+        done = twin.inside(script)
+    *lines, size = done.stdout.splitlines()
+    assert lines[:8] == [b"2 200 1000000 1", b"2 206 3 1", b"789", b"2 404"] * 2 and size == b"20000000", done
+    streams = Counter({words[-1]: int(words[0]) for words in map(bytes.split, lines[8:]) if words[1:4] == [b"2", b"200", b"1000000"]})
+    assert sum(streams.values()) == 20 and streams[b"0"] > 0, done
+
+
 NODE = """
 const https = require('https'), fs = require('fs'), pair = fs.readFileSync('pair'), ca = fs.readFileSync('authority');
 const server = https.createServer({key: pair, cert: pair}, (q, a) => { let n = 0; q.on('data', d => n += d.length); q.on('end', () => a.end(`${q.method} ${n}`)); });
@@ -108,6 +133,20 @@ def test_git_by_https(twin: Twin, outside: str, repository: str) -> None:
     (twin.here.parent / repository).rename(site_of(twin) / repository)
     done = twin.inside(f"git -c http.sslCAInfo=authority clone -q {outside}/{repository} copy && wc -l <copy/numbers")
     assert done.stdout == b"20000\n", done
+
+
+def test_git_by_its_own_protocol(twin: Twin, pair: None, repository: str) -> None:
+    """Over HTTPS: a clone of the last commit only, which no plain files give, a commit that is pushed, and its fetch."""
+    with https(twin.here.parent, twin.here / "pair", SmartGit) as port:
+        twin.network = [Allow(f"tcp://127.0.0.1:{port}")]
+        script = f"""
+export GIT_SSL_CAINFO=$PWD/authority; exec 2>errors
+git clone -q --depth 1 https://127.0.0.1:{port}/{repository} copy || cat errors; git clone -q https://127.0.0.1:{port}/{repository} other; cd copy; wc -l <numbers
+echo more >>numbers; git -c user.name=a -c user.email=a@b commit -qam two; git push -q origin HEAD:main || cat ../errors
+git -C ../other pull -q; tail -n 1 ../other/numbers; git -C ../other fsck --no-progress; git ls-remote -q https://127.0.0.1:{port}/nothing || echo $?
+"""
+        done = twin.inside(script)
+    assert done.stdout.split() == [b"20000", b"more", b"128"], done
 
 
 @pytest.mark.parametrize("network", NETWORKS.values(), ids=NETWORKS)
