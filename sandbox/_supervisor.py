@@ -196,9 +196,9 @@ class Supervisor:
             scratch=scratch,
             cgroup=cgroup.path if cgroup else "",
             audit=about is not None,
-            slice_=net.base if net else 0,
-            resolver=net.resolver if net else 0,
-            address=int(net.address or 0) if net else 0,
+            slice_=net.slice.base if net else 0,
+            resolver=net.slice.resolver if net else 0,
+            address=int(net.slice.address or 0) if net else 0,
             publishes=net.publishes if net else (),
         )
         messages, fds = _setup(packed, plan.contents, trail.fd)

@@ -165,7 +165,7 @@ def test_who_listens_hears_nobody_it_would_connect_to(tcp: int, when: str) -> No
         assert process.stdout is not None
         error, port = process.stdout.readline().split()
         assert error == ("EISCONN" if when == "before" else "ECONNREFUSED")
-        assert met(str(IPv4Address(box._guest.parts.net.base + 1)), int(port)) != filters  # type: ignore[union-attr]
+        assert met(str(IPv4Address(box._guest.parts.net.slice.base + 1)), int(port)) != filters  # type: ignore[union-attr]
         process.communicate("")
 
 

@@ -126,7 +126,7 @@ def test_datagrams_come_from_whom_they_were_sent_to(udp: int) -> None:
     with Sandbox(network=[Allow(f"udp://192.0.2.1:{udp}"), Allow(f"127.0.0.1:{udp}")]) as box:
         process = box.popen(python(listen), stdout=subprocess.PIPE)
         assert process.stdout is not None and process.stdout.readline() == b"b'ASK'\n"
-        port, base = int(process.stdout.readline()), box._guest.parts.net.base  # type: ignore[union-attr]
+        port, base = int(process.stdout.readline()), box._guest.parts.net.slice.base  # type: ignore[union-attr]
         with socket.socket(type=socket.SOCK_DGRAM) as stranger:
             stranger.bind(("127.77.0.1", 0))
             for address in ("127.0.0.1", str(IPv4Address(base + 1))):

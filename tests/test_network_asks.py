@@ -91,7 +91,7 @@ class World:
     def fitted(self, address: bytes) -> bytes:
         """255 and an index stand for a port, and HERE for the slice, which are others at each run."""
         if self.net is not None:
-            address = address.replace(HERE, self.net.base.to_bytes(4, "big")[:3])
+            address = address.replace(HERE, self.net.slice.base.to_bytes(4, "big")[:3])
         if len(address) < 4 or address[2] != 255 or address[3] >= len(ports := self.ports):
             return address
         return address[:2] + struct.pack("!H", ports[address[3]]) + address[4:]
@@ -131,7 +131,7 @@ def world(request: pytest.FixtureRequest) -> Iterator[World]:
         if limits is not None:
             net = Internet(_rules(request.param, allowed.getsockname()[1], *published), loop, limits, judge)
             stack.callback(net.close)
-            ports.append(net.resolver)
+            ports.append(net.slice.resolver)
         stranger.connect(("127.0.0.1", published[1]))
         yield World(loop, net, judge, tcp, udp, allowed, stranger, ports, failures)
     assert not failures, failures

@@ -30,7 +30,7 @@ def _target(call: str, subject: str) -> Target:
 
 
 def _own(address: Address) -> bool:
-    """Is it the guest's own, where the network is served? (Internet in services/net.py)"""
+    """Is it the guest's own, where the network is served? (services/_slice.py)"""
     if isinstance(address, IPv4Address):
         loopback = address.is_loopback or address.is_unspecified
         return address == OWN or (loopback and int(address) & 0xFFFFFF < _BEYOND)

@@ -133,7 +133,7 @@ def test_a_slice_lets_in_nobody_else(walls: str, from_host: bool) -> None:
     with box(walls, network=[Allow("192.0.2.1:1")]) as guest:
         server = guest.popen([sys.executable, "-c", serve], stdout=PIPE)
         assert server.stdout is not None
-        target = [str(IPv4Address(guest._guest.parts.net.base + 1)), server.stdout.readline().decode().strip()]  # type: ignore[union-attr]
+        target = [str(IPv4Address(guest._guest.parts.net.slice.base + 1)), server.stdout.readline().decode().strip()]  # type: ignore[union-attr]
         if from_host:
             done = subprocess.run([sys.executable, "-c", reach, *target], capture_output=True, text=True).stdout
         else:

@@ -16,10 +16,10 @@ import pytest
 from sandbox import Allow, Limits, Publish, Sandbox
 from sandbox._loop import Loop
 from sandbox.services import _relay
+from sandbox.services._home import Home
 from sandbox.services._inbound import Inbound
 from sandbox.services._names_of_sockets import Name
 from sandbox.services._relay import Relays
-from sandbox.services.net import Internet
 from tests.escape.attack import ordinary
 from tests.test_internet import python
 from tests.test_publish import free, knocked
@@ -74,7 +74,7 @@ def comes(sock: socket.socket, seconds: float) -> bool:
 @guarded
 def test_an_answer_to_a_datagram(guard: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     if not guard:
-        monkeypatch.setattr(Internet, "_hears", lambda *_: True)
+        monkeypatch.setattr(Home, "hears", lambda *_: True)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as outside:
         outside.bind(("127.0.0.1", 0))
         outside.settimeout(30)

@@ -23,10 +23,10 @@ import pytest
 import sandbox
 from sandbox import Limits, Publish
 from sandbox.services import _visitors
+from sandbox.services._home import Home
 from sandbox.services._names_of_sockets import Name
 from sandbox.services._sockets import name_of
 from sandbox.services._visitors import Visitors
-from sandbox.services.net import Internet
 from tests.escape.attack import WALLS, assert_neighbour_is_served, box, ordinary
 
 pytestmark = ordinary
@@ -216,8 +216,8 @@ def at_every_address(stack: ExitStack, port: int) -> socket.socket:
 def test_a_service_in_the_guests_place_hears_nothing(monkeypatch: pytest.MonkeyPatch, guard: bool, before: bool) -> None:
     """INVARIANT own-slice: who has the guest's port at every address, where the guest has none or has left it."""
     if not guard:
-        monkeypatch.setattr(Internet, "_hears", lambda *_: True)
-        monkeypatch.setattr(Internet, "_hears_at", lambda net, port, _: Name(IPv4Address(net.base + 1), port))
+        monkeypatch.setattr(Home, "hears", lambda *_: True)
+        monkeypatch.setattr(Home, "hears_at", lambda home, port, _: Name(home._slice.at(1), port))
     with ExitStack() as stack, publishing() as (guest, host):
         friend = stranger(stack)
         if before:
