@@ -1,6 +1,7 @@
 #include "internet.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <string.h>
 #include <unistd.h>
@@ -81,31 +82,43 @@ static int patience(int socket) {
     return limit.tv_sec > 1000000 ? -1 : (int)(limit.tv_sec * 1000 + (limit.tv_usec + 999) / 1000);
 }
 
-/* The error of a connect that is over. A relay's failure takes a socket back and makes it fail anew (services/_relay.py): in between
- * it was reset, or has no error yet and is not connected. A target that nobody relays may itself reset what it has accepted. EAGAIN:
- * look again. */
-static int settled(int socket, bool relayed) {
+/* The error of a connect that is over. EAGAIN: look again. */
+static int settled(int socket) {
     int error = 0;
     socklen_t size = sizeof error;
     struct sockaddr_storage peer;
     socklen_t room = sizeof peer;
     if (getsockopt(socket, SOL_SOCKET, SO_ERROR, &error, &size) < 0) return -errno;
-    if (error == 0 && getpeername(socket, (struct sockaddr *)&peer, &room) < 0) return -EAGAIN;
-    return relayed && error == ECONNRESET ? -ECONNREFUSED : -error;
+    return error == 0 && getpeername(socket, (struct sockaddr *)&peer, &room) < 0 ? -EAGAIN : -error;
 }
 
+/* A connect that waits is over, to the kernel, when it has failed. This one was begun without waiting: so that the next is not told
+ * once more (ECONNABORTED), what is left of it is dissolved. */
+static int over(int socket, int error) {
+    uint8_t state = TCP_ESTABLISHED;
+    socklen_t size = sizeof state;
+    if (error < 0 && getsockopt(socket, IPPROTO_TCP, TCP_INFO, &state, &size) == 0 && state == TCP_CLOSE)
+        connect(socket, &(struct sockaddr){.sa_family = AF_UNSPEC}, sizeof(struct sockaddr));
+    return error;
+}
+
+/* A relay's failure takes a socket back and makes it fail anew (services/_relay.py): in between it was reset, or has no error yet and is
+ * not connected. A target that nobody relays may itself reset what it has accepted. */
 static int wait_connected(int socket, bool relayed) {
     struct pollfd polled = {.fd = socket, .events = POLLOUT};
     int limit = patience(socket);
+    bool taken_back = false;
     for (int looks = 0;; looks++) {
         if (!loop_block_enter()) return -ENOMEM;
+        if (taken_back) poll(NULL, 0, 1);
         int got = poll(&polled, 1, limit);
         bool interrupted = loop_block_leave();
         if (got == 0) return -EINPROGRESS;
         if (got < 0 && interrupted) return -ERESTARTSYS;
-        int error = got > 0 ? settled(socket, relayed) : -EAGAIN;
-        if (error != -EAGAIN) return error;
-        if (got > 0 && looks > 8 && polled.revents & POLLHUP) return -ECONNABORTED; /* the guest itself has dissolved it */
+        int error = got > 0 ? settled(socket) : -EAGAIN;
+        taken_back = taken_back || (relayed && error == -ECONNRESET);
+        if (error != -EAGAIN && !(relayed && error == -ECONNRESET)) return over(socket, error);
+        if (got > 0 && looks > 8 && polled.revents & POLLHUP) return taken_back ? over(socket, -ECONNREFUSED) : -ECONNABORTED; /* the guest itself has dissolved it */
     }
 }
 

@@ -6,8 +6,9 @@ from __future__ import annotations
 import functools
 import socket
 import subprocess
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from ipaddress import IPv4Address
 from typing import Any
 
@@ -19,6 +20,7 @@ from tests.escape.attack import WALLS, ordinary, standing
 from tests.helpers import program
 from tests.test_internet import python
 from tests.test_live_network import serving
+from tests.test_publish import knocked
 
 COUNTED = Limits(bytes_sent=1 << 40)
 BEGIN = """
@@ -132,6 +134,44 @@ def test_with_these_walls(tcp: int, way: str, walls: str) -> None:
     chosen = ("bound before", "connected by a child", "watched through a copy", "watched as Go does")
     with standing(walls), reaching(way, tcp) as (box, port):
         assert {what: said(box, SAME[what], port) for what in chosen} == {what: on_linux(tcp)[what] for what in chosen}
+
+
+LATE = "late = ('127.0.0.1', int(sys.argv[2])); s = socket.socket(); print(attempt(s.connect, late), attempt(s.connect, there), s.recv(9), flush=True)"
+
+
+@contextmanager
+def refusing_late() -> Iterator[int]:
+    """A port whose listener has no room, and is closed when somebody knocks: the kernel knocks again, and is refused."""
+    with socket.socket() as listener, ExitStack() as stack:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        port = listener.getsockname()[1]
+        while True:
+            filler = stack.enter_context(socket.socket())
+            filler.settimeout(0.2)
+            if filler.connect_ex(("127.0.0.1", port)):
+                filler.close()
+                break
+
+        def close() -> None:
+            knocked(port)
+            listener.close()
+
+        closer = threading.Thread(target=close)
+        closer.start()
+        yield port
+        closer.join()
+
+
+@ordinary
+@pytest.mark.parametrize("way", ["served", "relayed"])
+def test_refused_late(tcp: int, way: str) -> None:
+    """A connect that has waited for its refusal is over: the next begins anew."""
+    with refusing_late() as late:
+        expected = natively(LATE, tcp, late)
+    assert expected == "ECONNREFUSED None b'hello'\n"
+    with reaching(way, tcp) as (box, port), refusing_late() as late:
+        assert said(box, LATE, port, late) == expected
 
 
 LISTENER = """
