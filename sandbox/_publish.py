@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 
-from ._addresses import Address, block_text, parse_block, plain
+from ._addresses import Address, Block, Prefixes, block_text, parse_block, plain
 from ._errors import PolicyError
 from ._grants import set_fields
 from ._targets import check_port, clean_text, end_text, parse_end, split_scheme
@@ -55,7 +56,16 @@ class Publish:
     def admits(self, source: Address | bytes) -> bool:
         """May a connection or a datagram come from this address? One mapped into IPv6 is its IPv4 address."""
         address = plain(source)
-        return address is not None and (not self.sources or any(address in parse_block(s) for s in self.sources))
+        return address is not None and (not self.sources or any(self._prefixes.covering(address)))
+
+    @cached_property
+    def blocks(self) -> tuple[Block, ...]:
+        """Of `sources`."""
+        return tuple(map(parse_block, self.sources))
+
+    @cached_property
+    def _prefixes(self) -> Prefixes[bool]:
+        return Prefixes((block, True) for block in self.blocks)
 
 
 def _sources(values: object) -> tuple[str, ...]:

@@ -6,11 +6,14 @@ import ctypes
 import difflib
 import os
 import resource
+import secrets
 import shutil
+import socket
 import stat
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -60,6 +63,16 @@ def program(name: str, *places: str) -> str:
     if path is None:
         pytest.skip(f"no {name} on this machine")
     return path
+
+
+def free_port(address: str = "127.0.0.1", kind: int = socket.SOCK_STREAM) -> int:
+    """One that nobody has, of those that the kernel chooses for nobody: other tests run at the same time."""
+    six = ":" in address
+    while True:
+        port = 10240 + secrets.randbelow(32768 - 10240)
+        with socket.socket(socket.AF_INET6 if six else socket.AF_INET, kind) as sock, suppress(OSError):
+            sock.bind(("::" if six else "", port))
+            return port
 
 
 def shell(script: str) -> list[str]:

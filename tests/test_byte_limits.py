@@ -17,8 +17,8 @@ import pytest
 import sandbox
 from sandbox import Allow, Limits, Publish, Sandbox
 from tests.escape.attack import WALLS, ordinary, standing
+from tests.helpers import free_port
 from tests.test_internet import python, udp
-from tests.test_publish import free
 
 __all__ = ["udp"]
 WIDE = 1 << 40
@@ -211,7 +211,7 @@ def ask(port: int, size: int) -> int | str | None:
 @pytest.mark.parametrize("walls", WALLS)
 def test_published(walls: str, host: str) -> None:
     """The guest sees who it is, and both ways count."""
-    port = free()
+    port = free_port()
     inner = port if "own" in host else 8080
     rule = Publish(inner, f"{host.partition(' ')[0]}:{port}")
     with standing(walls), Sandbox(network=[rule], limits=COUNTED) as box:
@@ -236,7 +236,7 @@ def test_published(walls: str, host: str) -> None:
 
 def test_a_published_listener_comes_and_goes() -> None:
     """Nobody is let in where the guest does not listen, whoever of the host's has the port; it may come again."""
-    port = free()
+    port = free_port()
     with Sandbox(network=[Publish(8080, port)], limits=COUNTED) as box:
         for _ in range(2):
             with pytest.raises(ConnectionRefusedError):
@@ -252,7 +252,7 @@ def test_a_published_listener_comes_and_goes() -> None:
 
 def test_published_at_ipv6() -> None:
     """A listener of IPv4 only is reached, and has no name for who came."""
-    port = free("::1")
+    port = free_port("::1")
     with Sandbox(network=[Publish(8080, f"[::1]:{port}")], limits=COUNTED) as box:
         process = box.popen(python(HEAR, 1, 8080), stdout=-1, text=True)
         assert process.stdout is not None and process.stdout.readline() == "up\n"
@@ -265,7 +265,7 @@ def test_published_at_ipv6() -> None:
 
 
 def test_sources_are_judged() -> None:
-    port = free()
+    port = free_port()
     with Sandbox(network=[Publish(8080, port, ["127.0.0.9"])], limits=COUNTED) as box:
         process = box.popen(python(HEAR, 1, 8080), stdout=-1, text=True)
         assert process.stdout is not None and process.stdout.readline() == "up\n"
@@ -277,7 +277,7 @@ def test_sources_are_judged() -> None:
 
 
 def test_published_in_total() -> None:
-    port = free()
+    port = free_port()
     with Sandbox(network=[Publish(8080, port)], limits=Limits(bytes_received=1000)) as box:
         process = box.popen(python(HEAR, 5, 8080), stdout=-1, text=True)
         assert process.stdout is not None and process.stdout.readline() == "up\n"
@@ -459,7 +459,7 @@ def test_counts_without_a_limit(walls: str) -> None:
 
 
 def test_counts_of_published_ports_without_a_limit() -> None:
-    port = free()
+    port = free_port()
     with Sandbox(network=[Publish(8080, port)]) as box:
         process = box.popen(python(HEAR, 1, 8080), stdout=-1, text=True)
         assert process.stdout is not None and process.stdout.readline() == "up\n"

@@ -415,7 +415,7 @@ def test_a_question_that_comes_again(server: NameServer, network: Any, monkeypat
     guest.clock.now += 0.9
     again = guest.ask("a.com")
     assert looks == 1 and again.id != first.id and texts(again) == texts(first) and code(again) == code(first)
-    assert guest.decisions == heard * 2
+    assert guest.decisions == [*heard, heard[0]]  # what was left out of the answer was told when it was decided
     guest.ask("A.com")
     guest.ask("a.com", stream=True)
     guest.ask("a.com", use_edns=0)

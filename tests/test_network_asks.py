@@ -25,7 +25,7 @@ from sandbox._messages import NetAnswer, NetAsk
 from sandbox._rules import Rules
 from sandbox.services._options import without_network
 from sandbox.services.net import Internet
-from tests.programs.outside import free_port
+from tests.helpers import free_port
 
 KINDS = ["socket", "bind", "connect", "listen", "send", "option", "admit", "name", "none", ""]
 NUMBERS = st.sampled_from([-1, 0, 1, 2, 3, 5, 6, 10, 13, 15, 16, 17, 21, 40, 262, 2048, 1 << 19, (1 << 31) - 1, -(1 << 31)]) | st.integers(-(1 << 31), (1 << 31) - 1)

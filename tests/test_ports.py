@@ -10,10 +10,10 @@ import pytest
 
 from sandbox import Sandbox
 from tests.escape.attack import WALLS, ordinary, standing
+from tests.helpers import free_port
 from tests.test_connect import BEGIN
 from tests.test_internet import python
 from tests.test_loopback import NETWORKS, Network, network, own
-from tests.test_publish import free
 
 __all__ = ["network", "own"]
 MORE = """
@@ -81,13 +81,13 @@ APART = {
 
 
 def natively(script: str) -> str:
-    done = subprocess.run(python(BEGIN + MORE + script, free()), capture_output=True, text=True, timeout=60)
+    done = subprocess.run(python(BEGIN + MORE + script, free_port()), capture_output=True, text=True, timeout=60)
     assert done.stderr == ""
     return done.stdout
 
 
 def inside(box: Sandbox, script: str) -> str:
-    done = box.run(python(BEGIN + MORE + script, free()), text=True, stderr=subprocess.STDOUT, timeout=60)
+    done = box.run(python(BEGIN + MORE + script, free_port()), text=True, stderr=subprocess.STDOUT, timeout=60)
     return str(done.stdout)
 
 

@@ -20,6 +20,7 @@ from sandbox import PolicyError, Publish, Sandbox, SandboxError
 from sandbox._audit.join import load
 from sandbox.services._ingress import attach
 from tests.escape.attack import WALLS, ordinary, standing
+from tests.helpers import free_port
 
 SERVER = """
 import json, socket, sys
@@ -38,12 +39,6 @@ import json, socket, sys
 with socket.create_connection((sys.argv[1], int(sys.argv[2]))) as s:
     print(json.dumps([s.getpeername(), s.getsockname(), json.loads(s.recv(999))]))
 """
-
-
-def free(address: str = "127.0.0.1") -> int:
-    with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET) as sock:
-        sock.bind((address, 0))
-        return int(sock.getsockname()[1])
 
 
 def knocked(port: int) -> None:
@@ -86,7 +81,7 @@ def ask(address: str, port: int, source: str = "") -> object:
 @pytest.mark.parametrize("walls", WALLS)
 def test_host_and_guest_reach_it(walls: str) -> None:
     """The host at its port, the guest at its own; both ends have the names that each would expect."""
-    port = free()
+    port = free_port()
     with standing(walls), Sandbox(network=[Publish(8080, port)]) as box, serving(box) as name:
         assert name == ["0.0.0.0", 8080]
         with socket.create_connection(("127.0.0.1", port)) as sock:
@@ -113,7 +108,7 @@ def test_host_and_guest_reach_it(walls: str) -> None:
 )
 def test_families(host: str, family: str, address: str, inside: str) -> None:
     at = {"0.0.0.0": "127.0.0.1", "[::]": "::1"}.get(host, host.strip("[]"))
-    port = free(at)
+    port = free_port(at)
     with Sandbox(network=[Publish(80, f"{host}:{port}")]) as box, serving(box, family, address, 80) as name:
         assert name[:2] == [address, 80]  # as it was bound
         assert isinstance(ask(at, port), list)
@@ -125,7 +120,7 @@ def test_families(host: str, family: str, address: str, inside: str) -> None:
 @pytest.mark.parametrize("walls", WALLS)
 def test_sources(walls: str) -> None:
     """Who is none of them is not answered; without any everybody is."""
-    port = free()
+    port = free_port()
     for sources, refused in (([], False), (["127.0.0.9", "10.0.0.0/8"], True)):
         with standing(walls), Sandbox(network=[Publish(8080, port, sources)]) as box, serving(box):
             assert isinstance(ask("127.0.0.1", port, "127.0.0.9"), list)
@@ -189,7 +184,7 @@ def test_port_is_taken() -> None:
 
 def test_nobody_listens() -> None:
     """Before the guest listens, and at its other ports, the host is refused as it is where nobody is."""
-    port = free()
+    port = free_port()
     with Sandbox(network=[Publish(8080, port)]) as box:
         assert ask("127.0.0.1", port) == errno.ECONNREFUSED
         with serving(box, port=8081):
@@ -223,7 +218,7 @@ print(attempt(SO_REUSEPORT=1), attempt())
 
 def test_one_listener_as_on_linux() -> None:
     """A second one is refused but where both say SO_REUSEPORT."""
-    done = sandbox.run([sys.executable, "-c", BOTH], network=[Publish(8080, free())], text=True)
+    done = sandbox.run([sys.executable, "-c", BOTH], network=[Publish(8080, free_port())], text=True)
     native = "Address already in use"
     assert done.stdout == f"{native} {native} {native}\nlistens {native}\n", done
 
@@ -248,7 +243,7 @@ sys.stdin.read()
 
 def test_dissolved_association_listens_nowhere_else() -> None:
     """A socket that was bound to the published port and then let go of a connection is at that port or at none."""
-    port = free()
+    port = free_port()
     with Sandbox(network=[Publish(8080, port, ["192.0.2.0/24"])]) as box:
         process = box.popen([sys.executable, "-c", HOSTILE], stdin=-1, stdout=-1, stderr=2, text=True)
         assert process.stdout and process.stdin
@@ -259,7 +254,7 @@ def test_dissolved_association_listens_nowhere_else() -> None:
 
 
 def test_audit_names_the_rule(tmp_path: Path) -> None:
-    port, trail = free(), tmp_path / "trail"
+    port, trail = free_port(), tmp_path / "trail"
     with Sandbox(network=[Publish(8080, port)], audit=trail) as box, serving(box):
         assert isinstance(ask("127.0.0.1", port), list)
     admitted = [event for event in load(trail) if event.served and event.served.startswith("net/admit")]
@@ -302,7 +297,7 @@ def test_what_failed_is_given_back() -> None:
 
 def test_ipv6_takes_no_port_of_ipv4() -> None:
     """Though the guest's socket is of both families."""
-    port = free("::1")
+    port = free_port("::1")
     with Sandbox(network=[Publish(80, f"[::]:{port}")]) as box, serving(box, "AF_INET6", "::", 80):
         assert isinstance(ask("::1", port), list)
         socket.create_server(("127.0.0.1", port)).close()
@@ -310,7 +305,7 @@ def test_ipv6_takes_no_port_of_ipv4() -> None:
 
 def test_no_guest_stands_in_anothers_way() -> None:
     """A port that one has published at every address is taken in no other's loopback."""
-    port = free()
+    port = free_port()
     script = f"import socket\ns = socket.socket(); s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)\ntry: s.bind(('127.0.0.1', {port})); s.listen(); print('listens', flush=True)\nexcept OSError as e: print(e.strerror)"
     with Sandbox(network=[Publish(80, f"0.0.0.0:{port}")]) as box, Sandbox(network=[]) as other, Sandbox(network=[sandbox.Allow("192.0.2.1")]) as served:
         assert served.run([sys.executable, "-c", script], text=True).stdout == "Address already in use\n"
@@ -320,7 +315,7 @@ def test_no_guest_stands_in_anothers_way() -> None:
 
 
 def test_other_loopback_addresses_are_not_published() -> None:
-    port = free()
+    port = free_port()
     with Sandbox(network=[Publish(8080, port)]) as box:
         for address in ("127.0.0.2", "127.0.0.3"):
             with serving(box, address=address):
@@ -329,7 +324,7 @@ def test_other_loopback_addresses_are_not_published() -> None:
 
 def test_published_port_of_others_is_outside() -> None:
     """A connection to the number of a port that the guest has published at every address is one like any other."""
-    port = free()
+    port = free_port()
     script = f"import socket\nprint(socket.socket().connect_ex(('127.9.9.9', {port})))"
     rules = [Publish(80, f"0.0.0.0:{port}"), sandbox.Allow("127.9.9.9")]
     done = sandbox.run([sys.executable, "-c", script], network=rules, text=True)
@@ -340,7 +335,7 @@ def test_published_port_of_others_is_outside() -> None:
 def test_sources_that_no_filter_holds() -> None:
     with pytest.raises(PolicyError, match="300 sources: 256 at most"):
         Publish(80, 80, [f"10.0.{n // 256}.{n % 256}" for n in range(300)])
-    port = free()
+    port = free_port()
     many = [f"2001:db8::{n:x}" for n in range(200)] + ["127.0.0.1"]
     with Sandbox(network=[Publish(8080, port, many)]) as box, serving(box):
         assert isinstance(ask("127.0.0.1", port), list)

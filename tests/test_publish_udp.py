@@ -17,6 +17,7 @@ from sandbox import Limits, Publish, Sandbox, SandboxError
 from sandbox._audit.join import load
 from sandbox.services import _visitors
 from tests.escape.attack import WALLS, ordinary, standing
+from tests.helpers import free_port
 
 ECHO = """
 import json, socket, sys
@@ -49,12 +50,6 @@ server.connect(name)
 server.send(repr([server.getpeername() == name, server.getsockname()]).encode())
 server.send(server.recv(99))
 """
-
-
-def free(address: str = "127.0.0.1") -> int:
-    with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        sock.bind((address, 0))
-        return int(sock.getsockname()[1])
 
 
 @contextmanager
@@ -97,7 +92,7 @@ def ask(address: str, port: int, data: bytes = b"?", source: str = "", timeout: 
 @ordinary
 @pytest.mark.parametrize("walls", WALLS)
 def test_a_server_answers(walls: str) -> None:
-    port = free()
+    port = free_port(kind=socket.SOCK_DGRAM)
     with standing(walls), Sandbox(network=[Publish(53, f"udp://{port}")]) as box, serving(box, ECHO, "AF_INET", "0.0.0.0", 53) as server:  # fmt: skip
         assert json.loads(server.line) == ["0.0.0.0", 53]
         for size in (0, 1, 1472, 65507):
@@ -121,7 +116,7 @@ def test_a_server_answers(walls: str) -> None:
 def test_families(host: str, family: str, address: str, limits: Limits) -> None:
     """At the very number of the guest's port, too, and from the address that was sent to where there are many."""
     at = {"0.0.0.0": "127.0.0.7", "[::]": "::1"}.get(host, host.strip("[]"))
-    port = free("0.0.0.0" if "." in host else "::")
+    port = free_port(kind=socket.SOCK_DGRAM, address="0.0.0.0" if "." in host else "::")
     rule = Publish(port, f"udp://{host}:{port}")
     with Sandbox(network=[rule], limits=limits) as box, serving(box, ECHO, family, address, port) as server:
         assert json.loads(server.line)[:2] == [address, port]
@@ -129,7 +124,7 @@ def test_families(host: str, family: str, address: str, limits: Limits) -> None:
 
 
 def test_ipv6_is_not_for_a_server_of_ipv4() -> None:
-    port = free("::1")
+    port = free_port(kind=socket.SOCK_DGRAM, address="::1")
     rules = [Publish(53, f"udp://[::1]:{port}"), Publish(53, f"udp://{port}")]
     with Sandbox(network=rules) as box, serving(box, ECHO, "AF_INET", "0.0.0.0", 53):
         assert ask("::1", port, timeout=0.5) is None
@@ -137,7 +132,7 @@ def test_ipv6_is_not_for_a_server_of_ipv4() -> None:
 
 
 def test_sources() -> None:
-    port = free()
+    port = free_port(kind=socket.SOCK_DGRAM)
     with Sandbox(network=[Publish(53, f"udp://{port}", ["127.0.0.9"])]) as box, serving(box, ECHO, "AF_INET", "", 53):
         assert ask("127.0.0.1", port, source="127.0.0.8", timeout=0.5) is None
         assert ask("127.0.0.1", port, source="127.0.0.9") is not None
@@ -146,7 +141,7 @@ def test_sources() -> None:
 def test_many_strangers_at_once() -> None:
     """Each hears what is for it. Of more than are held the one that was heard longest ago is forgotten, and is new when it
     is heard again."""
-    port, most = free(), _visitors._MOST
+    port, most = free_port(kind=socket.SOCK_DGRAM), _visitors._MOST
     with Sandbox(network=[Publish(53, f"udp://{port}")]) as box, serving(box, ECHO, "AF_INET", "", 53), ExitStack() as stack:  # fmt: skip
         strangers = [stack.enter_context(stranger("127.0.0.1", port)) for _ in range(most + 20)]
         for sock in [*strangers, strangers[-1], strangers[0]]:
@@ -157,7 +152,7 @@ def test_many_strangers_at_once() -> None:
 
 def test_a_server_that_connects() -> None:
     """As one for each client does; it sees whom it is connected to, and the address that was sent to as its own."""
-    port = free()
+    port = free_port(kind=socket.SOCK_DGRAM)
     with Sandbox(network=[Publish(53, f"udp://{port}")]) as box, serving(box, CONNECTED), stranger("127.0.0.1", port) as sock:  # fmt: skip
         sock.send(b"hello")
         assert sock.recv(99) == repr([True, ("127.0.0.1", 53)]).encode()
@@ -167,7 +162,7 @@ def test_a_server_that_connects() -> None:
 
 def test_only_who_was_heard_is_answered(monkeypatch: pytest.MonkeyPatch) -> None:
     """By the socket at the published port, at the port that it sent from, for a while."""
-    port = free()
+    port = free_port(kind=socket.SOCK_DGRAM)
     with Sandbox(network=[Publish(53, f"udp://{port}")]) as box, serving(box, LATE) as server, stranger("127.0.0.1", port) as sock, stranger("127.0.0.1", port) as other:  # fmt: skip
         assert server.stdin is not None and server.stdout is not None
         sock.send(b"hello")
@@ -194,7 +189,7 @@ def test_only_who_was_heard_is_answered(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_nobody_is_there() -> None:
     """What comes before the guest's server is lost, as is what comes after; a server that comes later is found."""
-    port = free()
+    port = free_port(kind=socket.SOCK_DGRAM)
     with Sandbox(network=[Publish(53, f"udp://{port}")]) as box:
         assert ask("127.0.0.1", port, timeout=0.2) is None
         for _ in range(2):
@@ -205,7 +200,7 @@ def test_nobody_is_there() -> None:
 
 
 def test_the_same_stranger_and_a_new_server() -> None:
-    port = free()
+    port = free_port(kind=socket.SOCK_DGRAM)
     with Sandbox(network=[Publish(53, f"udp://{port}")]) as box, stranger("127.0.0.1", port) as sock:
         for _ in range(3):
             with serving(box, ECHO, "AF_INET", "", 53):
@@ -230,7 +225,7 @@ def test_port_is_taken() -> None:
 
 def test_what_was_answered_last_arrives() -> None:
     """Though the guest ends at once."""
-    port = free()
+    port = free_port(kind=socket.SOCK_DGRAM)
     source = "import socket; s = socket.socket(type=socket.SOCK_DGRAM); s.bind(('', 53)); print(flush=True)\nname = s.recvfrom(9)[1]\nfor n in range(8): s.sendto(b'%d' % n, name)"
     box = Sandbox(network=[Publish(53, f"udp://{port}")])
     with serving(box, source) as server, stranger("127.0.0.1", port) as sock:
@@ -243,7 +238,7 @@ def test_what_was_answered_last_arrives() -> None:
 @pytest.mark.parametrize("limits", [Limits(), Limits(bytes_sent=10**6)], ids=["", "relayed"])
 def test_bytes_are_counted(limits: Limits, tmp_path: Path) -> None:
     """Of datagrams always, since we move them; in the turn that has moved them. Each call has the rule in its record."""
-    rule, trail = Publish(53, f"udp://{free()}"), tmp_path / "trail"
+    rule, trail = Publish(53, f"udp://{free_port(kind=socket.SOCK_DGRAM)}"), tmp_path / "trail"
     with Sandbox(network=[rule], limits=limits, audit=trail) as box, serving(box, ECHO, "AF_INET", "", 53):
         with stranger("127.0.0.1", rule.listening[1]) as sock:
             sock.send(bytes(100))
@@ -258,7 +253,7 @@ def test_bytes_are_counted(limits: Limits, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("limit", ["bytes_sent", "bytes_received"])
 def test_a_limit_is_kept(limit: str) -> None:
-    port = free()
+    port = free_port(kind=socket.SOCK_DGRAM)
     with Sandbox(network=[Publish(53, f"udp://{port}")], limits=Limits(**{limit: 150})) as box:
         with serving(box, ECHO, "AF_INET", "", 53), stranger("127.0.0.1", port) as sock:
             said = 0
@@ -274,7 +269,7 @@ def test_a_limit_is_kept(limit: str) -> None:
 
 def test_a_rate_is_kept() -> None:
     """What is too much waits, and what has no room in the queue is lost, as on any slow line."""
-    port = free()
+    port = free_port(kind=socket.SOCK_DGRAM)
     with Sandbox(network=[Publish(53, f"udp://{port}")], limits=Limits(bytes_received_per_second=20_000)) as box:
         with serving(box, ECHO, "AF_INET", "", 53), stranger("127.0.0.1", port) as sock:
             for _ in range(30):
@@ -285,7 +280,7 @@ def test_a_rate_is_kept() -> None:
 
 
 def test_command_line_and_file(tmp_path: Path) -> None:
-    port = free()
+    port = free_port(kind=socket.SOCK_DGRAM)
     (tmp_path / "policy.toml").write_text(f'[[network]]\npublish = 53\nhost = "udp://{port}"\n')
     policy = sandbox.Policy.load(tmp_path / "policy.toml")
     assert policy.network == (Publish(53, f"udp://127.0.0.1:{port}"),)

@@ -19,7 +19,7 @@ from sandbox.services._names_of_sockets import Name
 from sandbox.services._pump import Pump
 from sandbox.services._relayed import Relayed
 from sandbox.services._tcp_ends import Carriage
-from tests.test_publish import free
+from tests.helpers import free_port
 
 T = TypeVar("T")
 LAST, ONE = IPv4Address("127.78.8.254"), "127.78.8.1"
@@ -122,7 +122,7 @@ def test_a_turn_that_fails_loses_nobody(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_a_knock_that_cannot_go_on_leaves_nothing() -> None:
-    port = free()
+    port = free_port()
     rule = Publish(8080, f"127.0.0.1:{port}")
     elsewhere = IPv4Address("192.0.2.1")  # no address of this machine
     listening = Listening(Name(IPv4Address(ONE), 8080), 1)
@@ -144,7 +144,7 @@ def relayed(rules: list[tuple[Publish, socket.socket]], find: Listening | None =
 
 def test_names_of_ours_are_forgotten() -> None:
     """A port of ours has another connection later: its guest is not shown this one's ends."""
-    port = free()
+    port = free_port()
     rule = Publish(8080, f"127.0.0.1:{port}")
     with socket.create_server((ONE, 0)) as guest, socket.create_server(("127.0.0.1", port)) as listener:
         made = relayed([(rule, listener)], Listening(Name(IPv4Address(ONE), guest.getsockname()[1]), 1))

@@ -15,6 +15,7 @@ from typing import NamedTuple
 from .._loop import READABLE, Loop
 from ._flow import Flow
 from ._ingress import in_slice
+from ._inners import Inners
 from ._names_of_sockets import Name
 from ._relay import bounded, share
 from ._sockets import cookie_of, name_of
@@ -31,10 +32,6 @@ class Pair(NamedTuple):
     rule: str
     at: Name
 
-    @property
-    def sockets(self) -> tuple[socket.socket, socket.socket]:
-        return self.inner, self.upstream
-
 
 class Datagrams:
     """One guest's. A datagram waits for its turn where it comes too soon, and the kernel drops what is too much; beyond
@@ -45,7 +42,7 @@ class Datagrams:
     ) -> None:
         """`whose(at, asker)`: is who hears there what `asker` sends the guest's? None: nobody hears it. `lost` is told
         which of our names in the slice stands for nobody any more."""
-        self._loop, self._address, self._base = loop, str(address), int(address) & ~0xFF
+        self._loop, self._inners, self._base = loop, Inners(address), int(address) & ~0xFF
         self._flows, self._whose, self._lost = flows, whose, lost
         self._pairs: OrderedDict[Key, Pair] = OrderedDict()
 
@@ -58,10 +55,10 @@ class Datagrams:
         if key in self._pairs and self._pairs[key].at != at:
             self._close(key)  # it was bound anew
         if key not in self._pairs:
+            if len(self._pairs) >= min(_MOST, share()):
+                self._close(next(iter(self._pairs)))
             self._pairs[key] = self._made(key, at, rule)
         self._pairs.move_to_end(key)
-        if len(self._pairs) > min(_MOST, share()):
-            self._close(next(iter(self._pairs)))
         return self._pairs[key]
 
     def cut(self, stands: Callable[[int, Name], bool]) -> None:
@@ -75,22 +72,22 @@ class Datagrams:
         for key in list(self._pairs):
             self._move_out(key)
             self._close(key)
+        self._inners.close()
 
     def forget_after_fork(self) -> None:
         """Close the descriptors, and nothing else."""
         for pair in self._pairs.values():
-            for sock in pair.sockets:
+            for sock in (pair.inner, pair.upstream):
                 sock.close()
+        self._inners.close()
 
     def _made(self, key: Key, at: Name, rule: str) -> Pair:
         target = key[1]
         with ExitStack() as undo:
-            inner = undo.enter_context(bounded(socket.AF_INET, socket.SOCK_DGRAM))
             family = socket.AF_INET if target.address.version == 4 else socket.AF_INET6
             upstream = undo.enter_context(bounded(family, socket.SOCK_DGRAM))
-            inner.bind((self._address, 0))
-            inner.connect((str(at.address), at.port))
             upstream.connect((str(target.address), target.port))
+            inner = self._inners.take(at)
             undo.pop_all()
         self._loop.watch(inner.fileno(), partial(self._move_out, key))
         self._loop.watch(upstream.fileno(), partial(self._move_back, key))
@@ -140,6 +137,7 @@ class Datagrams:
         pair = self._pairs.pop(key, None)
         if pair is not None:
             self._lost(name_of(pair.inner))
-            for sock in pair.sockets:
+            for sock in (pair.inner, pair.upstream):
                 self._loop.forget(sock.fileno())
-                sock.close()
+            self._inners.give(pair.inner)
+            pair.upstream.close()

@@ -13,7 +13,7 @@ from typing import Union
 
 from .._addresses import Address
 
-_SO_ATTACH_FILTER = 26
+_SO_ATTACH_FILTER, _SO_DETACH_FILTER = 26, 27
 _NETWORK = 0xFFF00000  # SKF_NET_OFF: offsets from the IP header
 _BYTE, _WORD, _AND, _SHIFT, _JUMP, _EQUAL, _RETURN = 0x30, 0x20, 0x54, 0x74, 0x05, 0x15, 0x06
 _ALL, _NONE = 0xFFFFFFFF, 0
@@ -63,3 +63,9 @@ def attach(sock: socket.socket, base: int, peers: Iterable[Address | Block]) -> 
     head = struct.pack("HxxxxxxP", len(rows) // 8, ctypes.addressof(buffer))
     with suppress(PermissionError) if sock.type == socket.SOCK_STREAM else nullcontext():
         sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, head)
+
+
+def detach(sock: socket.socket) -> None:
+    """Everybody may send to it, as far as the kernel lets us say so."""
+    with suppress(OSError):  # there is none, or attach could not put one on either
+        sock.setsockopt(socket.SOL_SOCKET, _SO_DETACH_FILTER, 0)

@@ -12,11 +12,11 @@ from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from ipaddress import IPv4Address, IPv6Address
 
-from .._addresses import OWN, Address, parse_block, reached
+from .._addresses import OWN, Address, reached
 from .._errors import SandboxError
 from .._publish import Publish
 from ._diag import Diag
-from ._ingress import attach
+from ._ingress import attach, detach
 from ._names_of_sockets import Name, read_plain
 from ._sockets import cookie_of, sockaddr_of, take_mapped
 
@@ -110,12 +110,17 @@ class Published:
             take_mapped(sock)
         else:  # else it would take the port of IPv4, too
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        if rule.sources:  # the guest and they may knock, where the kernel lets us say so
-            attach(sock, self._base, map(parse_block, rule.sources))
+        self.guard(sock, rule)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # beside its holder, which does not listen
         sock.bind(sockaddr_of(sock, Name(address, port)))
         if address.version == 6 and not sock.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY):
             raise OSError(errno.EINVAL, "")  # the guest has changed it meanwhile: it will not listen
+
+    def guard(self, sock: socket.socket, rule: Publish) -> None:
+        """The guest and who is named may knock, where the kernel lets us say so."""
+        detach(sock)  # the kernel has no room for two that are as long as can be
+        if rule.sources:
+            attach(sock, self._base, rule.blocks)
 
     def rule_of(self, sock: socket.socket) -> Publish | None:
         """Of a listener to be that is bound where a rule says."""

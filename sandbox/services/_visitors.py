@@ -17,16 +17,18 @@ from .._addresses import Address
 from .._loop import READABLE, Loop
 from .._publish import Publish
 from ._flow import Flow
+from ._ingress import attach
+from ._inners import Inners
 from ._meter import Meter
 from ._names_of_sockets import Name, read_plain
-from ._relay import bounded, share
+from ._relay import share
 from ._relayed import Ends
 from ._sockets import name_of
 
 _MOST = 256  # strangers at once; then the one that was heard longest ago is forgotten
 _LEAVING = 4.0  # seconds, at most
 _ANSWERED = 120.0  # seconds after a stranger was heard; conntrack's udp_timeout_stream
-_SIZE, _PIECES = 1 << 16, 16  # bytes of a datagram, and how many in one turn
+_SIZE, _PIECES, _NEW = 1 << 16, 16, 2  # bytes of a datagram, how many in one turn, and of strangers who are new
 _INFO4, _INFO6 = struct.Struct("=i4s4s"), struct.Struct("=16si")  # struct in_pktinfo, in6_pktinfo
 _PKTINFO, _RECVPKTINFO6, _PKTINFO6 = 8, 49, 50  # IP_PKTINFO, IPV6_RECVPKTINFO, IPV6_PKTINFO
 _Key = tuple[Publish, Name]
@@ -61,16 +63,25 @@ class Visitors:
     ) -> None:
         """`address` is the slice's last; `find(port, six)` tells where the guest hears at one of its ports, by IPv6 if
         `six`; `hears(at, asker)` as Datagrams has it."""
-        self._loop, self._address, self._listeners = loop, str(address), listeners
+        self._loop, self._inners, self._listeners = loop, Inners(address), listeners
         self._meter, self._find, self._hears = meter, find, hears
         self._visits: OrderedDict[_Key, _Visit] = OrderedDict()
         self._named: dict[Name, _Key] = {}
-        for rule, listener in listeners:
-            listener.setblocking(False)
-            six = listener.family == socket.AF_INET6
-            option = (socket.IPPROTO_IPV6, _RECVPKTINFO6) if six else (socket.IPPROTO_IP, _PKTINFO)
-            listener.setsockopt(*option, 1)
-            loop.watch(listener.fileno(), partial(self._on_heard, rule, listener))
+        self._made = 0
+        with ExitStack() as undo:
+            for rule, listener in listeners:
+                undo.callback(loop.forget, listener.fileno())
+                self._open(rule, listener, address)
+            undo.pop_all()
+
+    def _open(self, rule: Publish, listener: socket.socket, address: IPv4Address) -> None:
+        listener.setblocking(False)
+        if rule.sources:
+            attach(listener, int(address) & ~0xFF, rule.blocks)  # the rest does not wake us
+        six = listener.family == socket.AF_INET6
+        option = (socket.IPPROTO_IPV6, _RECVPKTINFO6) if six else (socket.IPPROTO_IP, _PKTINFO)
+        listener.setsockopt(*option, 1)
+        self._loop.watch(listener.fileno(), partial(self._on_heard, rule, listener))
 
     def way(self, sock: socket.socket, peer: Name) -> tuple[Name, str] | None:
         """INVARIANT answers-only: where a socket that is bound at a published port answers a stranger who was heard
@@ -92,6 +103,7 @@ class Visitors:
         if forked:
             for visit in self._visits.values():
                 visit.inner.close()
+            self._inners.close()
         else:
             self._loop.perform(self._leave, _LEAVING)
 
@@ -101,13 +113,14 @@ class Visitors:
         for key in list(self._visits):
             self._on_answer(key)
             self._end(key)
+        self._inners.close()
 
     # ---- in ---------------------------------------------------------------------------------------------------------
 
     def _on_heard(self, rule: Publish, listener: socket.socket, _: int = 0) -> None:
-        flow = self._meter.flows[1]
+        flow, before = self._meter.flows[1], self._made
         for _ in range(_PIECES):
-            if self._waits(flow, listener):
+            if self._made - before >= _NEW or self._waits(flow, listener):
                 return
             try:
                 data, control, _, peer = listener.recvmsg(_SIZE, socket.CMSG_SPACE(_INFO6.size))
@@ -137,23 +150,16 @@ class Visitors:
             at = self._find(key[0].guest, key[1].address.version == 6)
             if at is None or not self._meter.accepted(str(key[0])):
                 return None
-            inner = self._inner(key, at)
+            self._made += 1
+            if len(self._visits) >= min(_MOST, share()):
+                self._end(next(iter(self._visits)))
+            inner = self._inners.take(at)
             visit = _Visit(inner, name_of(inner), at, listener, peer, local, until)
             self._named[visit.name] = key
-        self._visits[key] = visit._replace(local=local, until=until)
+            self._loop.watch(inner.fileno(), partial(self._on_answer, key))
+        self._visits[key] = visit._replace(peer=peer, local=local, until=until)
         self._visits.move_to_end(key)
-        if len(self._visits) > min(_MOST, share()):
-            self._end(next(iter(self._visits)))
         return visit
-
-    def _inner(self, key: _Key, at: Name) -> socket.socket:
-        with ExitStack() as undo:
-            inner = undo.enter_context(bounded(socket.AF_INET, socket.SOCK_DGRAM))
-            inner.bind((self._address, 0))
-            inner.connect((str(at.address), at.port))
-            undo.pop_all()
-        self._loop.watch(inner.fileno(), partial(self._on_answer, key))
-        return inner
 
     # ---- and out ----------------------------------------------------------------------------------------------------
 
@@ -197,7 +203,7 @@ class Visitors:
         if visit is not None:
             self._named.pop(visit.name, None)
             self._loop.forget(visit.inner.fileno())
-            visit.inner.close()
+            self._inners.give(visit.inner)
 
 
 def _local(control: list[tuple[int, int, bytes]]) -> Address:

@@ -82,7 +82,7 @@ class _Said:
     """All that came of a question: so that the same question, but for its number, can be answered so again."""
 
     rules: Rules
-    decisions: list[NameDecision] = field(default_factory=list)
+    question: NameDecision | None = None
     told: list[tuple[Address | None, Sequence[str], float]] = field(default_factory=list)
     until: float = 0.0
     wire: bytes = b""
@@ -203,7 +203,7 @@ class Resolver:
 
     def _report(self, query: Query, said: _Said, allowed: bool, rule: str, address: str = "") -> None:
         decision = NameDecision(query.name, dns.rdatatype.to_text(query.rdtype), allowed, rule, address)
-        said.decisions.append(decision)
+        said.question = said.question or decision
         self._on_decision(decision)
 
     def _tell(self, address: Address | None, names: Sequence[str], seconds: float) -> None:
@@ -218,8 +218,9 @@ class Resolver:
         reply(answer)
 
     def _say_again(self, said: _Said, query: bytes, reply: Reply) -> None:
-        for decision in said.decisions:
-            self._on_decision(decision)
+        """That addresses were left out was reported when it was decided."""
+        if said.question is not None:
+            self._on_decision(said.question)
         for told in said.told:
             self._tell(*told)
         reply(query[:2] + said.wire)

@@ -102,18 +102,21 @@ class Internet:
             undo.callback(self._names.close)
             at, base = self.slice.at(RESOLVER), self.slice.base
             self._resolving = Resolving(loop, at, base, self._names.ask, self._is_behind)
+            undo.callback(self._resolving.close)
             self.slice.resolver = self._resolving.port
             self._held = Held(limits.sockets) if limits.sockets is not None else None
+            self._outward = Outwards(self._diag)
+            self._home = home = Home(self.slice, self._diag, self._outward, self._published)
+            last, listeners = self.slice.at(LAST), self._published.listeners
+            self._proxied = Proxied(loop, last, http) if http is not None else None
+            self._carriage = None if relayed else Carriage(loop)
+            if self._carriage is not None:
+                undo.callback(self._carriage.close)
+            self._relayed: Relayed | None = None
+            if relayed:
+                self._relayed = Relayed(loop, last, self._meter, listeners["tcp"], home.listener_at, home.hears)
+            self._visitors = Visitors(loop, last, listeners["udp"], self._meter, home.hears_at, home.hears)
             undo.pop_all()
-        self._outward = Outwards(self._diag)
-        self._home = home = Home(self.slice, self._diag, self._outward, self._published)
-        last, listeners = self.slice.at(LAST), self._published.listeners
-        self._proxied = Proxied(loop, last, http) if http is not None else None
-        self._carriage = None if relayed else Carriage(loop)
-        self._relayed: Relayed | None = None
-        if relayed:
-            self._relayed = Relayed(loop, last, self._meter, listeners["tcp"], home.listener_at, home.hears)
-        self._visitors = Visitors(loop, last, listeners["udp"], self._meter, home.hears_at, home.hears)
         self._operations: dict[str, Operation] = {
             "bind": self._bind,
             "connect": self._connect,
@@ -337,6 +340,8 @@ class Internet:
         rule = self._published.rule_of(sock)
         if rule is None:
             attach(sock, self.slice.base, ())
+        else:
+            self._published.guard(sock, rule)  # it may have been let hear whom it was connected to
         if not self._home.has(sock):
             with suppress(OSError):
                 self._home.bind(sock, Name(self.slice.at(ONE), 0))

@@ -197,11 +197,11 @@ said_by = st.one_of(st.binary(max_size=1400), decisions, decisions.flatmap(lambd
 
 class Told:
     def __init__(self) -> None:
-        self.judged: list[Judged] = []
+        self.heard: list[Judged] = []
         self.failures: list[Exception] = []
 
-    def asked(self, judged: Judged) -> None:
-        self.judged.append(judged)
+    def judged(self, judged: Judged) -> None:
+        self.heard.append(judged)
 
     def is_behind(self) -> bool:
         return False
@@ -261,9 +261,9 @@ def test_whatever_it_says(loop: Loop, first: bool, messages: list[bytes], fds: i
         assert len(os.listdir("/proc/self/fd")) <= open_before
         good, begun, counted = fitting(said)
         assert (proxy._failure == "it has ended") == good and not wrong, proxy._failure
-        assert len(told.judged) == len(counted) and len(told.failures) == (not begun)
+        assert len(told.heard) == len(counted) and len(told.failures) == (not begun)
         rules = {str(rule) for rule in RULES.requests}
-        assert all((judged.rule in rules) == judged.allowed and judged.record() for judged in told.judged)
+        assert all((judged.rule in rules) == judged.allowed and judged.kind == "http" for judged in told.heard)
     assert not wrong
 
 

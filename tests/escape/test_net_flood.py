@@ -18,8 +18,8 @@ from sandbox import Limits, Publish, Sandbox
 from sandbox.services import _inbound
 from sandbox.services._published import Published
 from tests.escape.attack import assert_neighbour_is_served, ordinary
+from tests.helpers import free_port
 from tests.test_internet import python
-from tests.test_publish import free
 
 pytestmark = ordinary
 SERVER = """
@@ -59,7 +59,7 @@ MANY = {"takes all": 100, "takes none": 400}
 @contextmanager
 def flooded(how: str, limits: Limits | None, count: int = 0) -> Iterator[tuple[Sandbox, int, int]]:
     """The guest, its port, and how many descriptors we have more."""
-    port = free()
+    port = free_port()
     with Sandbox(network=[Publish(8080, port)], limits=limits) as box:
         server = box.popen(python(SERVER, how, 200 if how == "takes all" else 4), stdin=PIPE, stdout=PIPE)
         assert server.stdout is not None and server.stdout.readline() == b"listens\n"

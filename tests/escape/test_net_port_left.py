@@ -15,14 +15,17 @@ import pytest
 
 from sandbox import Allow, Limits, Publish, Sandbox
 from sandbox._loop import Loop
-from sandbox.services import _relay
+from sandbox.services import _datagrams, _relay
 from sandbox.services._home import Home
 from sandbox.services._inbound import Inbound
+from sandbox.services._inners import Inners
 from sandbox.services._names_of_sockets import Name
 from sandbox.services._relay import Relays
+from sandbox.services._sockets import name_of
 from tests.escape.attack import ordinary
+from tests.helpers import free_port
 from tests.test_internet import python
-from tests.test_publish import free, knocked
+from tests.test_publish import knocked
 
 COUNTED = Limits(bytes_sent=1 << 40)
 guarded = pytest.mark.parametrize("guard", [True, False], ids=["guarded", "unguarded"])
@@ -96,6 +99,51 @@ def test_an_answer_to_a_datagram(guard: bool, monkeypatch: pytest.MonkeyPatch) -
                             outside.send(b"to whom?")
                 assert comes(service, 0 if guard else 30) is not guard
             guest.communicate("\n")
+
+
+TWO = """
+import socket, sys
+made = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(2)]
+for s, port in zip(made, sys.argv[1:]): s.connect(("127.0.0.1", int(port)))
+print("connected", flush=True); input()
+print(made[0].send(b"bad"), flush=True); input()
+"""
+
+
+@ordinary
+@guarded
+def test_a_peer_that_was_forgotten(guard: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The guest's socket is still connected to the relay of a peer that gave way to another."""
+    monkeypatch.setattr(_datagrams, "_MOST", 1)
+    if not guard:
+        monkeypatch.setattr(Inners, "take", lambda inners, at: connected(inners._made(), at))
+        monkeypatch.setattr(Inners, "give", lambda _, inner: inner.close())
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as two:
+        for each in (one, two):
+            each.bind(("127.0.0.1", 0))
+        ports = [each.getsockname()[1] for each in (one, two)]
+        lost: list[int] = []
+        real = _datagrams.Datagrams._close
+        monkeypatch.setattr(_datagrams.Datagrams, "_close", lambda self, key: (lost.append(name_of(self._pairs[key].inner).port), real(self, key)))  # fmt: skip
+        rule = f"udp://127.0.0.1:{','.join(map(str, ports))}"
+        with Sandbox(network=[Allow(rule)], limits=COUNTED) as box:
+            guest = box.popen(python(TWO, *ports), stdin=PIPE, stdout=PIPE, text=True)
+            assert guest.stdin is not None and guest.stdout is not None
+            assert guest.stdout.readline() == "connected\n" and len(lost) == 1
+            if guard:
+                with pytest.raises(OSError, match="in use"):
+                    at_every_address(socket.SOCK_DGRAM, lost[0])
+            else:
+                with at_every_address(socket.SOCK_DGRAM, lost[0]) as service:
+                    guest.stdin.write("\n")
+                    guest.stdin.flush()
+                    assert guest.stdout.readline() == "3\n" and service.recv(9) == b"bad"
+            guest.communicate("\n\n")
+
+
+def connected(inner: socket.socket, at: Name) -> socket.socket:
+    inner.connect((str(at.address), at.port))
+    return inner
 
 
 @ordinary
@@ -172,7 +220,7 @@ def test_a_connect_that_is_given_up(guard: bool, monkeypatch: pytest.MonkeyPatch
 def test_a_knock_that_waits_for_room(guard: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     if not guard:
         monkeypatch.setattr(Inbound, "_met", lambda *_: True)
-    port, host = free(), free()
+    port, host = free_port(), free_port()
     with Sandbox(network=[Publish(port, f"127.0.0.1:{host}")], limits=COUNTED) as box:
         guest = box.popen(python(FULL, port), stdin=PIPE, stdout=PIPE, text=True)
         assert guest.stdout is not None and guest.stdin is not None and guest.stdout.readline() == "full\n"

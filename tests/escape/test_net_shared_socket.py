@@ -15,8 +15,8 @@ import pytest
 
 from sandbox import Allow, Publish
 from tests.escape.attack import LOST, WALLS, box, build, native, ordinary
+from tests.helpers import free_port
 from tests.test_internet import python
-from tests.test_publish import free
 
 GIVE = r"""
 #include <netinet/in.h>
@@ -223,7 +223,7 @@ def kernel_filters() -> bool:
 def test_a_listener_that_is_handed_on_lets_in_no_other(receiver: str) -> None:
     """Who is not in `sources` is not heard, where the kernel keeps them: a guest whose network is not served accepts by itself.
     Where it does not, SECURITY.md says that whoever has the listener hears all, as is seen then."""
-    port, (walls, network) = free(), RECEIVERS[receiver]
+    port, (walls, network) = free_port(), RECEIVERS[receiver]
     ours, theirs = socket.socketpair()
     with ours, theirs, box(walls, network=[Publish(8080, port, ["127.0.0.9"])]) as neighbour, box(walls, network=network) as guest:
         giver = neighbour.popen(python(LISTENS), stdin=ours.fileno(), stdout=PIPE)

@@ -24,10 +24,12 @@ import sandbox
 from sandbox import Limits, Publish
 from sandbox.services import _visitors
 from sandbox.services._home import Home
+from sandbox.services._inners import Inners
 from sandbox.services._names_of_sockets import Name
 from sandbox.services._sockets import name_of
 from sandbox.services._visitors import Visitors
 from tests.escape.attack import WALLS, assert_neighbour_is_served, box, ordinary
+from tests.helpers import free_port
 
 pytestmark = ordinary
 guarded = pytest.mark.parametrize("guard", [True, False], ids=["guarded", "unguarded"])
@@ -84,16 +86,10 @@ def stranger(stack: ExitStack, address: str = HERE, port: int = 0) -> socket.soc
     return made
 
 
-def free() -> int:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        sock.bind((HERE, 0))
-        return int(sock.getsockname()[1])
-
-
 @contextmanager
 def publishing(walls: str = "every wall", sources: tuple[str, ...] = (), **options: Any) -> Iterator[tuple[Guest, tuple[str, int]]]:
     """A guest that hears at its port, and where that is on the host."""
-    ports = {PORT: free(), BESIDE: free()}
+    ports = {PORT: free_port(kind=socket.SOCK_DGRAM), BESIDE: free_port(kind=socket.SOCK_DGRAM)}
     rules = [Publish(guest, f"udp://{HERE}:{host}", sources) for guest, host in ports.items()]
     with box(walls, network=rules, **options) as made:
         guest = Guest(made, (HERE, ports[BESIDE]))
@@ -161,6 +157,7 @@ def test_who_is_not_in_sources(monkeypatch: pytest.MonkeyPatch, guard: bool) -> 
     """Is not heard, and so not answered."""
     if not guard:
         monkeypatch.setattr(Publish, "admits", lambda *_: True)
+        monkeypatch.setattr(_visitors, "attach", lambda *_: None)
     with ExitStack() as stack, publishing(sources=("127.0.0.9",)) as (guest, host):
         friend, other = stranger(stack, "127.0.0.9"), stranger(stack)
         other.sendto(b"knock", host)
@@ -250,6 +247,30 @@ def test_nor_does_it_answer(monkeypatch: pytest.MonkeyPatch, guard: bool) -> Non
             friend.setblocking(False)
         with pytest.raises(BlockingIOError) if guard else nullcontext():
             assert friend.recv(99) == b"bad"
+
+
+@guarded
+def test_a_connection_outlives_a_stranger(monkeypatch: pytest.MonkeyPatch, guard: bool) -> None:
+    """The guest is connected to whom it has heard, who is forgotten: a service of the host's that would be there next is not
+    reached."""
+    if not guard:
+        monkeypatch.setattr(Inners, "give", lambda _, inner: inner.close())
+    with ExitStack() as stack, publishing() as (guest, host):
+        friend = stranger(stack)
+        assert first_heard(guest, friend, host) == b"good"
+        assert guest.does(f"s.connect({friend.getsockname()})") is None
+        (visit,) = guest.net._visitors._visits.values()
+        monkeypatch.setattr(_visitors, "_ANSWERED", -1.0)
+        guest.hears(friend, host)
+        assert guest.does("s.send(b'late')") == 4
+        guest.has_had_a_turn(friend)
+        assert not guest.net._visitors._visits.get((next(iter(guest.net._visitors._listeners))[0], Name(IPv4Address(HERE), friend.getsockname()[1])))
+        if guard:
+            with pytest.raises(OSError, match="in use"):
+                at_every_address(stack, visit.name.port)
+        else:
+            service = at_every_address(stack, visit.name.port)
+            assert guest.does("s.send(b'bad')") == 3 and service.recv(9) == b"bad"
 
 
 # ---- many -----------------------------------------------------------------------------------------------------------

@@ -19,13 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers import program
-
-
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
+from tests.helpers import free_port, program
 
 
 def listens(port: int, process: subprocess.Popen[bytes]) -> None:

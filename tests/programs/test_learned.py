@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,7 +12,7 @@ import pytest
 
 import sandbox
 from sandbox._learn._broad import is_broad
-from tests.helpers import Twin, interpreter, program, shell
+from tests.helpers import Twin, free_port, interpreter, program, shell
 from tests.programs.test_python import _wheel
 
 pytest.importorskip("ptrace")
@@ -69,11 +68,6 @@ def _numpy(twin: Twin) -> str:
         pytest.skip("no numpy on this machine")
     twin.write("main.py", "import numpy as n\nn.save('a', n.eye(50))\nprint(n.linalg.inv(n.load('a.npy')).sum())\n")
     return f"{sys.executable} main.py"
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
 
 
 def _redis(twin: Twin) -> str:

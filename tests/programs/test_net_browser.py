@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 
 from sandbox import Allow
-from tests.helpers import Twin, interpreter, program
-from tests.programs.outside import free_port
+from tests.helpers import Twin, free_port, interpreter, program
 
 PAGE = """<body><script>
 fetch('data').then(a => a.text()).then(text => { document.body.innerText = `${text} ${40 + 2}`; });

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from sandbox import Allow
-from tests.helpers import Twin, interpreter, program
-from tests.programs.outside import SmartGit, certificate, free_port, https, nginx
+from tests.helpers import Twin, free_port, interpreter, program
+from tests.programs.outside import SmartGit, certificate, https, nginx
 
 NETWORKS = {"own namespace": "loopback", "served": [Allow("192.0.2.1:1")]}
 

@@ -11,8 +11,7 @@ import pytest
 
 import sandbox
 from sandbox import Allow, Publish
-from tests.helpers import Twin, program
-from tests.programs.outside import free_port
+from tests.helpers import Twin, free_port, program
 
 pytestmark = pytest.mark.skipif(os.getuid() == 0, reason="initdb refuses root; test_as_user runs this as another user")
 SERVER = """

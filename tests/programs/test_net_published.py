@@ -12,8 +12,8 @@ import pytest
 
 import sandbox
 from sandbox import Allow, Publish
-from tests.helpers import Twin, program
-from tests.programs.outside import free_port, server
+from tests.helpers import Twin, free_port, program
+from tests.programs.outside import server
 
 CONF = """
 {user} daemon off; worker_processes 2; pid {folder}/pid; error_log {folder}/error.log;

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from sandbox import Allow
-from tests.helpers import Twin, program
-from tests.programs.outside import Sshd, free_port, sshd
+from tests.helpers import Twin, free_port, program
+from tests.programs.outside import Sshd, sshd
 
 
 @pytest.fixture
