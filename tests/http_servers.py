@@ -19,7 +19,7 @@ from typing import Any, Optional
 import pytest
 
 from sandbox import AllowHTTP, Header, Hosts, Sandbox
-from tests.helpers import program
+from tests.helpers import free_port, program
 
 pytest.importorskip("h2", reason="the extra sandbox[http] is not installed")
 pytest.importorskip("OpenSSL", reason="the extra sandbox[http] is not installed")
@@ -213,7 +213,7 @@ _NGINX = """
 daemon off; master_process off; pid {folder}/pid; error_log {folder}/error.log; events {{ worker_connections 64; }}
 http {{
   access_log {folder}/access.log; client_body_temp_path {folder}; proxy_temp_path {folder}; fastcgi_temp_path {folder};
-  uwsgi_temp_path {folder}; scgi_temp_path {folder}; client_max_body_size 64m;
+  uwsgi_temp_path {folder}; scgi_temp_path {folder}; client_max_body_size 64m; keepalive_requests {requests};
   server {{
     listen 127.0.0.1:{port} ssl http2; ssl_certificate {folder}/server.pem; ssl_certificate_key {folder}/server.key;
     location /pub/big {{ root {folder}; }}
@@ -224,15 +224,12 @@ http {{
 
 
 @contextmanager
-def nginx(site: Site) -> Iterator[int]:
-    """The port of a server that speaks HTTP/2, too, with the site's certificate."""
-    import socket
-
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+def nginx(site: Site, requests: int = 1000) -> Iterator[int]:
+    """The port of a server that speaks HTTP/2, too, with the site's certificate; it ends a connection after so many
+    requests."""
+    port = free_port()
     conf = site.folder / "nginx.conf"
-    conf.write_text(_NGINX.format(folder=site.folder, port=port))
+    conf.write_text(_NGINX.format(folder=site.folder, port=port, requests=requests))
     command = [program("nginx", "/usr/sbin"), "-e", str(site.folder / "error.log"), "-c", str(conf), "-p", str(site.folder)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:

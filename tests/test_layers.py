@@ -30,7 +30,7 @@ _LEARN = (
     *("_broad", "_fold", "_standing", "_places", "_peers", "_variables", "_lines", "_merge", "_text", "_learned", "_run"),
 )
 _HTTP = (
-    *("_http.wire", "_http.heads", "_http.streams", "_http.certificates", "_http.passing"),
+    *("_http.wire", "_http.heads", "_http.streams", "_http.certificates", "_http.passing", "_http.farewell"),
     *("_http.http1", "_http.http2", "_http.connection", "_http.confine", "_http.process"),
 )
 LAYERS = (

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import h2.config
@@ -15,7 +15,9 @@ import h2.errors
 import h2.events
 import h2.exceptions
 import h2.settings
+import hyperframe.frame
 
+from .farewell import Farewell
 from .heads import (
     FIELDS_MAX,
     Asked,
@@ -32,6 +34,7 @@ from .heads import (
 from .passing import Passing
 from .streams import Stream
 
+_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"  # of a client
 _STREAMS_MAX = 100
 _WINDOW = 256 << 10  # bytes of a connection and of each stream
 _PSEUDO = (b":method", b":path", b":scheme", b":authority")
@@ -45,6 +48,9 @@ class _Side:
     def __init__(self, stream: Stream, passing: Passing, *, client: bool) -> None:
         self.http = h2.connection.H2Connection(h2.config.H2Configuration(client_side=client, header_encoding=None))
         self.halves: dict[int, _Half] = {}
+        self.farewell = Farewell(0 if client else len(_PREFACE))
+        self.last: int | None = None
+        self._goodbye = b""
         self._stream, self._passing, self._sending = stream, passing, asyncio.Lock()
         of_client = {h2.settings.SettingCodes.ENABLE_PUSH: 0}
         of_server = {h2.settings.SettingCodes.MAX_CONCURRENT_STREAMS: _STREAMS_MAX}
@@ -55,13 +61,34 @@ class _Side:
 
     async def flush(self) -> None:
         async with self._sending:
-            data = self.http.data_to_send()
+            data, self._goodbye = self._goodbye + self.http.data_to_send(), b""
             if data:
-                await self._stream.send(data)
+                with self._gone():
+                    await self._stream.send(data)
 
     async def events(self) -> list[Any] | None:
-        data = await self._stream.receive()
-        return self.http.receive_data(data) if data else None
+        data = b""
+        with self._gone():
+            data = await self._stream.receive()
+        return self.http.receive_data(self.farewell.rest(data)) if data else None
+
+    @contextmanager
+    def _gone(self) -> Iterator[None]:
+        """Who has said goodbye may be gone: the other end still gets what has come."""
+        try:
+            yield
+        except OSError:
+            if self.farewell.last is None:
+                raise
+
+    def say_goodbye(self, code: int, *, before: int | None) -> None:
+        """No stream is taken any more, nor any from `before` on; h2's own way would end those that are there."""
+        self.last = self.http.highest_inbound_stream_id if before is None else before - 2
+        self._goodbye += hyperframe.frame.GoAwayFrame(0, last_stream_id=self.last, error_code=code).serialize()
+
+    def close(self) -> None:
+        """What was said to be the last stream stays the last."""
+        self.http.close_connection(last_stream_id=self.last)
 
     def reset(self, stream: int, code: int = h2.errors.ErrorCodes.CANCEL) -> None:
         with suppress(h2.exceptions.ProtocolError):
@@ -136,6 +163,7 @@ class Http2:
         self._guest = _Side(passing.guest, passing, client=False)
         self._upstream = _Side(passing.upstream, passing, client=True)
         self._added: dict[int, frozenset[bytes]] = {}  # by stream: fields that no trailer repeats
+        self._leaving = False
 
     async def run(self) -> None:
         await asyncio.gather(self._upstream.flush(), self._guest.flush())
@@ -145,11 +173,12 @@ class Http2:
             for task in tasks:
                 if task.done():
                     task.result()
+            await self._guest.flush()  # what the other task is sending it still gets
         finally:
             for task in tasks:
                 task.cancel()
             with suppress(h2.exceptions.ProtocolError, OSError, asyncio.TimeoutError):
-                self._guest.http.close_connection()
+                self._guest.close()
                 await asyncio.wait_for(self._guest.flush(), 1)
 
     def _directions(self) -> tuple[tuple[_Side, _Side], tuple[_Side, _Side]]:
@@ -164,8 +193,11 @@ class Http2:
                 if handler is not None:
                     self._passing.busy()
                     handler(self, source, event)
+            if source.farewell.last is not None:
+                self._on_farewell(source, source.farewell)
             for half in [*source.halves.values(), *target.halves.values()]:
                 self._move(half)
+            ends = ends or (self._leaving and not self._guest.halves)
             await target.flush()
             await source.flush()
 
@@ -196,11 +228,23 @@ class Http2:
                 each.drop()
             self._settle(half)
 
+    def _on_farewell(self, side: _Side, farewell: Farewell) -> None:
+        """What a server has not taken is tried again by the guest, elsewhere; what it has goes on."""
+        if side is self._upstream:
+            lost = {stream: half.target_id for stream, half in side.halves.items() if stream > (farewell.last or 0)}
+            if lost or not self._leaving:
+                self._guest.say_goodbye(farewell.code, before=min(lost.values(), default=None))
+            for stream in lost:
+                self._drop(side, stream, h2.errors.ErrorCodes.REFUSED_STREAM)
+        self._leaving = True
+
     # ---- events ---------------------------------------------------------------------------------------------------
 
     def _on_request(self, _: _Side, event: h2.events.RequestReceived) -> None:
         stream = event.stream_id or 0
         pseudo, fields = _parted(event.headers or [])
+        if self._leaving:
+            return self._guest.reset(stream, h2.errors.ErrorCodes.REFUSED_STREAM)
         try:
             asked = self._read(pseudo, check(fields))
             length = body_length(fields, ended=event.stream_ended is not None)

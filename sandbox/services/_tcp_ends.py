@@ -7,13 +7,14 @@ import socket
 import threading
 from collections.abc import Mapping
 from contextlib import ExitStack
+from functools import partial
 
 from .._loop import Loop
 from ._diag import INFO, SOCK_DIAG, carried_in, cookie_in, dumped, messages_in
 
 _GROUPS = 1 << 0 | 1 << 2  # TCP of IPv4 and of IPv6
 _HEARD = 1 << 22  # bytes of messages that wait; less where the machine allows no more
-_PATIENCE = 0.5  # seconds: the kernel tells of an end a little later
+_LOOKS, _PATIENCE = 8, 0.1  # at those that stand, and seconds after each: the kernel tells of an end a little later
 
 Carried = tuple[int, int]
 
@@ -126,14 +127,23 @@ class Carriage:
 
     def carried(self) -> Mapping[str, Carried] | None:
         """Bytes sent and received by each rule; None: not known."""
-        standing = _standing() if self._standing and self._known and not self._closed else {}
-        with self._changed:
-            if not self._closed:
-                self._changed.wait_for(lambda: not self._known or self._standing.keys() <= standing.keys(), _PATIENCE)
-            carried = dict(self._carried)
-            for cookie, rule in self._standing.items():
-                self._add(carried, rule, standing.get(cookie))
-            return carried if self._known else None
+        for look in range(1, _LOOKS + 1):
+            standing = _standing() if self._standing and self._known and not self._closed else {}
+            with self._changed:
+                told = self._closed or self._changed.wait_for(partial(self._is_told, standing), _PATIENCE)
+                if told or look == _LOOKS:
+                    return self._with(standing)
+        return None
+
+    def _is_told(self, standing: Mapping[int, Carried | None]) -> bool:
+        """Of each that has not ended, or is there nothing to know?"""
+        return not self._known or self._standing.keys() <= standing.keys()
+
+    def _with(self, standing: Mapping[int, Carried | None]) -> Mapping[str, Carried] | None:
+        carried = dict(self._carried)
+        for cookie, rule in self._standing.items():
+            self._add(carried, rule, standing.get(cookie))
+        return carried if self._known else None
 
     def close(self) -> None:
         """After this what has been carried is what `carried` says."""
