@@ -1,6 +1,7 @@
 #include "loop.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
@@ -23,6 +24,7 @@
 #define THREADS_MAX 2048
 #define RESERVE 64 /* of them never block: a guest can still kill what does */
 #define STACK_SIZE (256 * 1024)
+#define LET_GO_LOOKS 20 /* a millisecond each, but for the first */
 
 enum { SERVES, RECEIVES, WOKEN };
 /* One receiving thread. Its request lives as long as it does. */
@@ -35,12 +37,14 @@ struct worker {
     bool left; /* loop_leave was called for this request */
     struct worker *next_blocked; /* of calls that may block */
     bool interrupted;
+    bool holds; /* its call was interrupted, and may still hold what is the guest's: a copy of a socket */
 };
 static _Thread_local struct worker *self;
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static atomic_int receiving; /* or about to: one too many parks when it has served */
 static int threads, blocking;
+static atomic_int holding; /* threads that do */
 static int parked, called; /* threads that wait for their turn to receive, and how many of them have been given it */
 static pthread_cond_t turn = PTHREAD_COND_INITIALIZER;
 static struct worker *workers, *blocked;
@@ -94,6 +98,8 @@ static void *receive(void *argument) {
         while (got == 0) { /* and whatever exec had to put off until now: before our turn, which may not come soon */
             worker->left = false;
             serve(&worker->request, &notification);
+            if (worker->holds) atomic_fetch_sub(&holding, 1);
+            worker->holds = false;
             got = exec_deferred(&notification) ? 0 : -1;
         }
         wait_turn();
@@ -209,8 +215,29 @@ bool loop_block_leave(void) {
     *at = self->next_blocked;
     blocking--;
     bool interrupted = self->interrupted;
+    if (interrupted && !self->holds) atomic_fetch_add(&holding, 1);
+    self->holds = self->holds || interrupted;
     pthread_mutex_unlock(&lock);
     return interrupted;
+}
+
+/* Interrupts the calls of the dead: do any of them still hold something? */
+static bool let_go(void) {
+    pthread_mutex_lock(&lock);
+    bool held = atomic_load(&holding) > 0;
+    for (struct worker *at = blocked; at; at = at->next_blocked) {
+        if (!at->interrupted && guest_alive(at->request.id)) continue;
+        at->interrupted = held = true;
+        interrupt(at);
+    }
+    pthread_mutex_unlock(&lock);
+    return !held;
+}
+
+void loop_let_go(void) {
+    for (int looks = 0; looks < LET_GO_LOOKS && !let_go(); looks++)
+        if (looks < 3) sched_yield();
+        else poll(NULL, 0, 1);
 }
 
 /* Would a signal interrupt the thread's call on Linux? One is pending for it or its process, and not blocked. */

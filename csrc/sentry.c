@@ -197,7 +197,9 @@ static void reap(void) {
     while ((pid = trace_reap(&status, &usage)) > 0) {
         if (pid == sentry.launcher) fault(ECHILD, "the launcher has ended");
         uint64_t number = launcher_command_of(pid);
-        if (number) report_exit(number, status, &usage);
+        if (number == 0) continue;
+        loop_let_go();
+        report_exit(number, status, &usage);
     }
 }
 

@@ -15,6 +15,7 @@ import pytest
 import sandbox
 from sandbox import Allow, Deny, GuestFault, Hosts, PolicyError, Publish, Sandbox, SandboxError
 from tests.escape.attack import WALLS, ordinary, standing
+from tests.helpers import free_port
 from tests.test_internet import tcp, udp
 
 __all__ = ["tcp", "udp"]
@@ -264,11 +265,12 @@ def test_what_has_ended_is_forgotten(tcp: int) -> None:
 
 
 def test_what_cannot_change() -> None:
-    with Sandbox(network=[Publish(80, 47081)]) as box:
-        for rule in (Publish(81, 47082), "x"):
+    port = free_port()
+    with Sandbox(network=[Publish(80, port)]) as box:
+        for rule in (Publish(81, port), "x"):
             with pytest.raises(PolicyError):
                 box.network.revoke(rule)
-        with pytest.raises(PolicyError, match="publish 127.0.0.1:47081 as 80: is for the guest's whole life"):
+        with pytest.raises(PolicyError, match=f"publish 127.0.0.1:{port} as 80: is for the guest's whole life"):
             box.network.revoke(box.network.rules[0])
         with pytest.raises(PolicyError, match="allow"):
             box.network.allow("a b")
@@ -280,7 +282,7 @@ def test_what_cannot_change() -> None:
 def test_published_port_stays(tmp_path: Path) -> None:
     """The guest's own connection to its own listener is nobody's rule."""
     script = "import socket, sys\nl = socket.create_server(('127.0.0.1', 8080))\nc = socket.create_connection(('127.0.0.1', 8080))\na, _ = l.accept()\nprint('stands', flush=True)\nsys.stdin.readline()\na.send(b'x'); print(c.recv(1))"
-    with sandbox.Sandbox(network=[Publish(8080, 47083), Allow("192.0.2.1")]) as box:
+    with sandbox.Sandbox(network=[Publish(8080, free_port()), Allow("192.0.2.1")]) as box:
         process = box.popen([sys.executable, "-c", script], stdin=-1, stdout=-1, text=True)
         assert process.stdout and process.stdout.readline() == "stands\n"
         box.network.revoke("192.0.2.1")
@@ -400,7 +402,7 @@ def test_usage(tcp: int, udp: int) -> None:
     used = done.usage.network
     assert used is not None and (used.sockets, used.connections, used.refused, used.accepted) == (10, 9, 1, 0)
     assert used.rules == {str(rules[0]): 8, str(rules[1]): 1, str(rules[2]): 1}
-    with Sandbox(network=[*rules, Publish(8080, 47084)]) as box:
+    with Sandbox(network=[*rules, Publish(8080, free_port())]) as box:
         box.run([sys.executable, "-c", script, str(tcp)])
         assert box.network.usage.rules == used.rules
     assert sandbox.run(["true"]).usage.network is None

@@ -9,7 +9,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from subprocess import PIPE
+from subprocess import PIPE, STDOUT
 from typing import Union
 
 import pytest
@@ -257,3 +257,20 @@ print(struct.unpack_from("i", route.recv(4096), 16))
 """
     done = sandbox.run(python(script), network=network, text=True)
     assert done.stdout.split("\n")[:3] == ["Operation not permitted", "0", "(-1,)"], done
+
+
+WAITS = {
+    "recvfrom": "s = socket.socket(type=socket.SOCK_DGRAM); s.bind(('127.0.0.1', 5300)); print('up', flush=True); s.recvfrom(9)",
+    "accept": "s = socket.socket(); s.bind(('127.0.0.1', 5300)); s.listen(); print('up', flush=True); s.accept()",
+}
+
+
+@pytest.mark.parametrize("call", WAITS)
+def test_the_port_of_a_server_that_was_killed(call: str, network: Network) -> None:
+    """It waited in a call that is served: when its end is told, another can have its port."""
+    with Sandbox(network=network) as box:
+        for _ in range(30):
+            server = box.popen(python("import socket; " + WAITS[call]), stdout=PIPE, stderr=STDOUT)
+            assert server.stdout is not None and server.stdout.readline() == b"up\n"
+            server.kill()
+            server.communicate()

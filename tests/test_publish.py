@@ -269,23 +269,26 @@ def test_too_many() -> None:
 
 def test_many() -> None:
     """As many as can be; each is held and given back."""
-    rules = [Publish(80 + n, f"127.0.0.{n + 1}:47080") for n in range(64)]
+    port = free_port()
+    rules = [Publish(80 + n, f"127.0.0.{n + 1}:{port}") for n in range(64)]
     with Sandbox(network=rules) as box, serving(box, port=143):
-        assert isinstance(ask("127.0.0.64", 47080), list)
+        assert isinstance(ask("127.0.0.64", port), list)
 
 
 def test_two_rules_for_one_port() -> None:
     """Of one guest, too: whoever is refused by one would come in by the other."""
+    port = free_port()
     with pytest.raises(SandboxError, match="another guest or rule has it"):
-        Sandbox(network=[Publish(80, "0.0.0.0:47085", ["192.0.2.1"]), Publish(81, "127.0.0.1:47085")])
-    with Sandbox(network=[Publish(80, "0.0.0.0:47085"), Publish(81, "[::]:47085")]):
+        Sandbox(network=[Publish(80, f"0.0.0.0:{port}", ["192.0.2.1"]), Publish(81, f"127.0.0.1:{port}")])
+    port = free_port("::")
+    with Sandbox(network=[Publish(80, f"0.0.0.0:{port}"), Publish(81, f"[::]:{port}")]):
         pass
 
 
 def test_what_failed_is_given_back() -> None:
     """A guest that cannot have its port leaves no descriptor, nor does it keep what it had."""
     with socket.create_server(("127.0.0.1", 0)) as server:
-        rules = [Publish(80, "127.0.0.1:47086"), Publish(81, server.getsockname()[1])]
+        rules = [Publish(80, free_port()), Publish(81, server.getsockname()[1])]
         before = len(os.listdir("/proc/self/fd"))
         for _ in range(5):
             with pytest.raises(SandboxError, match="another program has it"):
