@@ -99,6 +99,11 @@ def cookie_in(message: bytes) -> int:
     return int(_ID.unpack_from(message, _ID_AT)[1])
 
 
+def state_in(message: bytes) -> int:
+    """Of TCP, as the kernel numbers them."""
+    return message[_HEAD.size + 1]
+
+
 def carried_in(message: bytes) -> tuple[int, int] | None:
     """Bytes of data that a TCP socket has sent and received, where the message has its INFO. None: unknown; a socket
     that was reset from its own end, which forgets it, has sent no segment. What it has received counts one more where
