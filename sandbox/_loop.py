@@ -48,7 +48,10 @@ class Loop:
         self._epoll.modify(fd, READABLE | (WRITABLE if wanted else 0))
 
     def want(self, fd: int, events: int | None) -> None:
-        """From now on for these events; None: for nothing, though it has failed or hung up."""
+        """From now on for these events; None: for nothing, though it has failed or hung up. Not for what was
+        forgotten."""
+        if fd not in self._callbacks:
+            return
         try:
             if events is None:
                 self._epoll.unregister(fd)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import select
 import socket
 import sys
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Optional
 
@@ -277,6 +278,38 @@ def test_a_rate_is_kept() -> None:
             assert all(json.loads(sock.recv(99))[0] == 1000 for _ in range(30))
         usage = box.network.usage
     assert usage.received == 30_000
+
+
+def test_who_waits_and_is_forgotten() -> None:
+    """Answers wait for their turn when the guest's server ends, and their stranger is forgotten: the turn comes, and is
+    nobody's. The next server answers all the same."""
+    port, limits = free_port(kind=socket.SOCK_DGRAM), Limits(bytes_sent_per_second=100)
+    with Sandbox(network=[Publish(53, f"udp://{port}")], limits=limits) as box, stranger("127.0.0.1", port) as sock:
+        net = box._guest.parts.net
+        assert net is not None
+        with serving(box, ECHO, "AF_INET", "", 53):
+            for _ in range(8):
+                sock.send(b"?")
+            until(lambda: net._meter.flows[0]._waiting)
+        sock.send(b"?")
+        until(lambda: not net._visitors._visits and not net._meter.flows[0]._waiting)
+        sock.setblocking(False)
+        with suppress(BlockingIOError):
+            while sock.recv(99):
+                continue
+        sock.settimeout(10)
+        with serving(box, ECHO, "AF_INET", "", 53):
+            sock.send(b"again")
+            assert json.loads(sock.recv(99))[0] == 5
+
+
+def until(true: Callable[[], object]) -> None:
+    """What the Supervisor's thread does tells nobody when it is done."""
+    for _ in range(3000):
+        if true():
+            return
+        select.select([], [], [], 0.01)
+    raise AssertionError("it is not so")
 
 
 def test_command_line_and_file(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from functools import partial
 from ipaddress import IPv4Address
 from typing import NamedTuple
 
-from .._loop import READABLE, Loop
+from .._loop import Loop
 from ._flow import Flow
 from ._ingress import in_slice
 from ._inners import Inners
@@ -107,9 +107,8 @@ class Datagrams:
         """INVARIANT own-slice: while the guest's socket does not hear us, whoever of the host is bound to every address
         may: so it is asked for before each goes on."""
         for _ in range(_PIECES):
-            if not flow.spent and not flow.room(1):
-                self._loop.want(source.fileno(), None)
-                return flow.wait(partial(self._again, source))
+            if flow.delays(source):
+                return
             try:
                 data = source.recv(_SIZE)
             except BlockingIOError:
@@ -128,10 +127,6 @@ class Datagrams:
             return self._whose(pair.at, name_of(pair.inner))
         except OSError:  # the kernel does not tell
             return False
-
-    def _again(self, source: socket.socket) -> None:
-        if source.fileno() >= 0:
-            self._loop.want(source.fileno(), READABLE)
 
     def _close(self, key: Key) -> None:
         pair = self._pairs.pop(key, None)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 
-from .._loop import Loop, Timer
+from .._loop import READABLE, Loop, Timer
 
 _PAUSE = 0.02  # seconds between two looks at an empty bucket, at least
 _WORTH = 4096  # bytes that are worth a turn
@@ -60,6 +62,17 @@ class Flow:
         self.total += count
         self._tokens -= count
         self.rules[rule] += count
+
+    def delays(self, source: socket.socket) -> bool:
+        """Has what comes by a socket that is watched to wait? Then it is looked at again when there is room."""
+        if self.spent or self.room(1):
+            return False
+        self._loop.want(source.fileno(), None)
+        self.wait(partial(self._look_again, source))
+        return True
+
+    def _look_again(self, source: socket.socket) -> None:
+        self._loop.want(source.fileno(), READABLE)
 
     def wait(self, turn: Callable[[], None]) -> None:
         """Call when there is room again."""

@@ -14,9 +14,8 @@ from ipaddress import IPv4Address
 from typing import Any, NamedTuple
 
 from .._addresses import Address
-from .._loop import READABLE, Loop
+from .._loop import Loop
 from .._publish import Publish
-from ._flow import Flow
 from ._ingress import attach
 from ._inners import Inners
 from ._meter import Meter
@@ -67,7 +66,6 @@ class Visitors:
         self._meter, self._find, self._hears = meter, find, hears
         self._visits: OrderedDict[_Key, _Visit] = OrderedDict()
         self._named: dict[Name, _Key] = {}
-        self._made = 0
         with ExitStack() as undo:
             for rule, listener in listeners:
                 undo.callback(loop.forget, listener.fileno())
@@ -118,9 +116,9 @@ class Visitors:
     # ---- in ---------------------------------------------------------------------------------------------------------
 
     def _on_heard(self, rule: Publish, listener: socket.socket, _: int = 0) -> None:
-        flow, before = self._meter.flows[1], self._made
+        flow, new = self._meter.flows[1], 0
         for _ in range(_PIECES):
-            if self._made - before >= _NEW or self._waits(flow, listener):
+            if new >= _NEW or flow.delays(listener):
                 return
             try:
                 data, control, _, peer = listener.recvmsg(_SIZE, socket.CMSG_SPACE(_INFO6.size))
@@ -128,9 +126,10 @@ class Visitors:
                 return
             except OSError:
                 continue  # an answer that nobody was there for
-            name = Name(read_plain(peer[0]), peer[1])
-            if rule.admits(name.address):
-                self._hand_on((rule, name), listener, peer, _local(control), data)
+            key = rule, Name(read_plain(peer[0]), peer[1])
+            if rule.admits(key[1].address):
+                new += key not in self._visits
+                self._hand_on(key, listener, peer, _local(control), data)
 
     def _hand_on(self, key: _Key, listener: socket.socket, peer: tuple[Any, ...], local: Address, data: bytes) -> None:
         flow = self._meter.flows[1]
@@ -150,7 +149,6 @@ class Visitors:
             at = self._find(key[0].guest, key[1].address.version == 6)
             if at is None or not self._meter.accepted(str(key[0])):
                 return None
-            self._made += 1
             if len(self._visits) >= min(_MOST, share()):
                 self._end(next(iter(self._visits)))
             inner = self._inners.take(at)
@@ -166,7 +164,7 @@ class Visitors:
     def _on_answer(self, key: _Key, _: int = 0) -> None:
         visit, flow = self._visits[key], self._meter.flows[0]
         for _ in range(_PIECES):
-            if self._waits(flow, visit.inner):
+            if flow.delays(visit.inner):
                 return
             try:
                 data = visit.inner.recv(_SIZE)
@@ -186,17 +184,6 @@ class Visitors:
         with suppress(OSError):
             return self._hears(visit.at, visit.name) is not False
         return False
-
-    def _waits(self, flow: Flow, source: socket.socket) -> bool:
-        if flow.spent or flow.room(1):
-            return False
-        self._loop.want(source.fileno(), None)
-        flow.wait(partial(self._again, source))
-        return True
-
-    def _again(self, source: socket.socket) -> None:
-        if source.fileno() >= 0:
-            self._loop.want(source.fileno(), READABLE)
 
     def _end(self, key: _Key) -> None:
         visit = self._visits.pop(key, None)
