@@ -298,6 +298,59 @@ def test_what_failed_is_given_back() -> None:
         pass
 
 
+def test_a_start_that_fails_late_gives_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever part of the network cannot be made, the port is there for the next guest."""
+    rule = Publish(80, free_port())
+    with monkeypatch.context() as patch:
+        patch.setattr("sandbox.services.net.Visitors", full)
+        with pytest.raises(OSError, match="Too many open files"):
+            Sandbox(network=[rule])
+    with Sandbox(network=[rule]) as box, serving(box, port=80):
+        assert isinstance(ask("127.0.0.1", rule.listening[1]), list)
+
+
+def full(*_: object) -> None:
+    raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+
+AGAIN = """
+import socket, sys
+s = socket.socket(); s.bind(("0.0.0.0", 8080)); s.listen(9); print("listens", flush=True); sys.stdin.readline()
+s.shutdown(2)
+try: s.connect(("127.0.0.9", int(sys.argv[1])))
+except OSError as e: print(e.strerror, flush=True)
+s.listen(9); print("listens", flush=True); sys.stdin.readline()
+"""
+
+
+@pytest.mark.parametrize("guard", [True, False], ids=["guarded", "unguarded"])
+def test_sources_when_it_listens_again(guard: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A listener that was connected meanwhile hears whom `sources` names, as before, and not whom it would have connected to: as far
+    as the kernel lets the caller say so, which it tells us first."""
+    port, outside = free_port(), free_port()
+    rules = [Publish(8080, f"0.0.0.0:{port}", ["127.0.0.77"]), sandbox.Allow(f"127.0.0.9:{outside}")]
+    with Sandbox(network=rules) as box:
+        process = box.popen([sys.executable, "-c", AGAIN, str(outside)], stdin=-1, stdout=-1, text=True)
+        assert process.stdin is not None and process.stdout is not None and process.stdout.readline() == "listens\n"
+        before = [_is_met(port, source) for source in ("127.0.0.77", "127.0.0.9")]
+        if not guard:
+            monkeypatch.setattr("sandbox.services._published.Published.guard", lambda *_: None)
+        process.stdin.write("\n")
+        process.stdin.flush()
+        assert [process.stdout.readline() for _ in range(2)] == ["Connection refused\n", "listens\n"]
+        after = [_is_met(port, source) for source in ("127.0.0.77", "127.0.0.9")]
+        process.communicate("\n")
+    assert before[0] and (after == before) == (guard or before[1])
+
+
+def _is_met(port: int, source: str) -> bool:
+    """Does the kernel connect who comes from there, whatever becomes of it?"""
+    with socket.socket() as sock:
+        sock.bind((source, 0))
+        sock.settimeout(0.5)
+        return sock.connect_ex(("127.0.0.1", port)) == 0
+
+
 def test_ipv6_takes_no_port_of_ipv4() -> None:
     """Though the guest's socket is of both families."""
     port = free_port("::1")

@@ -10,6 +10,7 @@ import os
 import socket
 import struct
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
@@ -171,6 +172,22 @@ def test_who_is_not_in_sources(monkeypatch: pytest.MonkeyPatch, guard: bool) -> 
             assert other.recv(99) == b"good"
 
 
+@guarded
+def test_who_is_not_in_sources_wakes_nobody(monkeypatch: pytest.MonkeyPatch, guard: bool) -> None:
+    """What it sends is not looked at in the thread of all guests: the kernel drops it."""
+    looked: list[str] = []
+    admits = Publish.admits
+    monkeypatch.setattr(Publish, "admits", lambda rule, source: (looked.append(str(source)), admits(rule, source))[1])
+    if not guard:
+        monkeypatch.setattr(_visitors, "attach", lambda *_: None)
+    with ExitStack() as stack, publishing(sources=("127.0.0.9",)) as (guest, host):
+        friend, other = stranger(stack, "127.0.0.9"), stranger(stack)
+        for _ in range(5):
+            other.sendto(b"knock", host)
+        guest.hears(friend, host)
+    assert looked.count(HERE) == (0 if guard else 5) and "127.0.0.9" in looked
+
+
 # ---- two minutes ----------------------------------------------------------------------------------------------------
 
 
@@ -285,6 +302,30 @@ def flooded(guest: Guest, host: tuple[str, int], friend: socket.socket) -> int:
         assert guest.does("{s.recv(9) for _ in range(50)}") == {b"flood"}
     guest.has_had_a_turn(friend)
     return len(guest.net._visitors._visits)
+
+
+@guarded
+def test_few_are_new_in_a_turn(monkeypatch: pytest.MonkeyPatch, guard: bool) -> None:
+    """Who is new costs the thread of all guests the most: others have their turn in between."""
+    if not guard:
+        monkeypatch.setattr(_visitors, "_NEW", 1000)
+    new: list[int] = []
+    turn = Visitors._on_heard
+
+    def counted(visitors: Visitors, *args: Any) -> None:
+        before = len(visitors._visits)
+        turn(visitors, *args)
+        new.append(len(visitors._visits) - before)
+
+    monkeypatch.setattr(Visitors, "_on_heard", counted)
+    with ExitStack() as stack, publishing() as (guest, host):
+        go_on = threading.Event()
+        guest.net._visitors._loop.call_at(time.monotonic(), go_on.wait)
+        for _ in range(10):
+            stranger(stack).sendto(b"hello", host)
+        go_on.set()
+        assert guest.does("{s.recv(9) for _ in range(10)}") == {b"hello"}
+    assert sum(new) == 10 and max(new) == (2 if guard else 10)
 
 
 def test_a_flood_is_bounded() -> None:
