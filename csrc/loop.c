@@ -221,24 +221,6 @@ bool loop_block_leave(void) {
     return interrupted;
 }
 
-/* Interrupts the calls of the dead: do any of them still hold something? */
-static bool let_go(void) {
-    pthread_mutex_lock(&lock);
-    bool held = atomic_load(&holding) > 0;
-    for (struct worker *at = blocked; at; at = at->next_blocked) {
-        if (!at->interrupted && guest_alive(at->request.id)) continue;
-        at->interrupted = held = true;
-        interrupt(at);
-    }
-    pthread_mutex_unlock(&lock);
-    return !held;
-}
-
-void loop_let_go(void) {
-    for (int looks = 0; looks < LET_GO_LOOKS && !let_go(); looks++)
-        if (looks < 3) sched_yield();
-        else poll(NULL, 0, 1);
-}
 
 /* Would a signal interrupt the thread's call on Linux? One is pending for it or its process, and not blocked. */
 static bool signal_waits(pid_t tid) {
@@ -257,14 +239,31 @@ static bool signal_waits(pid_t tid) {
     return ((masks[0] | masks[1]) & ~masks[2]) != 0;
 }
 
-int loop_watch(void) {
-    int count = 0;
+/* Interrupts the blocked calls of the dead, and of those that have a signal to take if `signals`; returns how many that were. All that
+ * block are counted in *count. */
+static int interrupt_blocked(bool signals, int *count) {
+    int interrupted = 0;
+    *count = 0;
     pthread_mutex_lock(&lock);
-    for (struct worker *at = blocked; at; at = at->next_blocked, count++) {
-        if (!at->interrupted && guest_alive(at->request.id) && !signal_waits(at->request.tid)) continue;
+    for (struct worker *at = blocked; at; at = at->next_blocked, ++*count) {
+        if (!at->interrupted && guest_alive(at->request.id) && !(signals && signal_waits(at->request.tid))) continue;
         at->interrupted = true;
         interrupt(at); /* again at the next look, until the thread has left */
+        interrupted++;
     }
     pthread_mutex_unlock(&lock);
+    return interrupted;
+}
+
+int loop_watch(void) {
+    int count;
+    interrupt_blocked(true, &count);
     return count;
+}
+
+void loop_let_go(void) {
+    int count;
+    for (int looks = 0; looks < LET_GO_LOOKS && (interrupt_blocked(false, &count) || holding); looks++)
+        if (looks < 3) sched_yield();
+        else poll(NULL, 0, 1);
 }

@@ -19,6 +19,7 @@ from typing import Any, Optional
 import pytest
 
 from sandbox import AllowHTTP, Header, Hosts, Sandbox
+from sandbox._messages import Judged
 from tests.helpers import free_port, program
 
 pytest.importorskip("h2", reason="the extra sandbox[http] is not installed")
@@ -162,6 +163,22 @@ class Site:
     @property
     def header(self) -> Header:
         return Header("Authorization", SECRET, hosts=["api.test"])
+
+
+class Told:
+    """The guest's side, for a proxy without one."""
+
+    def __init__(self) -> None:
+        self.decisions: list[Judged] = []
+
+    def judged(self, judged: Judged) -> None:
+        self.decisions.append(judged)
+
+    def is_behind(self) -> bool:
+        return False
+
+    def fail(self, error: Exception) -> None:
+        raise error
 
 
 def make_certificates(folder: Path) -> ssl.SSLContext:

@@ -20,9 +20,9 @@ from hypothesis import strategies as st
 from sandbox import AllowHTTP, Header
 from sandbox._http_proxy import HTTPProxy
 from sandbox._loop import Loop
-from sandbox._messages import WALLS, Judged
+from sandbox._messages import WALLS
 from sandbox._rules import Rules
-from tests.http_servers import SECRET, Site, common_site
+from tests.http_servers import SECRET, Site, Told, common_site
 
 __all__ = ["common_site"]
 
@@ -33,22 +33,6 @@ WORDS = [b"GET ", b"POST ", b"/pub/x", b"/secret", b" HTTP/1.1", b"\r\n", b"\n",
          b"Content-Length: 5\r\n", b"Content-Length: 0\r\n", b"Transfer-Encoding: chunked\r\n", b"Connection: Upgrade\r\n", b"Upgrade: websocket\r\n",
          b"Expect: 100-continue\r\n", b"0\r\n\r\n", b"5\r\nhello\r\n", b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 101 x\r\n", b"HTTP/1.1 100 x\r\n\r\n", b"\0", b" ", b":", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"]  # fmt: skip
 mixed = st.lists(st.sampled_from(WORDS) | st.binary(max_size=8), max_size=16).map(b"".join)
-
-
-class Told:
-    """The guest's side, for a proxy without one."""
-
-    def __init__(self) -> None:
-        self.decisions: list[Judged] = []
-
-    def judged(self, judged: Judged) -> None:
-        self.decisions.append(judged)
-
-    def is_behind(self) -> bool:
-        return False
-
-    def fail(self, error: Exception) -> None:
-        raise error
 
 
 @pytest.fixture(scope="module")

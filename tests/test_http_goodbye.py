@@ -22,8 +22,8 @@ from sandbox._http_proxy import HTTPProxy
 from sandbox._loop import Loop
 from sandbox._rules import Rules
 from tests.escape.attack import ordinary
-from tests.http_servers import Site, common_site, nginx
-from tests.test_http_fuzz import WALLS, Told, framed, pair, tls_proxy
+from tests.http_servers import Site, Told, common_site, nginx
+from tests.test_http_fuzz import WALLS, framed, pair, tls_proxy
 
 __all__ = ["common_site", "tls_proxy"]
 pytestmark = ordinary

@@ -21,12 +21,12 @@ import sandbox
 import sandbox._http_proxy
 from sandbox import AllowHTTP
 from sandbox._http import wire
-from sandbox._http_proxy import HTTPProxy, Judged
+from sandbox._http_proxy import HTTPProxy
 from sandbox._loop import Loop
 from sandbox._rules import Rules
 from tests.escape.attack import WALLS, ordinary, standing
 from tests.helpers import give_up_privileges
-from tests.http_servers import Site, site
+from tests.http_servers import Site, Told, site
 
 __all__ = ["site"]
 pytestmark = ordinary
@@ -195,16 +195,10 @@ said_by = st.one_of(st.binary(max_size=1400), decisions, decisions.flatmap(lambd
                     st.just(wire.pack_ready(CERTIFICATE)), st.binary(max_size=90).map(wire.pack_ready), some_bytes.map(lambda data: b"F" + data))  # fmt: skip
 
 
-class Told:
+class Failing(Told):
     def __init__(self) -> None:
-        self.heard: list[Judged] = []
+        super().__init__()
         self.failures: list[Exception] = []
-
-    def judged(self, judged: Judged) -> None:
-        self.heard.append(judged)
-
-    def is_behind(self) -> bool:
-        return False
 
     def fail(self, error: Exception) -> None:
         self.failures.append(error)
@@ -236,7 +230,7 @@ def test_whatever_it_says(loop: Loop, first: bool, messages: list[bytes], fds: i
     """Each decision of a rule that there is is told; the first message that is none ends it, and nothing else; what
     descriptors come with it are nobody's."""
     said = [wire.pack_ready(CERTIFICATE)] * first + [data for data in messages if data]
-    told, wrong = Told(), []
+    told, wrong = Failing(), []
     with pytest.MonkeyPatch.context() as patched, ExitStack() as stack:
         ends: list[socket.socket] = []
 
@@ -261,9 +255,9 @@ def test_whatever_it_says(loop: Loop, first: bool, messages: list[bytes], fds: i
         assert len(os.listdir("/proc/self/fd")) <= open_before
         good, begun, counted = fitting(said)
         assert (proxy._failure == "it has ended") == good and not wrong, proxy._failure
-        assert len(told.heard) == len(counted) and len(told.failures) == (not begun)
+        assert len(told.decisions) == len(counted) and len(told.failures) == (not begun)
         rules = {str(rule) for rule in RULES.requests}
-        assert all((judged.rule in rules) == judged.allowed and judged.kind == "http" for judged in told.heard)
+        assert all((judged.rule in rules) == judged.allowed and judged.kind == "http" for judged in told.decisions)
     assert not wrong
 
 
