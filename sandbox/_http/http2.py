@@ -50,7 +50,7 @@ class _Side:
         self.halves: dict[int, _Half] = {}
         self.farewell = Farewell(0 if client else len(_PREFACE))
         self.last: int | None = None
-        self._goodbye = b""
+        self._ahead = b""  # of what h2 has yet to send
         self._stream, self._passing, self._sending = stream, passing, asyncio.Lock()
         of_client = {h2.settings.SettingCodes.ENABLE_PUSH: 0}
         of_server = {h2.settings.SettingCodes.MAX_CONCURRENT_STREAMS: _STREAMS_MAX}
@@ -61,7 +61,7 @@ class _Side:
 
     async def flush(self) -> None:
         async with self._sending:
-            data, self._goodbye = self._goodbye + self.http.data_to_send(), b""
+            data, self._ahead = self._ahead + self.http.data_to_send(), b""
             if data:
                 with self._gone():
                     await self._stream.send(data)
@@ -83,8 +83,9 @@ class _Side:
 
     def say_goodbye(self, code: int, *, before: int | None) -> None:
         """No stream is taken any more, nor any from `before` on; h2's own way would end those that are there."""
-        self.last = self.http.highest_inbound_stream_id if before is None else before - 2
-        self._goodbye += hyperframe.frame.GoAwayFrame(0, last_stream_id=self.last, error_code=code).serialize()
+        self.last = self.http.highest_inbound_stream_id if before is None else max(0, before - 2)
+        frame = hyperframe.frame.GoAwayFrame(0, last_stream_id=self.last, error_code=code)
+        self._ahead += self.http.data_to_send() + frame.serialize()
 
     def close(self) -> None:
         """What was said to be the last stream stays the last."""
