@@ -13,6 +13,7 @@ import h2.config
 import h2.connection
 import hpack
 import hyperframe.frame as frames
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -46,7 +47,7 @@ def head(path: str, port: int = 443) -> list[tuple[str, str]]:
 
 
 def server_of(context: ssl.SSLContext, sock: socket.socket, last: int, go_on: threading.Event) -> None:
-    """Takes two requests, says goodbye after the `last`, and answers that one in two parts."""
+    """Takes two requests, says goodbye after the `last`, and answers that one, if it is one, in two parts."""
     with suppress(OSError, ssl.SSLError), context.wrap_socket(sock, server_side=True) as tls:
         http, asked = h2.connection.H2Connection(h2.config.H2Configuration(client_side=False)), 0
         http.initiate_connection()
@@ -54,9 +55,10 @@ def server_of(context: ssl.SSLContext, sock: socket.socket, last: int, go_on: th
             tls.sendall(http.data_to_send())
             asked += sum(type(event).__name__ == "RequestReceived" for event in http.receive_data(tls.recv(65536)))
         tls.sendall(http.data_to_send() + goodbye((1 << 31) - 1) + goodbye(last))
-        tls.sendall(framed((1, 4, last, hpack.Encoder().encode([(b":status", b"200")]))) + framed((0, 0, last, HALF)))
-        go_on.wait(30)
-        tls.sendall(framed((0, 1, last, HALF)))
+        if last:
+            tls.sendall(framed((1, 4, last, hpack.Encoder().encode([(b":status", b"200")]))) + framed((0, 0, last, HALF)))
+            go_on.wait(30)
+            tls.sendall(framed((0, 1, last, HALF)))
         while tls.recv(65536):  # what is unread when it closes would cost the other end what it has not read
             continue
 
@@ -77,7 +79,8 @@ def frames_of(tls: ssl.SSLSocket) -> Iterator[frames.Frame]:
         data += more
 
 
-def test_what_was_taken_goes_on(common_site: Site, tls_proxy: HTTPProxy) -> None:
+@pytest.mark.parametrize(("last", "answered", "refused"), [(1, 2 * HALF, {3, 5}), (0, b"", {1, 3})])
+def test_what_was_taken_goes_on(common_site: Site, tls_proxy: HTTPProxy, last: int, answered: bytes, refused: set[int]) -> None:
     """The answer that has begun is whole, the request that was not taken is refused, as is one that comes later; then the
     connection ends."""
     guest, inner = pair()
@@ -88,7 +91,7 @@ def test_what_was_taken_goes_on(common_site: Site, tls_proxy: HTTPProxy) -> None
     go_on, body, reset, told = threading.Event(), b"", {}, []
     with guest, server:
         tls_proxy.take(inner, upstream, 443, ["api.test"])
-        thread = threading.Thread(target=server_of, args=(context, server, 1, go_on))
+        thread = threading.Thread(target=server_of, args=(context, server, last, go_on))
         thread.start()
         with client_context().wrap_socket(guest, server_hostname="api.test") as tls:
             http = h2.connection.H2Connection(h2.config.H2Configuration())
@@ -109,7 +112,8 @@ def test_what_was_taken_goes_on(common_site: Site, tls_proxy: HTTPProxy) -> None
                 if isinstance(frame, frames.GoAwayFrame):
                     told.append((frame.last_stream_id, frame.error_code))
         thread.join()
-    assert body == 2 * HALF and reset == {3: REFUSED, 5: REFUSED} and told[-1] == (1, 0) and told == sorted(told, reverse=True)
+    assert body == answered and reset == dict.fromkeys(refused, REFUSED)
+    assert told[-1] == (last, 0) and told == sorted(told, reverse=True)
     assert tls_proxy.stands
 
 
