@@ -176,6 +176,7 @@ def a_session_on_a_terminal(p: Probe) -> None:
 def control_characters(p: Probe) -> None:
     pid, master = pty.fork()
     if pid == 0:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # a handler of Python's could run just before the pause
         os.write(1, b"ready")
         signal.pause()
     while b"ready" not in os.read(master, 100):
