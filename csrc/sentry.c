@@ -164,7 +164,7 @@ static void set_up(void) {
     if ((error = borrow_setup()) < 0) fault(error, "channel for descriptors");
     if ((error = loop_setup()) < 0) fault(error, "event descriptor");
     guest_lender(borrow_fd, !sentry.ready.borrow);
-    sockets_setup(has_wall(SBX_WALL_NETNS));
+    if ((error = sockets_setup(has_wall(SBX_WALL_NETNS))) < 0) fault(error, "names of sockets");
     prctl(PR_SET_DUMPABLE, 0); /* the guest, of the same uid, reads nothing of ours */
     const char *base = (const char *)sentry.plan;
     if ((error = filter_install(base + sentry.plan->sentry_filter, sentry.plan->sentry_filter_count)) < 0) fault(error, "installing the sentry's filter");

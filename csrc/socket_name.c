@@ -10,6 +10,7 @@
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
+#include "abstract.h"
 #include "internet.h"
 #include "mounts.h"
 
@@ -127,7 +128,7 @@ static bool is_of_groups(const struct socket_name *name) {
 }
 
 /* The path of an address becomes path 0 of the request, as if the call had named it. 1; 0 where it has none; -errno. */
-static int take_path(struct request *request, int socket, const struct socket_name *name, bool *denied) {
+static int take_path(struct request *request, int socket, struct socket_name *name, bool *denied) {
     if (name->length < sizeof(sa_family_t)) return -EINVAL;
     if (name->address.any.sa_family != AF_UNIX) {
         bool groups = is_of_groups(name);
@@ -136,6 +137,10 @@ static int take_path(struct request *request, int socket, const struct socket_na
     }
     if (name->length > sizeof name->address.path) return -EINVAL;
     if (name->length == PATH_AT) return 0;
+    if (name->address.path.sun_path[0] == 0 && abstract_served()) {
+        abstract_hide(&name->address.path, &name->length);
+        return 0;
+    }
     if (name->address.path.sun_path[0] == 0) {
         *denied = !socket_name_is_private(socket);
         return *denied ? -EPERM : 0;
@@ -164,8 +169,7 @@ static bool reachable(int mount, int held) {
     return is_ours(held);
 }
 
-int socket_name_find(struct request *request, int socket, struct socket_name *name, bool *denied) {
-    if (internet_is(socket)) return internet_destination(request, socket, name, denied);
+static int find_local(struct request *request, int socket, struct socket_name *name, bool *denied) {
     int has = take_path(request, socket, name, denied);
     if (has <= 0) return has;
     PLACE(place);
@@ -185,6 +189,13 @@ int socket_name_find(struct request *request, int socket, struct socket_name *na
     snprintf(text, sizeof text, HELD_PATH "%d", name->held);
     set_path(name, text);
     return 0;
+}
+
+int socket_name_find(struct request *request, int socket, struct socket_name *name, bool *denied) {
+    if (internet_is(socket)) return internet_destination(request, socket, name, denied);
+    int error = find_local(request, socket, name, denied);
+    if (error == 0) abstract_bind_sender(socket);
+    return error;
 }
 
 /* The directory that the name is made in, by a number under which no other name is remembered. */
@@ -240,6 +251,7 @@ static int bind_at(struct request *request, int socket, struct socket_name *name
 int socket_name_bind(struct request *request, int socket, struct socket_name *name, bool *denied) {
     int has = take_path(request, socket, name, denied);
     if (has < 0) return has;
+    if (has == 0 && name->length == PATH_AT && abstract_served()) return abstract_bind_any(socket);
     if (has == 0) return bind(socket, &name->address.any, name->length) < 0 ? -errno : 0;
     PLACE(place);
     int error = place_make(request, 0, false, &place);
@@ -257,7 +269,10 @@ void socket_name_show(struct socket_name *name, enum socket_end end) {
     if (name->length <= PATH_AT || name->address.any.sa_family != AF_UNIX) return;
     char text[sizeof name->address.path.sun_path + 1] = "";
     memcpy(text, name->address.path.sun_path, name->length - PATH_AT < sizeof text ? name->length - PATH_AT : sizeof text - 1);
-    if (text[0] == 0) return; /* a name without a path is the same for all */
+    if (text[0] == 0) {
+        abstract_show(&name->address.path, &name->length);
+        return;
+    }
     pthread_mutex_lock(&lock);
     const struct bound *entry = find_bound(text);
     bool ours = entry || strncmp(text, HELD_PATH, sizeof HELD_PATH - 1) == 0;

@@ -4,6 +4,7 @@
 #include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+#include "abstract.h"
 #include "interface.h"
 #include "internet.h"
 #include "loop.h"
@@ -11,9 +12,11 @@
 #include "peers.h"
 #include "socket_name.h"
 
-void sockets_setup(bool own_network) {
+int sockets_setup(bool own_network) {
     socket_name_setup(own_network);
-    if (own_network) peers_setup();
+    if (!own_network) return abstract_setup();
+    peers_setup();
+    return 0;
 }
 
 /* What does not pass straight: families but AF_UNIX, and where there is a loopback whatever is not TCP or UDP. */
@@ -156,7 +159,7 @@ struct answer sockets_accept(struct request *request) {
         if (waits && !loop_block_enter()) return answer_error(ENOMEM);
         fd = accept4(socket, &name.address.any, &name.length, (int)(flags | SOCK_CLOEXEC));
         int why = errno;
-        bool interrupted = waits && loop_block_leave(), stranger = fd >= 0 && !internet_admits(request, fd, &name);
+        bool interrupted = waits && loop_block_leave(), stranger = fd >= 0 && !(internet_admits(request, fd, &name) && abstract_admits(fd));
         if (fd >= 0 && !stranger) break;
         guest_close(&fd);
         if (stranger) continue;

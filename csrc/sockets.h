@@ -7,7 +7,7 @@
 #ifndef SBX_SOCKETS_H
 #define SBX_SOCKETS_H
 #include "answer.h"
-void sockets_setup(bool own_network);
+int sockets_setup(bool own_network);
 struct answer sockets_socket(struct request *);
 struct answer sockets_bind(struct request *);
 struct answer sockets_connect(struct request *);

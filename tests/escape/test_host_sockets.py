@@ -1,5 +1,5 @@
 """Sockets of the host's daemons, where these have them (docker, an ssh agent, X11, D-Bus), or another guest's: by path through a
-grant, by an abstract name, by the number of a deleted socket of the guest's own that came again, through a link, by a datagram."""
+grant, by an abstract name, its own or the kernel's, by the number of a deleted socket of the guest's own that came again, through a link, by a datagram."""
 
 from __future__ import annotations
 
@@ -177,33 +177,49 @@ def _daemon(start: Callable[..., Any], name: str) -> Iterator[None]:
         assert (process.communicate()[0] == "nobody came\n") == (start is not Popen)
 
 
-OWN = [walls for walls, names in WALLS.items() if "netns" in names]
-"""Where the guest is in a network namespace of its own, and so has abstract names."""
-
-
 @ordinary
-@pytest.mark.parametrize("walls", OWN)
+@every_wall
 @pytest.mark.parametrize("network", [None, "host", "loopback"])
 def test_an_abstract_name_of_another_guest(walls: str, network: Optional[str]) -> None:
     """Both may have it at the same time; nobody comes to it from outside."""
     name = f"sandbox-test-guest-{os.getpid()}"
     with ExitStack() as stack:
         one, two = (stack.enter_context(box(walls, build(ATTACK), network=network)) for _ in range(2))
-        if "netns" not in one.run(["true"]).walls:
-            pytest.skip("no network namespaces here: a guest has no abstract names")
         stack.enter_context(_daemon(one.popen, name))
         assert two.run(["/attack/attack", f"@{name}"]).returncode == LOST
         assert native(build(ATTACK), f"@{name}").status == LOST
         stack.enter_context(_daemon(two.popen, name))
 
 
+SHARED = [walls for walls, names in WALLS.items() if "netns" not in names]
+"""Where a guest's names are in the host's network namespace."""
+
+
+def _found(name: str) -> str:
+    """What the kernel calls the listener at the name, as a guest or the host may read it."""
+    for line in Path("/proc/net/unix").read_bytes().splitlines():
+        if line.endswith(name.encode()) and b" 0001 01 " in line:  # listens
+            return line.split(b" ", 7)[7].decode("latin-1").lstrip(" 0123456789")
+    raise AssertionError("nobody listens there")
+
+
 @ordinary
-@pytest.mark.parametrize("walls", [walls for walls in WALLS if walls not in OWN])
-@pytest.mark.parametrize("network", [None, "host", "loopback"])
-def test_there_are_none_where_they_would_be_the_hosts(walls: str, network: Optional[str]) -> None:
-    with box(walls, network=network) as made:
-        done = made.run([sys.executable, "-c", DAEMON, "x"], text=True, stderr=PIPE)
-    assert "Operation not permitted" in done.stderr, done
+@pytest.mark.parametrize("walls", SHARED)
+def test_a_stranger_who_knows_the_kernels_name(walls: str) -> None:
+    """The host's /proc/net/unix shows it to everybody: from outside the guest nobody gets through, and another guest's names are its own."""
+    name = f"sandbox-test-guest-{os.getpid()}"
+    with box(walls) as one, box(walls, build(ATTACK)) as two, _daemon(one.popen, name):
+        found = _found(name)
+        assert found != f"@{name}"
+        with socket.socket(socket.AF_UNIX) as stranger:
+            stranger.connect(f"\0{found[1:]}".replace("@", "\0"))
+        assert two.run(["/attack/attack", found]).returncode == LOST
+
+
+def test_natively_a_stranger_gets_through() -> None:
+    name = f"sandbox-test-guest-{os.getpid()}"
+    with _daemon(Popen, name), socket.socket(socket.AF_UNIX) as stranger:
+        stranger.connect(f"\0{_found(name)[1:]}")
 
 
 def test_an_abstract_name_of_another_process_natively() -> None:

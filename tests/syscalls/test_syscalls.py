@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.escape.attack import ordinary, standing
 from tests.helpers import Twin, interpreter
 
 HERE = Path(__file__).resolve().parent
@@ -28,3 +29,12 @@ def test_same_as_linux(twin: Twin, case: str) -> None:
     twin.mounts = {str(HERE): str(HERE)}
     command = [interpreter(), "-I", "-B", HERE / "probe.py", HERE / "cases" / f"{name}.py", function]
     twin.same(command, env={"PYTHONDONTWRITEBYTECODE": "1"})
+
+
+@ordinary
+@pytest.mark.parametrize("case", ["abstract_names", "abstract_datagrams", "names_of_the_kernels_choice"])
+def test_without_a_network_namespace(twin: Twin, case: str) -> None:
+    """Abstract names, which would be the host's there."""
+    twin.mounts = {str(HERE): str(HERE)}
+    with standing("no namespaces"):
+        twin.same([interpreter(), "-I", "-B", HERE / "probe.py", HERE / "cases" / "sockets.py", case])

@@ -96,13 +96,77 @@ def names(p: Probe) -> None:
 
 def abstract_names(p: Probe) -> None:
     server = socket.socket(socket.AF_UNIX)
-    p.do("bind", server.bind, "\0probe-abstract")
+    p.do("bind", server.bind, _MINE)
     p.do("listen", server.listen)
     client = socket.socket(socket.AF_UNIX)
-    p.do("connect", client.connect, "\0probe-abstract")
+    p.do("connect", client.connect, _MINE)
     p.do("accept", lambda: server.accept()[1])
-    p.do("missing", socket.socket(socket.AF_UNIX).connect, "\0probe-missing")
+    p.do("missing", socket.socket(socket.AF_UNIX).connect, _MINE + b"-missing")
     p.do("name", server.getsockname)
+    p.do("taken", socket.socket(socket.AF_UNIX).bind, _MINE)
+    p.do("another type", socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM).bind, _MINE)
+    server.close()
+    p.do("free again", socket.socket(socket.AF_UNIX).bind, _MINE)
+    for label, name in ABSTRACT.items():
+        with socket.socket(socket.AF_UNIX) as server, socket.socket(socket.AF_UNIX) as client:
+            p.do(f"{label}: bind", server.bind, name)
+            p.show(f"{label}: name", server.getsockname())
+            server.listen()
+            p.do(f"{label}: connect", client.connect, name)
+            p.show(f"{label}: peer", client.getpeername())
+            p.do(f"{label}: one zero more", socket.socket(socket.AF_UNIX).connect, name + b"\0")
+
+
+_MINE = f"\0probe-{os.getuid()}".encode()  # natively they are everybody's: the suite runs as two users at the same time
+ABSTRACT = {
+    "short": _MINE, "with a zero": _MINE + b"\0", "binary": _MINE + b"\xff\0\1/", "all of sun_path": _MINE.ljust(108, b"\0"),
+    "long": _MINE.ljust(99, b"n"), "longer": _MINE.ljust(100, b"n"), "longest": _MINE.ljust(108, b"n"),
+}  # fmt: skip
+
+
+def abstract_datagrams(p: Probe) -> None:
+    with _datagram(_MINE) as one, _datagram(_MINE.ljust(108, b"n")) as two, _datagram() as three:
+        p.do("there", two.sendto, b"x", _MINE)
+        p.show("from", one.recvfrom(9))
+        p.do("back", one.sendto, b"y", _MINE.ljust(108, b"n"))
+        p.show("from", two.recvmsg(9))
+        p.do("without a name", three.sendto, b"z", _MINE)
+        p.show("from", one.recvfrom(9))
+        p.do("connect", three.connect, _MINE)
+        p.do("peer", three.getpeername)
+        p.do("nobody", three.sendto, b"z", _MINE + b"-nobody")
+        p.do("of another type", socket.socket(socket.AF_UNIX).connect, _MINE)
+
+
+def _datagram(*name: str | bytes) -> socket.socket:
+    made = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    if name:
+        made.bind(*name)
+    return made
+
+
+def names_of_the_kernels_choice(p: Probe) -> None:
+    """By a bind without a name, and before who wants credentials connects or sends: five hexadecimal digits, and others reach it there."""
+    with _datagram() as bound, _datagram() as sender, _datagram() as connects, _datagram(_MINE) as one:
+        before = bound.getsockname()
+        p.do("bind", bound.bind, "")
+        name = bound.getsockname()
+        p.show("name", (before, name[:1], len(name), all(digit in b"0123456789abcdef" for digit in name[1:])))
+        p.do("again", bound.bind, "")
+        p.show("the same", bound.getsockname() == name)
+        p.do("another", bound.bind, _MINE + b"-two")
+        p.do("to it", one.sendto, b"x", name)
+        p.show("from", bound.recvfrom(9))
+        sender.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+        connects.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+        p.do("sends", sender.sendto, b"y", _MINE)
+        p.do("connects", connects.connect, _MINE)
+        for made in (sender, connects):
+            p.show("has one", (len(made.getsockname()), made.getsockname() != name))
+        came = one.recvfrom(9)[1]
+        p.show("from", came == sender.getsockname())
+        p.do("back", one.sendto, b"z", came)
+        p.show("got", sender.recv(9))
 
 
 def descriptors_are_passed(p: Probe) -> None:
