@@ -28,6 +28,7 @@ from ._paths import printable
 from ._rules import Rules
 from ._trust import Trust, host_bundle
 from ._verdicts import DEFAULT
+from .services._sockets import cookie_of
 
 _START = 60.0  # seconds until it is ready
 _MAIN = "import sys; sys.path += sys.argv[1:]; from sandbox._http.process import main; main()"
@@ -107,7 +108,7 @@ class HTTPProxy:
 
         INVARIANT no-last-close: a proxy may set a socket to linger, and whoever closes it last waits. So it gets them
         when ours are closed: until then they are in a socket of their own."""
-        carried = None
+        carried, about = None, wire.Connection(cookie_of(upstream), port, (*names,))
         try:
             carrier, carried = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             with carrier:
@@ -121,10 +122,16 @@ class HTTPProxy:
         upstream.close()
         with carried:
             try:
-                socket.send_fds(self._socket, [wire.pack_connection(port, names)], [carried.fileno()])
+                socket.send_fds(self._socket, [wire.pack_connection(about)], [carried.fileno()])
             except OSError:  # it has not had them
                 with suppress(OSError):
                     _reset(*(socket.socket(fileno=fd) for fd in socket.recv_fds(carried, 1, 2)[1]))
+
+    def end(self, cookies: Sequence[int]) -> None:
+        """Ask it to end the connections with these upstream."""
+        with suppress(OSError):
+            for message in wire.pack_ends(cookies):
+                self._socket.send(message)
 
     def content(self, trust: Trust) -> Callable[[], bytes]:
         """What makes a file of the guest's view."""

@@ -21,6 +21,7 @@ from sandbox import GuestFault
 from sandbox._loop import Loop
 from sandbox._workers import Workers
 from sandbox.services import _proxied
+from sandbox.services._diag import Diag
 from sandbox.services.net import Internet
 from tests.escape.attack import ordinary
 from tests.http_servers import Site, site
@@ -37,6 +38,8 @@ class Service:
 
     def take(self, inner: socket.socket, upstream: socket.socket, port: int, names: Any) -> None: ...
 
+    def end(self, cookies: Any) -> None: ...
+
     def close(self, *, forked: bool = False) -> None:
         self.closed = True
 
@@ -47,7 +50,7 @@ def test_a_loop_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     loop, go_on, service = Loop("test"), threading.Event(), Service()
     loop.call_at(time.monotonic(), go_on.wait)  # type: ignore[arg-type]
     try:
-        _proxied.Proxied(loop, IPv4Address("127.0.0.1"), service).close()
+        _proxied.Proxied(loop, IPv4Address("127.0.0.1"), service, Diag(), lambda _: {}).close()
         assert service.closed
     finally:
         go_on.set()

@@ -458,21 +458,28 @@ def test_the_peer_is_the_server(site: Site, limits: Limits | None) -> None:
 
 
 def test_a_change_of_rules_cuts(site: Site) -> None:
-    """A Deny ends connections that the proxy holds."""
+    """A Deny ends connections that the proxy holds, and no others."""
     source = """
-import socket, sys
+import http.client, socket, sys
+other = http.client.HTTPSConnection("other.test", int(sys.argv[2]), timeout=60)
+def ask():
+    other.request("GET", "/pub/x"); answer = other.getresponse(); answer.read(); return answer.status
+ask()
+other.auto_open = 0
 s = socket.create_connection(("api.test", int(sys.argv[1])), 60)
 s.sendall(f"GET /pub/x HTTP/1.1\\r\\nHost: api.test:{sys.argv[1]}\\r\\n\\r\\n".encode()); data = b""
 while b"GET" not in data: data += s.recv(65536)
 print("HTTP", flush=True)
 try: print(repr(s.recv(9)))
 except OSError as error: print(error.strerror)
+print(ask())
 """
-    with site.box() as box:
-        process = box.popen([sys.executable, "-c", source, str(site.plain.port)], stdout=subprocess.PIPE, text=True)
+    with site.box(*site.allow("GET", "/pub/*"), *site.allow("GET", "/pub/*", "other.test")) as box:
+        process = box.popen([sys.executable, "-c", source, str(site.plain.port), str(site.tls.port)], stdout=subprocess.PIPE, text=True)
         assert process.stdout is not None and "HTTP" in process.stdout.readline()
         box.network.deny(f"api.test:{site.plain.port}")
         assert process.stdout.readline().strip() in ("Connection reset by peer", "b''")
+        assert process.stdout.readline() == "200\n"
         process.wait()
         with pytest.raises(sandbox.PolicyError, match="whole life"):
             box.network.allow(AllowHTTP("GET", "x.test/*"))  # type: ignore[arg-type]

@@ -47,7 +47,7 @@ class Proxy:
         headers = [Header(each["name"], each["value"], each["hosts"], plain=each["plain"]) for each in setup["headers"]]
         certificates = Certificates([rule.url.host for rule in rules])
         self._control = control
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[int, asyncio.Task[None]] = {}
         self._common = Common(Judge(rules, headers), certificates, setup["authorities"], self._tell)
 
     @property
@@ -66,15 +66,18 @@ class Proxy:
             return
         if not data:
             os._exit(0)  # nobody is served any more
+        for number in wire.read_ends(data):
+            if number in self._tasks:
+                self._tasks[number].cancel()
         sockets = _unpacked(carried)
         if len(sockets) != 2 or len(self._tasks) >= _CONNECTIONS_MAX:
             for sock in sockets:
                 sock.close()
             return
-        inner, upstream = sockets
-        task = asyncio.ensure_future(Served(self._common, inner, upstream, wire.read_connection(data)).run())
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        (inner, upstream), about = sockets, wire.read_connection(data)
+        task = asyncio.ensure_future(Served(self._common, inner, upstream, about).run())
+        self._tasks[about.number] = task
+        task.add_done_callback(lambda _: self._tasks.pop(about.number))
 
     def _tell(self, decision: wire.Decision) -> None:
         """INVARIANT told-first: before a request goes on. A guest that asks faster than it is heard waits."""

@@ -7,23 +7,24 @@ bytes of an enemy. A proxy believes the Supervisor.
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple, Union
 
 CONTROL = 3
 """Number of a proxy's end of the socket."""
 MESSAGE_MAX = 16384
 NO_RULE = 0xFFFF
-_SETUP, _CONNECTION = b"S", b"C"
+_SETUP, _CONNECTION, _END = b"S", b"C", b"E"
 _READY, _FAULT, _DECISION = b"R", b"F", b"D"
-_PORT = struct.Struct("<H")
+_ABOUT = struct.Struct("<QH")  # number, port
 _FORM = struct.Struct("<?HHH16s255s512s")  # allowed, rule, port, status, method, host, path
 
 
 class Connection(NamedTuple):
-    """Of the guest's to a port of an address that it was told by these names. A socket comes with it, where SOCKETS
-    waits with the two ends."""
+    """Of the guest's to a port of an address that it was told by these names; `number` is of one connection only. A
+    socket comes with it, where SOCKETS waits with the two ends."""
 
+    number: int
     port: int
     names: tuple[str, ...]
 
@@ -59,15 +60,28 @@ SETUP = _SETUP
 """The first message; a memfd with the rules and a pidfd of the Supervisor's process come with it."""
 
 
-def pack_connection(port: int, names: Sequence[str]) -> bytes:
-    return _CONNECTION + _PORT.pack(port) + "\0".join(names).encode("ascii")
+def pack_connection(about: Connection) -> bytes:
+    return _CONNECTION + _ABOUT.pack(about.number, about.port) + "\0".join(about.names).encode("ascii")
 
 
 def read_connection(data: bytes) -> Connection:
     if data[:1] != _CONNECTION:
         raise ValueError("no connection")
-    names = data[1 + _PORT.size :].decode("ascii").split("\0")
-    return Connection(_PORT.unpack_from(data, 1)[0], tuple(filter(None, names)))
+    names = data[1 + _ABOUT.size :].decode("ascii").split("\0")
+    number, port = _ABOUT.unpack_from(data, 1)
+    return Connection(number, port, tuple(filter(None, names)))
+
+
+def pack_ends(numbers: Sequence[int]) -> Iterator[bytes]:
+    """That these connections end, in messages of as many as fit."""
+    for at in range(0, len(numbers), 1024):
+        some = numbers[at : at + 1024]
+        yield _END + struct.pack(f"<{len(some)}Q", *some)
+
+
+def read_ends(data: bytes) -> tuple[int, ...]:
+    """Nothing where it is another message."""
+    return struct.unpack(f"<{len(data) // 8}Q", data[1:]) if data[:1] == _END else ()
 
 
 SOCKETS = b"T"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import socket
+import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from ipaddress import IPv4Address
@@ -11,24 +12,33 @@ from ipaddress import IPv4Address
 from .._loop import Loop
 from .._messages import HTTPService
 from .._verdicts import DEFAULT
+from ._diag import Diag
 from ._names_of_sockets import Name
+from ._outward import Peers
+from ._outward import Refused as RefusedPeers
 from ._refused import Refused
 from ._relay import Joined, Relays, share
 from ._relayed import Ends, Shown
 from ._sockets import cookie_of, name_of
 
 _CLOSING = 4.0  # seconds
+_LEAVING, _LOOK = 2.0, 0.005  # seconds: for a proxy to close what is revoked; between two looks
+_SWEEP = 1024  # connections that it was given
 
 
 class Proxied:
-    """One guest's, with its proxy, which is its to close. `close` and `cut` may be called from any thread, the rest in
-    the loop's."""
+    """One guest's, with its proxy, which is its to close. `close`, `cut` and `settle` may be called from any thread,
+    the rest in the loop's."""
 
-    def __init__(self, loop: Loop, address: IPv4Address, http: HTTPService) -> None:
-        """`address` is the slice's last."""
-        self._loop, self._http = loop, http
+    def __init__(
+        self, loop: Loop, address: IPv4Address, http: HTTPService, diag: Diag, peers_of: Callable[[int], Peers]
+    ) -> None:
+        """`address` is the slice's last; `peers_of` tells how the peers of a guest's socket were allowed."""
+        self._loop, self._http, self._diag, self._peers_of = loop, http, diag, peers_of
         self._relays = Relays(loop, address)
         self._ends = Shown()
+        self._given: dict[int, Peers] = {}  # by the cookie of the end that speaks with the outside
+        self._sweep_at = _SWEEP
 
     def taker(self, target: Name, names: Sequence[str]) -> Joined:
         """What hands the two ends of a connection to the proxy. INVARIANT requests-are-judged: what a rule of HTTP lets
@@ -50,12 +60,30 @@ class Proxied:
         self, cookie: int, target: Name, taker: Joined, inner: socket.socket, upstream: socket.socket
     ) -> None:
         self._ends.show(cookie, Ends(target, name_of(upstream)))
+        reach = self._peers_of(cookie).get(target)
+        self._given[cookie_of(upstream)] = {} if reach is None else {target: reach}
+        if len(self._given) > self._sweep_at:
+            alive = self._diag.alive()
+            self._given = {given: peers for given, peers in self._given.items() if given in alive}
+            self._sweep_at = max(_SWEEP, 2 * len(self._given))
         taker(inner, upstream)
 
     def cut(self, stands: Callable[[str, int, Name], bool]) -> bool:
         """End what is being made and may not stand; the rest ends with the guest's own socket. False: it could not be
         done."""
         return self._loop.perform(lambda: self._relays.cut(partial(stands, "tcp")), _CLOSING)
+
+    def settle(self, refused: RefusedPeers) -> None:
+        """The proxy closes its connections to whom the rules refuse. INVARIANT revoked-is-cut: one that does not is
+        ended, and with it all that it has."""
+        lost = {given for given, peers in [*self._given.items()] if not peers or refused("tcp", peers)}
+        if lost:
+            self._http.end([*lost])
+        ends_at = time.monotonic() + _LEAVING
+        while lost & self._diag.alive():
+            if time.monotonic() > ends_at:
+                return self._http.close()
+            time.sleep(_LOOK)
 
     def close(self, *, forked: bool = False) -> None:
         try:

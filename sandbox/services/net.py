@@ -108,7 +108,7 @@ class Internet:
             self._outward = Outwards(self._diag)
             self._home = home = Home(self.slice, self._diag, self._outward, self._published)
             last, listeners = self.slice.at(LAST), self._published.listeners
-            self._proxied = Proxied(loop, last, http) if http is not None else None
+            self._proxied = Proxied(loop, last, http, self._diag, self._outward.peers_of) if http is not None else None
             self._carriage = None if relayed else Carriage(loop)
             if self._carriage is not None:
                 undo.callback(self._carriage.close)
@@ -455,7 +455,10 @@ class Internet:
         for relays in (self._relayed, self._proxied):
             if relays is not None and not relays.cut(self._may_stand):
                 return False
-        return self._outward.cut(root, self._lock, self._refused, self._hear)
+        done = self._outward.cut(root, self._lock, self._refused, self._hear)
+        if self._proxied is not None:
+            self._proxied.settle(self._refused)
+        return done
 
     def _may_stand(self, protocol: str, cookie: int, peer: Name) -> bool:
         reach = self._outward.peers_of(cookie).get(peer)

@@ -24,6 +24,7 @@ from sandbox._http import wire
 from sandbox._http_proxy import HTTPProxy
 from sandbox._loop import Loop
 from sandbox._rules import Rules
+from sandbox.services._proxied import Proxied
 from tests.escape.attack import WALLS, ordinary, standing
 from tests.helpers import give_up_privileges
 from tests.http_servers import Site, Told, site
@@ -259,6 +260,45 @@ def test_whatever_it_says(loop: Loop, first: bool, messages: list[bytes], fds: i
         rules = {str(rule) for rule in RULES.requests}
         assert all((judged.rule in rules) == judged.allowed and judged.kind == "http" for judged in told.decisions)
     assert not wrong
+
+
+KEEPS = """
+def main():
+    from sandbox._http import process
+    class Served:
+        def __init__(self, common, inner, upstream, about):
+            self.inner, self.upstream = inner, upstream
+        async def run(self):
+            self.inner.send(b"connected")
+            try: await process.asyncio.sleep(1000)
+            except process.asyncio.CancelledError: await process.asyncio.sleep(1000)
+    process.Served = Served
+    process.main()
+"""
+
+
+@pytest.mark.parametrize("guarded", [True, False], ids=["", "guard left out"])
+def test_it_keeps_what_is_revoked(site: Site, monkeypatch: pytest.MonkeyPatch, guarded: bool) -> None:
+    """Its connections to a host that is denied meanwhile: none stands any more when that comes back."""
+    _as_main(monkeypatch, KEEPS)
+    if not guarded:
+        monkeypatch.setattr(Proxied, "settle", lambda *_: None)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        allowed = AllowHTTP("GET", f"http://api.test:{port}/*", private=True)
+        with site.box(allowed) as box:
+            process = box.popen([sys.executable, "-u", "-c", READ, str(port)], stdout=subprocess.PIPE)
+            with server.accept()[0] as peer:
+                assert process.stdout is not None and process.stdout.read(9) == b"connected"
+                box.network.deny(f"api.test:{port}")
+                peer.setblocking(False)
+                if guarded:
+                    with suppress(ConnectionResetError):
+                        assert peer.recv(1) == b""
+                else:
+                    with pytest.raises(BlockingIOError):
+                        peer.recv(1)
+                process.kill()
 
 
 def test_texts_of_an_enemy(site: Site, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
