@@ -40,7 +40,7 @@ def _family(blocks: Iterable[Block], source: int) -> list[_Row]:
 
 
 def in_slice(address: Address, base: int) -> bool:
-    return isinstance(address, ipaddress.IPv4Address) and int(address) & _SLICE == base
+    return address.version == 4 and int(address) & _SLICE == base
 
 
 def program(base: int, peers: Iterable[Address | Block]) -> list[_Row]:

@@ -106,6 +106,8 @@ class Carriage:
 
     def lose(self) -> None:
         """Something is carried of which nobody tells."""
+        if not self._known:
+            return
         with self._changed:
             self._know(False)
             self._changed.notify_all()
