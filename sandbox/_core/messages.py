@@ -16,6 +16,7 @@ from .binding import Malformed, layout, lib, read_struct
 MESSAGE_FDS: int = lib.SBX_MESSAGE_FDS
 _HEAD, _NET = layout("struct sbx_message"), layout("struct sbx_net")
 _MOST, _ROOM = int(lib.SBX_MESSAGE_MAX), socket.CMSG_SPACE(4 * MESSAGE_FDS)
+_CUT = int(socket.MSG_TRUNC | socket.MSG_CTRUNC)
 _TYPES = range(lib.SBX_MSG_NONE + 1, lib.SBX_MSG_COUNT)
 TEXT_MAX: int = _MOST - _HEAD.size
 
@@ -68,7 +69,7 @@ def receive(sock: socket.socket) -> Message | None:
             if fds:
                 raise Malformed("an empty message with descriptors")
             return None
-        if flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC):
+        if flags & _CUT:
             raise Malformed("a message that is too long")
         if len(data) < _HEAD.size:
             raise Malformed(f"a message of {len(data)} bytes")

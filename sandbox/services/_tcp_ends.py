@@ -60,7 +60,7 @@ class TcpEnds:
                 return
             try:
                 data = self._netlink.recv(1 << 16)
-                told = {cookie_in(message): carried_in(message) for _, message in messages_in(data)}
+                told = {cookie_in(message): message for _, message in messages_in(data)}
             except BlockingIOError:
                 return
             except OSError:  # ENOBUFS: there were more than had room
@@ -118,13 +118,15 @@ class Carriage:
         if not self._known:
             self._standing.clear()
 
-    def hear(self, told: Mapping[int, Carried | None] | None) -> None:
-        """What sockets that are no more carried; None: some were missed."""
+    def hear(self, told: Mapping[int, bytes] | None) -> None:
+        """Of sockets that are no more, what the kernel tells; None: some were missed."""
         with self._changed:
+            mine = self._standing.keys() & told.keys() if told is not None else ()
+            if told is not None and not mine:
+                return
             self._know(told is not None)
-            ended = told or {}
-            for cookie in self._standing.keys() & ended.keys():
-                self._add(self._carried, self._standing.pop(cookie), ended[cookie])
+            for cookie in mine:
+                self._add(self._carried, self._standing.pop(cookie), carried_in((told or {})[cookie]))
             self._know(self._known)
             self._changed.notify_all()
 
