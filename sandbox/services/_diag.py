@@ -17,7 +17,7 @@ SOCK_DIAG, _BY_FAMILY, _REQUEST, _DUMP, _DONE = 4, 20, 1, 0x300, 3
 _FAMILIES = (socket.AF_INET, socket.AF_INET6)
 _FOUR, _SIX = map(int, _FAMILIES)
 _TCP = int(socket.IPPROTO_TCP)
-_EVERY_STATE, _NO_COOKIE = 0xFFFFFFFF, b"\xff" * 8
+_EVERY_STATE, _TIME_WAIT, _NO_COOKIE = 0xFFFFFFFF, 6, b"\xff" * 8
 _HEAD = struct.Struct("=IHHII")  # struct nlmsghdr
 _QUESTION = struct.Struct("=IHHIIBBBxIHH16s16s4x8s")  # and struct inet_diag_req_v2
 _ERROR = struct.Struct("=i")  # the first of struct nlmsgerr
@@ -74,8 +74,10 @@ class Diag:
 
 
 def dumped(netlink: socket.socket, family: int, protocol: int, extensions: int = 0) -> Iterator[bytes]:
-    """A message for each socket that has a port; `extensions` are bits of what else it is to tell."""
-    body = struct.pack("=BBBxI", family, protocol, extensions, _EVERY_STATE) + bytes(48)
+    """A message for each socket that has a port; `extensions` are bits of what else it is to tell. None for what is in
+    TIME_WAIT, of which a host has many: nobody holds it, and it has the cookie of the socket that it was, of which the
+    kernel is about to tell, and no numbers."""
+    body = struct.pack("=BBBxI", family, protocol, extensions, _EVERY_STATE & ~(1 << _TIME_WAIT)) + bytes(48)
     netlink.send(_HEAD.pack(_HEAD.size + len(body), _BY_FAMILY, _REQUEST | _DUMP, 1, 0) + body)
     while True:
         for kind, message in messages_in(netlink.recv(1 << 17)):
@@ -96,11 +98,6 @@ def messages_in(data: bytes) -> Iterator[tuple[int, bytes]]:
 
 def cookie_in(message: bytes) -> int:
     return int(_ID.unpack_from(message, _ID_AT)[1])
-
-
-def state_in(message: bytes) -> int:
-    """Of TCP, as the kernel numbers them."""
-    return message[_HEAD.size + 1]
 
 
 def carried_in(message: bytes) -> tuple[int, int] | None:

@@ -10,9 +10,8 @@ from contextlib import ExitStack
 from functools import partial
 
 from .._loop import Loop
-from ._diag import INFO, SOCK_DIAG, carried_in, cookie_in, dumped, messages_in, state_in
+from ._diag import INFO, SOCK_DIAG, carried_in, cookie_in, dumped, messages_in
 
-_TIME_WAIT = 6
 _GROUPS = 1 << 0 | 1 << 2  # TCP of IPv4 and of IPv6
 _HEARD = 1 << 22  # bytes of messages that wait; less where the machine allows no more
 _LOOKS, _PATIENCE = 8, 0.1  # at those that stand, and seconds after each: the kernel tells of an end a little later
@@ -169,9 +168,7 @@ def forget_after_fork() -> None:
 
 
 def _standing() -> dict[int, Carried | None]:
-    """What is in TIME_WAIT has the cookie of the socket that it was, of which the kernel is about to tell, and no
-    numbers."""
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, SOCK_DIAG) as netlink:
         families = (socket.AF_INET, socket.AF_INET6) * 2  # a list passes over some where others end meanwhile
         listed = (each for family in families for each in dumped(netlink, family, socket.IPPROTO_TCP, 1 << INFO - 1))
-        return {cookie_in(message): carried_in(message) for message in listed if state_in(message) != _TIME_WAIT}
+        return {cookie_in(message): carried_in(message) for message in listed}
