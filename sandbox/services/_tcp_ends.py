@@ -6,11 +6,12 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import partial
 
 from .._loop import Loop
 from ._diag import INFO, SOCK_DIAG, carried_in, cookie_in, dumped, messages_in
+from ._ingress import deafen, detach
 
 _GROUPS = 1 << 0 | 1 << 2  # TCP of IPv4 and of IPv6
 _HEARD = 1 << 22  # bytes of messages that wait; less where the machine allows no more
@@ -20,11 +21,13 @@ Carried = tuple[int, int]
 
 
 class TcpEnds:
-    """One for all guests: a message comes for every TCP socket of the host's network."""
+    """One for all guests: a message comes for every TCP socket of the host's network. While no guest has a connection,
+    which is most of the time where they speak on their own loopback, none is let in to wake us."""
 
     def __init__(self) -> None:
         self._guests: set[Carriage] = set()
         self._netlink: socket.socket | None = None
+        self._deaf = False
         self._lock = threading.Lock()
 
     def join(self, guest: Carriage, loop: Loop) -> None:
@@ -32,10 +35,17 @@ class TcpEnds:
             self._guests.add(guest)
             if self._netlink is None:
                 try:
-                    self._netlink = _subscribed()
+                    self._netlink, self._deaf = _subscribed(), False
                 except OSError:  # a kernel that tells nobody
                     return guest.lose()
                 loop.watch(self._netlink.fileno(), self._hear)
+
+    def listen(self) -> None:
+        """A connection is to be told of, which has not ended yet."""
+        with self._lock:
+            if self._deaf and self._netlink is not None:
+                detach(self._netlink)
+                self._deaf = False
 
     def leave(self, guest: Carriage, loop: Loop) -> None:
         with self._lock:
@@ -64,6 +74,11 @@ class TcpEnds:
                 return
             except OSError:  # ENOBUFS: there were more than had room
                 told = None
+            if told is not None and not any(guest.stands for guest in self._guests):
+                with suppress(OSError):
+                    deafen(self._netlink)
+                    self._deaf = True
+                return
             for guest in self._guests:
                 guest.hear(told)
 
@@ -82,7 +97,7 @@ _ends = TcpEnds()
 
 
 class Carriage:
-    """What one guest's connections carried. `hear` is called in the loop's thread, the rest in any."""
+    """What one guest's connections carried. `hear` and `begin` are called in the loop's thread, the rest in any."""
 
     def __init__(self, loop: Loop) -> None:
         self._loop = loop
@@ -97,7 +112,8 @@ class Carriage:
         return bool(self._standing)
 
     def begin(self, cookie: int, rule: str) -> None:
-        """A socket has a new connection. What it carried before, in another, is not told any more."""
+        """A socket, which is held, has a new connection. What it carried before, in another, is not told any more."""
+        _ends.listen()
         with self._changed:
             self._know(cookie not in self._standing)
             if self._known:
