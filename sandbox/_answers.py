@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 
 from . import _core
 from ._core import Message, MessageType
@@ -48,7 +49,7 @@ class Answers:
                 os.close(asked.fd)
         if answer is None:
             raise _core.Malformed("a request to the network, which this guest has not")
-        self._records.served(asked.request, _told(asked, answer.rule))
+        self._records.served(asked.request, _told(asked.kind, asked.address, answer.rule))
         fds = [] if answer.fd is None else [answer.fd]
         self._reply(asked.request, answer.value, fds, answer.address)
 
@@ -68,7 +69,11 @@ class Answers:
                 os.close(fd)
 
 
-def _told(asked: NetAsk, rule: str) -> bytes:
+def _told(kind: str, address: bytes, rule: str) -> bytes:
     """What a record of a request to the network says: the call, the address that was judged, the rule."""
-    address = shown(asked.address) if asked.kind in _ADDRESSED else ""
-    return f"net/{asked.kind} {address}".rstrip().encode() + b"\0" + rule.encode()
+    return _text(kind, address if kind in _ADDRESSED else b"", rule)
+
+
+@lru_cache(1024)
+def _text(kind: str, address: bytes, rule: str) -> bytes:
+    return f"net/{kind} {shown(address)}".rstrip().encode() + b"\0" + rule.encode()

@@ -29,6 +29,7 @@ from ._paths import printable
 _PID_MAX = 1 << 22
 _ERRNO_MAX = 4095
 _FAULT_TEXT = 1024
+_NET_KINDS = {int(op): op.name.lower() for op in _core.NetOp if op}
 
 
 def _need(condition: bool, what: str) -> None:
@@ -95,11 +96,10 @@ def _serve(message: Message) -> Event:
 
 def _net(message: Message) -> Event:
     asked = _core.unpack_net(message.text)
-    _need(_core.NetOp.SOCKET <= asked.op <= _core.NetOp.NAME, "operation on the network")
-    _need(len(message.fds) == (asked.op != _core.NetOp.SOCKET), "descriptor where none, or none where one belongs")
-    kind = _core.NetOp(asked.op).name.lower()
-    numbers = (asked.family, asked.type, asked.protocol)
-    return NetAsk(message.number, kind, *numbers, asked.address, message.fds[0] if message.fds else None)
+    kind = _NET_KINDS.get(asked.op, "")
+    _need(kind != "", "operation on the network")
+    _need(len(message.fds) == (kind != "socket"), "descriptor where none, or none where one belongs")
+    return NetAsk(message.number, kind, *asked[1:], message.fds[0] if message.fds else None)
 
 
 def _fetched(message: Message) -> Event:
@@ -132,7 +132,8 @@ def parse(message: Message) -> Event:
     try:
         if parser is None:
             raise Malformed(f"message of type {message.type}, which no sentry sends")
-        _need(len(message.fds) <= most, f"{len(message.fds)} descriptors where {most} may be")
+        if len(message.fds) > most:
+            raise Malformed(f"{len(message.fds)} descriptors where {most} may be")
         return parser(message)
     except Malformed as error:
         for fd in message.fds:

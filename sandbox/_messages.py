@@ -134,8 +134,7 @@ class ServeProc:
     umask: int = 0
 
 
-@dataclass(frozen=True)
-class NetAsk:
+class NetAsk(NamedTuple):
     """A call on a TCP or UDP socket. `kind`: socket, bind, connect, listen, send, option, admit, name; `address` is a
     sockaddr."""
 
@@ -148,8 +147,7 @@ class NetAsk:
     fd: int | None
 
 
-@dataclass(frozen=True)
-class NetAnswer:
+class NetAnswer(NamedTuple):
     """0 or -errno, and what comes with it: a new socket, an address, the rule that decided."""
 
     value: int = 0

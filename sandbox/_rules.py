@@ -14,9 +14,9 @@ Verdict(allowed=False, rule='deny 10.0.0.9', reason='denies the address')
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from types import MappingProxyType
 
 from ._addresses import Address, carried, parse_address, plain
@@ -26,6 +26,8 @@ from ._network import AllowHTTP, Header, Hosts, Judged, Network, Publish, Resolv
 from ._verdicts import DEFAULT, Judge, Verdict
 
 __all__ = ["Rules", "Verdict"]
+
+_VERDICTS = 1024  # of a network that are remembered
 
 
 @dataclass(frozen=True)
@@ -94,6 +96,12 @@ class Rules:
         """Servers that names are asked of; None: the host's."""
         return next((rule.ends for rule in self.rules if isinstance(rule, Resolvers)), None)
 
+    @cached_property
+    def _judged(self) -> Callable[[str, Address, int, frozenset[str]], Verdict]:
+        """The last verdicts: they are the same for as long as the rules and the names are, and most calls are like one
+        before."""
+        return lru_cache(_VERDICTS)(self._judge_anew)
+
     def judge_address(self, protocol: str, address: Address | bytes, port: int, names: Iterable[str] = ()) -> Verdict:
         """May the guest reach this address, an object or 4 or 16 bytes, at a port by "tcp" or "udp"?
 
@@ -103,9 +111,11 @@ class Rules:
         meant = plain(address)
         if meant is None:
             return Verdict(False, DEFAULT, "no address")
-        known = {name for name in map(guest_name, names) if name}
-        verdict = self._judge.address(protocol, meant, port, known)
-        inner = ((inside, self._judge.address(protocol, inside, port, known)) for inside in carried(meant))
+        return self._judged(protocol, meant, port, frozenset(filter(None, map(guest_name, names))))
+
+    def _judge_anew(self, protocol: str, address: Address, port: int, names: frozenset[str]) -> Verdict:
+        verdict = self._judge.address(protocol, address, port, names)
+        inner = ((inside, self._judge.address(protocol, inside, port, names)) for inside in carried(address))
         for inside, found in inner if verdict.allowed else ():
             if not found.allowed:
                 return Verdict(False, found.rule, f"carries {inside}: {found.reason}")

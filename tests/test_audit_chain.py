@@ -14,8 +14,8 @@ from sandbox import _audit
 from sandbox._audit.format import BLOCK, LARGEST, SEAL, AuditDamage, batch
 from sandbox._audit.join import events
 from sandbox._audit.verify import Part, verify
-from sandbox._core.binding import ffi
-from sandbox._core.records import layout, numbers, records
+from sandbox._core.binding import ffi, layout
+from sandbox._core.records import numbers, records
 from tests.test_audit import RECORD, record
 
 GUEST = 7 << 32
@@ -57,7 +57,9 @@ def read(path: Path) -> tuple[list[int], AuditDamage | None]:
 
 def test_layout_is_that_of_core_h() -> None:
     """The record is read as the sentry's compiler laid it out."""
-    assert layout().format == RECORD.format and layout().size == ffi.sizeof("struct sbx_record")
+    assert layout("struct sbx_record").format == RECORD.format
+    for name in ("struct sbx_record", "struct sbx_message", "struct sbx_net"):
+        assert layout(name).size == ffi.sizeof(name)
     assert list(numbers(record(3, service=9) + record(4))) == [(3, 9), (4, 0)]
     (whole,) = records(record(3, service=9, path=b"/x"))
     assert (whole.sequence, whole.service, whole.paths, whole.nr, whole.mount) == (3, 9, (b"/x",), 257, 0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from ipaddress import IPv4Address
 from typing import TypeVar
@@ -12,12 +13,14 @@ import pytest
 
 from sandbox import Limits, Publish
 from sandbox._loop import Loop
+from sandbox.services import _tcp_ends
 from sandbox.services._flow import Flow
 from sandbox.services._inbound import Inbound, Listening
 from sandbox.services._meter import Meter
 from sandbox.services._names_of_sockets import Name
 from sandbox.services._pump import Pump
 from sandbox.services._relayed import Relayed
+from sandbox.services._sockets import cookie_of
 from sandbox.services._tcp_ends import Carriage
 from tests.helpers import free_port
 
@@ -177,6 +180,26 @@ def test_a_cut_that_fails_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
         assert made.cut(judge) is False
         assert made.cut(lambda *_: False) is True
         made.close()
+
+
+def test_nobody_is_woken_while_no_connection_stands(connected: tuple[socket.socket, socket.socket]) -> None:
+    """And what one carries that begins after that is told."""
+    carriage, (one, other) = Carriage(_loop), connected
+    try:
+        deadline = time.monotonic() + 30
+        while not _tcp_ends._ends._deaf and time.monotonic() < deadline:
+            with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()):
+                server.accept()[0].close()
+        assert _tcp_ends._ends._deaf
+        in_loop(lambda: carriage.begin(cookie_of(one), "rule"))
+        one.sendall(b"12345")
+        assert other.recv(9) == b"12345"
+        one.close()
+        other.close()
+        assert (carriage.carried() or {})["rule"][0] == 5
+        assert not carriage.stands
+    finally:
+        carriage.close()
 
 
 def test_a_count_that_is_lost_keeps_nothing() -> None:

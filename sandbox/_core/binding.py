@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import struct
 from typing import Any
 
 from .._ffi import ffi, lib
 
-__all__ = ["Malformed", "ffi", "lib", "read_struct", "text"]
+__all__ = ["Malformed", "ffi", "layout", "lib", "read_struct", "text"]
+
+_CODES = {
+    "uint8_t": "B", "uint16_t": "H", "uint32_t": "I", "uint64_t": "Q",
+    "int32_t": "i", "int64_t": "q", "uint8_t[28]": "28s",
+}
 
 
 class Malformed(ValueError):
@@ -15,6 +21,15 @@ class Malformed(ValueError):
 
 def text(pointer: Any) -> str:
     return str(ffi.string(pointer).decode())
+
+
+def layout(name: str, *fields: str) -> struct.Struct:
+    """A struct as core.h has it, for those that are read or written often; with pad bytes for the fields that are not
+    named, where any are."""
+    text = "<"
+    for field, about in ffi.typeof(name).fields:
+        text += _CODES[about.type.cname] if field in fields or not fields else f"{ffi.sizeof(about.type)}x"
+    return struct.Struct(text)
 
 
 def read_struct(pointer: str, data: bytes, exact: bool = False) -> Any:

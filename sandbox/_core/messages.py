@@ -7,13 +7,18 @@ from __future__ import annotations
 
 import os
 import socket
+from array import array
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from .binding import Malformed, ffi, lib, read_struct
+from .binding import Malformed, layout, lib, read_struct
 
 MESSAGE_FDS: int = lib.SBX_MESSAGE_FDS
-TEXT_MAX: int = lib.SBX_MESSAGE_MAX - ffi.sizeof("struct sbx_message")
+_HEAD, _NET = layout("struct sbx_message"), layout("struct sbx_net")
+_MOST, _ROOM = int(lib.SBX_MESSAGE_MAX), socket.CMSG_SPACE(4 * MESSAGE_FDS)
+_CUT = int(socket.MSG_TRUNC | socket.MSG_CTRUNC)
+_TYPES = range(lib.SBX_MSG_NONE + 1, lib.SBX_MSG_COUNT)
+TEXT_MAX: int = _MOST - _HEAD.size
 
 
 class Message(NamedTuple):
@@ -49,35 +54,32 @@ def send(sock: socket.socket, message: Message) -> None:
     """Send one message. The descriptors stay the caller's. OSError where the sentry is gone or does not read."""
     if len(message.text) > TEXT_MAX or len(message.fds) > MESSAGE_FDS:
         raise ValueError("message too long")
-    head = ffi.new(
-        "struct sbx_message *",
-        (message.type, len(message.text), message.number, message.value, message.value2),
-    )
-    rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, b"".join(_int(fd) for fd in message.fds))] if message.fds else []
-    sent = sock.sendmsg([ffi.buffer(head)[:], message.text], rights, socket.MSG_NOSIGNAL)
-    assert sent == ffi.sizeof("struct sbx_message") + len(message.text)
+    head = _HEAD.pack(message.type, len(message.text), message.number, message.value, message.value2)
+    rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array("i", message.fds))] if message.fds else []
+    sent = sock.sendmsg([head, message.text], rights, socket.MSG_NOSIGNAL)
+    assert sent == len(head) + len(message.text)
 
 
 def receive(sock: socket.socket) -> Message | None:
     """The next message, its descriptors close-on-exec and now the caller's; None at the end of the stream."""
-    data, ancillary, flags, _ = sock.recvmsg(
-        lib.SBX_MESSAGE_MAX, socket.CMSG_SPACE(4 * MESSAGE_FDS), socket.MSG_CMSG_CLOEXEC
-    )
+    data, ancillary, flags, _ = sock.recvmsg(_MOST, _ROOM, socket.MSG_CMSG_CLOEXEC)
     fds = [fd for level, kind, body in ancillary for fd in _descriptors(level, kind, body)]
     try:
         if not data:
             if fds:
                 raise Malformed("an empty message with descriptors")
             return None
-        if flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC):
+        if flags & _CUT:
             raise Malformed("a message that is too long")
-        head = read_struct("struct sbx_message *", data)
-        text = data[ffi.sizeof("struct sbx_message") :]
-        if head.length != len(text):
-            raise Malformed(f"a message of {len(text)} bytes that claims {head.length}")
-        if not lib.SBX_MSG_NONE < head.type < lib.SBX_MSG_COUNT:
-            raise Malformed(f"a message of unknown type {head.type}")
-        return Message(head.type, head.number, head.value, head.value2, text, fds)
+        if len(data) < _HEAD.size:
+            raise Malformed(f"a message of {len(data)} bytes")
+        kind, length, number, value, value2 = _HEAD.unpack_from(data)
+        text = data[_HEAD.size :]
+        if length != len(text):
+            raise Malformed(f"a message of {len(text)} bytes that claims {length}")
+        if kind not in _TYPES:
+            raise Malformed(f"a message of unknown type {kind}")
+        return Message(kind, number, value, value2, text, fds)
     except BaseException:
         for fd in fds:
             os.close(fd)
@@ -95,18 +97,15 @@ def unpack_usage(text: bytes) -> Usage:
 
 
 def unpack_net(text: bytes) -> Net:
-    asked = read_struct("struct sbx_net *", text, exact=True)
-    if asked.length > len(asked.address):
+    if len(text) != _NET.size:
+        raise Malformed(f"{len(text)} bytes where struct sbx_net has {_NET.size}")
+    op, family, kind, protocol, length, address = _NET.unpack(text)
+    if length > len(address):
         raise Malformed("an address that is too long")
-    address = ffi.buffer(asked.address)[: asked.length]
-    return Net(asked.op, asked.family, asked.type, asked.protocol, address)
-
-
-def _int(value: int) -> bytes:
-    return ffi.buffer(ffi.new("int *", value))[:]  # type: ignore[no-any-return]
+    return Net(op, family, kind, protocol, address[:length])
 
 
 def _descriptors(level: int, kind: int, body: bytes) -> list[int]:
     if (level, kind) != (socket.SOL_SOCKET, socket.SCM_RIGHTS):
         return []
-    return list(ffi.unpack(ffi.cast("int *", ffi.from_buffer(body)), len(body) // ffi.sizeof("int")))
+    return memoryview(body[: len(body) & ~3]).cast("i").tolist()

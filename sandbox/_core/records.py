@@ -6,9 +6,8 @@ import struct
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from .binding import Malformed, ffi, lib
+from .binding import Malformed, ffi, layout, lib
 
-_CODES = {"uint8_t": "B", "uint16_t": "H", "uint32_t": "I", "int32_t": "i", "uint64_t": "Q"}
 _NO_MOUNT = 0xFFFF
 
 
@@ -27,16 +26,8 @@ class Record(NamedTuple):
     paths: tuple[bytes, ...]
 
 
-def layout(*names: str) -> struct.Struct:
-    """The fixed part of struct sbx_record as core.h has it, with pad bytes for the fields that are not named."""
-    text = "<"
-    for name, field in ffi.typeof("struct sbx_record").fields:
-        text += _CODES[field.type.cname] if name in names or not names else f"{ffi.sizeof(field.type)}x"
-    return struct.Struct(text)
-
-
-_WHOLE = layout()
-_NUMBERS = layout("magic", "size", "sequence", "service")
+_WHOLE = layout("struct sbx_record")
+_NUMBERS = layout("struct sbx_record", "magic", "size", "sequence", "service")
 _MAGIC = int(lib.SBX_RECORD_MAGIC)
 _FIXED = {_MAGIC: _WHOLE.size, _MAGIC - 1: ffi.offsetof("struct sbx_record", "flags")}
 _HEAD = struct.Struct("<II")

@@ -11,11 +11,16 @@ from itertools import product
 from typing import NamedTuple
 
 from .._addresses import Address
+from ._names_of_sockets import four
 
 SOCK_DIAG, _BY_FAMILY, _REQUEST, _DUMP, _DONE = 4, 20, 1, 0x300, 3
 _FAMILIES = (socket.AF_INET, socket.AF_INET6)
-_EVERY_STATE, _NO_COOKIE = 0xFFFFFFFF, b"\xff" * 8
+_FOUR, _SIX = map(int, _FAMILIES)
+_TCP = int(socket.IPPROTO_TCP)
+_EVERY_STATE, _TIME_WAIT, _NO_COOKIE = 0xFFFFFFFF, 6, b"\xff" * 8
 _HEAD = struct.Struct("=IHHII")  # struct nlmsghdr
+_QUESTION = struct.Struct("=IHHIIBBBxIHH16s16s4x8s")  # and struct inet_diag_req_v2
+_ERROR = struct.Struct("=i")  # the first of struct nlmsgerr
 _ID = struct.Struct("=4x16s16x4xQ")  # of struct inet_diag_sockid: the address that a socket is bound to, and its cookie
 _ID_AT = _HEAD.size + 4
 _INODE_AT = _ID_AT + 48 + 16
@@ -23,18 +28,12 @@ INFO = 2  # INET_DIAG_INFO: struct tcp_info
 _RECEIVED_AT, _SENT_AT = 128, 200  # in it: bytes received, then segments sent; bytes sent, then those sent again
 
 
-def _end(address: Address, port: int) -> tuple[bytes, bytes]:
-    return port.to_bytes(2, "big"), address.packed.ljust(16, b"\0")
-
-
 def _question(there: tuple[Address, int], asker: tuple[Address, int], protocol: int, number: int) -> bytes:
     """TCP wants the address as the source of the socket that is sought, UDP as its destination."""
-    ends = [_end(*there), _end(*asker)]
-    source, other = ends if protocol == socket.IPPROTO_TCP else reversed(ends)
-    sought = source[0] + other[0] + source[1] + other[1] + bytes(4) + _NO_COOKIE
-    family = socket.AF_INET if there[0].version == 4 else socket.AF_INET6
-    body = struct.pack("=BBBxI", family, protocol, 0, _EVERY_STATE) + sought
-    return _HEAD.pack(_HEAD.size + len(body), _BY_FAMILY, _REQUEST, number, 0) + body
+    (source, port), (other, other_port) = (there, asker) if protocol == _TCP else (asker, there)
+    family = _FOUR if there[0].version == 4 else _SIX
+    head = _QUESTION.size, _BY_FAMILY, _REQUEST, number, 0, family, protocol, 0, _EVERY_STATE
+    return _QUESTION.pack(*head, socket.htons(port), socket.htons(other_port), source.packed, other.packed, _NO_COOKIE)
 
 
 class Found(NamedTuple):
@@ -75,8 +74,10 @@ class Diag:
 
 
 def dumped(netlink: socket.socket, family: int, protocol: int, extensions: int = 0) -> Iterator[bytes]:
-    """A message for each socket that has a port; `extensions` are bits of what else it is to tell."""
-    body = struct.pack("=BBBxI", family, protocol, extensions, _EVERY_STATE) + bytes(48)
+    """A message for each socket that has a port; `extensions` are bits of what else it is to tell. None for what is in
+    TIME_WAIT, of which a host has many: nobody holds it, and it has the cookie of the socket that it was, of which the
+    kernel is about to tell, and no numbers."""
+    body = struct.pack("=BBBxI", family, protocol, extensions, _EVERY_STATE & ~(1 << _TIME_WAIT)) + bytes(48)
     netlink.send(_HEAD.pack(_HEAD.size + len(body), _BY_FAMILY, _REQUEST | _DUMP, 1, 0) + body)
     while True:
         for kind, message in messages_in(netlink.recv(1 << 17)):
@@ -99,11 +100,6 @@ def cookie_in(message: bytes) -> int:
     return int(_ID.unpack_from(message, _ID_AT)[1])
 
 
-def state_in(message: bytes) -> int:
-    """Of TCP, as the kernel numbers them."""
-    return message[_HEAD.size + 1]
-
-
 def carried_in(message: bytes) -> tuple[int, int] | None:
     """Bytes of data that a TCP socket has sent and received, where the message has its INFO. None: unknown; a socket
     that was reset from its own end, which forgets it, has sent no segment. What it has received counts one more where
@@ -121,10 +117,10 @@ def carried_in(message: bytes) -> tuple[int, int] | None:
 
 def _read(answer: bytes) -> Found | None:
     if len(answer) < _ID_AT + _ID.size or _HEAD.unpack_from(answer)[1] != _BY_FAMILY:
-        error = -struct.unpack_from("=i", answer, _HEAD.size)[0]  # of NLMSG_ERROR
+        error = -_ERROR.unpack_from(answer, _HEAD.size)[0]
         if error == errno.ENOENT:
             return None
         raise OSError(error, "sock_diag")
     source, cookie = _ID.unpack_from(answer, _ID_AT)
-    six = answer[_HEAD.size] == socket.AF_INET6
-    return Found(IPv4Address(source[12:] if six else source[:4]), cookie, six)
+    six = answer[_HEAD.size] == _SIX
+    return Found(four(source[12:] if six else source[:4]), cookie, six)

@@ -38,7 +38,7 @@ class Home:
         stream = sock.type == socket.SOCK_STREAM
         asker = Name(_ANY, 0) if stream else self._asker(sock, name)
         protocol = socket.IPPROTO_TCP if stream else socket.IPPROTO_UDP
-        found = self._diag.find((IPv4Address(name.address), name.port), asker, protocol)
+        found = self._diag.find(name, asker, protocol)
         if found is None or (six and not found.six):
             return None
         if found.address != name.address and found.cookie not in self._outward:

@@ -40,7 +40,7 @@ def _family(blocks: Iterable[Block], source: int) -> list[_Row]:
 
 
 def in_slice(address: Address, base: int) -> bool:
-    return isinstance(address, ipaddress.IPv4Address) and int(address) & _SLICE == base
+    return address.version == 4 and int(address) & _SLICE == base
 
 
 def program(base: int, peers: Iterable[Address | Block]) -> list[_Row]:
@@ -56,13 +56,22 @@ def program(base: int, peers: Iterable[Address | Block]) -> list[_Row]:
 def attach(sock: socket.socket, base: int, peers: Iterable[Address | Block]) -> None:
     """Put the filter on, in place of one that is there. Some kernels let only CAP_NET_ADMIN do so for TCP: then the
     sentry looks at whom it accepts (internet_admits), and that must do."""
+    with suppress(PermissionError) if sock.type == socket.SOCK_STREAM else nullcontext():
+        _put(sock, program(base, peers))
+
+
+def deafen(sock: socket.socket) -> None:
+    """Nobody may, until `detach`."""
+    _put(sock, [(_RETURN, 0, 0, _NONE)])
+
+
+def _put(sock: socket.socket, program: Iterable[_Row]) -> None:
     import ctypes
 
-    rows = b"".join(struct.pack("=HBBI", *row) for row in program(base, peers))
+    rows = b"".join(struct.pack("=HBBI", *row) for row in program)
     buffer = ctypes.create_string_buffer(rows, len(rows))
     head = struct.pack("HxxxxxxP", len(rows) // 8, ctypes.addressof(buffer))
-    with suppress(PermissionError) if sock.type == socket.SOCK_STREAM else nullcontext():
-        sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, head)
+    sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, head)
 
 
 def detach(sock: socket.socket) -> None:

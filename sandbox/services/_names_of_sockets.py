@@ -5,8 +5,12 @@ from __future__ import annotations
 import errno
 import socket
 import struct
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import NamedTuple
+
+_remembered = lru_cache(1024)
+"""Addresses are read and written for each call, and most are those of the call before."""
 
 
 class Name(NamedTuple):
@@ -14,12 +18,19 @@ class Name(NamedTuple):
     port: int
 
 
+@_remembered
+def four(packed: bytes) -> IPv4Address:
+    return IPv4Address(packed)
+
+
+@_remembered
 def read_plain(address: str) -> IPv4Address | IPv6Address:
     """An address as getsockname gives it; a mapped IPv4 one is IPv4."""
     read = ip_address(address.partition("%")[0])
     return (isinstance(read, IPv6Address) and read.ipv4_mapped) or read
 
 
+@_remembered
 def read_name(text: bytes, of: int) -> Name:
     """What a guest gave as an address of a socket of family `of`: a mapped IPv4 one is IPv4. OSError: EINVAL, or
     EAFNOSUPPORT where it is another family's: the kernel would read other bytes of it than we do."""
@@ -35,6 +46,7 @@ def read_name(text: bytes, of: int) -> Name:
     raise OSError(errno.EINVAL, "")
 
 
+@_remembered
 def write_name(name: Name, family: int) -> bytes:
     """The sockaddr of a family; IPv4 in IPv6 is mapped."""
     head = struct.pack("=H", family) + name.port.to_bytes(2, "big")
@@ -45,6 +57,7 @@ def write_name(name: Name, family: int) -> bytes:
     return head + bytes(4) + (packed if len(packed) == 16 else bytes(10) + b"\xff\xff" + packed) + bytes(4)
 
 
+@_remembered
 def shown(text: bytes) -> str:
     """What a guest gave as an address, as a sentry records it (socket_name.c); empty where it is no whole one."""
     family = struct.unpack_from("=H", text)[0] if len(text) >= 2 else socket.AF_UNSPEC

@@ -69,7 +69,10 @@ class Outwards:
     def of(self, sock: socket.socket, protocol: str) -> Outward:
         """ENOBUFS: too many stand."""
         cookie = cookie_of(sock)
-        if cookie not in self._sockets and len(self._sockets) >= self._sweep_at:
+        known = self._sockets.get(cookie)
+        if known is not None:
+            return known
+        if len(self._sockets) >= self._sweep_at:
             self._sweep()
         return self._sockets.setdefault(cookie, Outward(protocol, os.fstat(sock.fileno()).st_ino))
 

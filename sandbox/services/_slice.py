@@ -26,6 +26,7 @@ class Slice:
         self.resolver = 0
         """the port of what the guest has at 127.0.0.53:53"""
         self.base, self._holder = _free()
+        self._all = [IPv4Address(self.base + number) for number in range(256)]
         self.nobody = Name(self.at(LAST), _HELD_AT)
         """a UDP socket that takes what it is sent, as nobody would"""
 
@@ -33,7 +34,7 @@ class Slice:
         self._holder.close()
 
     def at(self, number: int) -> IPv4Address:
-        return IPv4Address(self.base + number)
+        return self._all[number]
 
     def holds(self, address: Address) -> bool:
         return in_slice(address, self.base)
@@ -44,9 +45,10 @@ class Slice:
             return Name(self.at(SIX), name.port) if int(name.address) in (0, 1) else None
         if name.address == self.address:
             return Name(self.at(INTERFACE), name.port)
-        if not (name.address.is_loopback or name.address.is_unspecified):
+        whole = int(name.address)
+        if whole and whole >> 24 != 127:
             return None
-        number = int(name.address) & 0xFFFFFF or ONE
+        number = whole & 0xFFFFFF or ONE
         if number == RESOLVER and name.port == 53:
             return Name(self.at(RESOLVER), self.resolver)
         return Name(self.at(number), name.port) if number < INTERFACE else None

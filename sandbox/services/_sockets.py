@@ -45,16 +45,23 @@ def _named(name: tuple[str, int]) -> Name:
     return Name(read_plain(name[0]), name[1])
 
 
+class _Plain(socket.socket):
+    """Its family and type are numbers: to find their names takes a microsecond, for each look."""
+
+    family = socket.SocketType.family  # type: ignore[assignment]
+    type = socket.SocketType.type  # type: ignore[assignment]
+
+
 def borrowed(fd: int) -> socket.socket:
     """A socket object on a copy of a guest's descriptor. OSError: it is no socket."""
     copy = os.dup(fd)
     try:
         blocking = os.get_blocking(copy)
-        sock = socket.socket(fileno=copy)
+        sock = _Plain(fileno=copy)
     except OSError:
         os.close(copy)
         raise
-    if os.get_blocking(copy) != blocking:  # the caller's default timeout has made it the guest's
+    if sock.gettimeout() is not None:  # the caller's default has become the guest's
         os.set_blocking(copy, blocking)
     return sock
 
@@ -74,14 +81,14 @@ def is_free(name: Name, sock: socket.socket) -> bool:
 @contextmanager
 def alone(sock: socket.socket) -> Iterator[None]:
     """A port that the kernel chooses is shared with nobody of the host's."""
-    shares = [(option, sock.getsockopt(socket.SOL_SOCKET, option)) for option in SHARES]
-    for option, _ in shares:
+    shares = [option for option in SHARES if sock.getsockopt(socket.SOL_SOCKET, option)]
+    for option in shares:
         sock.setsockopt(socket.SOL_SOCKET, option, 0)
     try:
         yield
     finally:
-        for option, value in shares:
-            sock.setsockopt(socket.SOL_SOCKET, option, value)
+        for option in shares:
+            sock.setsockopt(socket.SOL_SOCKET, option, 1)
 
 
 def bind_anywhere(sock: socket.socket) -> None:
@@ -137,8 +144,9 @@ def begin_connect(sock: socket.socket, address: tuple[str, int]) -> int:
     blocking = os.get_blocking(sock.fileno())
     with without_waiting(sock):
         error = sock.connect_ex(address)
-        if error == errno.EINPROGRESS and blocking and is_settled(sock):
-            error = sock.connect_ex(address)  # the kernel calls it connected when it has been asked again
+        if error == errno.EINPROGRESS and blocking:  # the kernel calls it connected when it has been asked again
+            error = sock.connect_ex(address)
+            return errno.EINPROGRESS if error == errno.EALREADY else error
         return error
 
 

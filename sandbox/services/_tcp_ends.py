@@ -6,13 +6,13 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import partial
 
 from .._loop import Loop
-from ._diag import INFO, SOCK_DIAG, carried_in, cookie_in, dumped, messages_in, state_in
+from ._diag import INFO, SOCK_DIAG, carried_in, cookie_in, dumped, messages_in
+from ._ingress import deafen, detach
 
-_TIME_WAIT = 6
 _GROUPS = 1 << 0 | 1 << 2  # TCP of IPv4 and of IPv6
 _HEARD = 1 << 22  # bytes of messages that wait; less where the machine allows no more
 _LOOKS, _PATIENCE = 8, 0.1  # at those that stand, and seconds after each: the kernel tells of an end a little later
@@ -21,11 +21,13 @@ Carried = tuple[int, int]
 
 
 class TcpEnds:
-    """One for all guests: a message comes for every TCP socket of the host's network."""
+    """One for all guests: a message comes for every TCP socket of the host's network. While no guest has a connection,
+    which is most of the time where they speak on their own loopback, none is let in to wake us."""
 
     def __init__(self) -> None:
         self._guests: set[Carriage] = set()
         self._netlink: socket.socket | None = None
+        self._deaf = False
         self._lock = threading.Lock()
 
     def join(self, guest: Carriage, loop: Loop) -> None:
@@ -33,10 +35,17 @@ class TcpEnds:
             self._guests.add(guest)
             if self._netlink is None:
                 try:
-                    self._netlink = _subscribed()
+                    self._netlink, self._deaf = _subscribed(), False
                 except OSError:  # a kernel that tells nobody
                     return guest.lose()
                 loop.watch(self._netlink.fileno(), self._hear)
+
+    def listen(self) -> None:
+        """A connection is to be told of, which has not ended yet."""
+        with self._lock:
+            if self._deaf and self._netlink is not None:
+                detach(self._netlink)
+                self._deaf = False
 
     def leave(self, guest: Carriage, loop: Loop) -> None:
         with self._lock:
@@ -60,11 +69,16 @@ class TcpEnds:
                 return
             try:
                 data = self._netlink.recv(1 << 16)
-                told = {cookie_in(message): carried_in(message) for _, message in messages_in(data)}
+                told = {cookie_in(message): message for _, message in messages_in(data)}
             except BlockingIOError:
                 return
             except OSError:  # ENOBUFS: there were more than had room
                 told = None
+            if told is not None and not any(guest.stands for guest in self._guests):
+                with suppress(OSError):
+                    deafen(self._netlink)
+                    self._deaf = True
+                return
             for guest in self._guests:
                 guest.hear(told)
 
@@ -83,7 +97,7 @@ _ends = TcpEnds()
 
 
 class Carriage:
-    """What one guest's connections carried. `hear` is called in the loop's thread, the rest in any."""
+    """What one guest's connections carried. `hear` and `begin` are called in the loop's thread, the rest in any."""
 
     def __init__(self, loop: Loop) -> None:
         self._loop = loop
@@ -98,7 +112,8 @@ class Carriage:
         return bool(self._standing)
 
     def begin(self, cookie: int, rule: str) -> None:
-        """A socket has a new connection. What it carried before, in another, is not told any more."""
+        """A socket, which is held, has a new connection. What it carried before, in another, is not told any more."""
+        _ends.listen()
         with self._changed:
             self._know(cookie not in self._standing)
             if self._known:
@@ -106,6 +121,8 @@ class Carriage:
 
     def lose(self) -> None:
         """Something is carried of which nobody tells."""
+        if not self._known:
+            return
         with self._changed:
             self._know(False)
             self._changed.notify_all()
@@ -116,13 +133,15 @@ class Carriage:
         if not self._known:
             self._standing.clear()
 
-    def hear(self, told: Mapping[int, Carried | None] | None) -> None:
-        """What sockets that are no more carried; None: some were missed."""
+    def hear(self, told: Mapping[int, bytes] | None) -> None:
+        """Of sockets that are no more, what the kernel tells; None: some were missed."""
         with self._changed:
+            mine = self._standing.keys() & told.keys() if told is not None else ()
+            if told is not None and not mine:
+                return
             self._know(told is not None)
-            ended = told or {}
-            for cookie in self._standing.keys() & ended.keys():
-                self._add(self._carried, self._standing.pop(cookie), ended[cookie])
+            for cookie in mine:
+                self._add(self._carried, self._standing.pop(cookie), carried_in((told or {})[cookie]))
             self._know(self._known)
             self._changed.notify_all()
 
@@ -165,9 +184,7 @@ def forget_after_fork() -> None:
 
 
 def _standing() -> dict[int, Carried | None]:
-    """What is in TIME_WAIT has the cookie of the socket that it was, of which the kernel is about to tell, and no
-    numbers."""
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, SOCK_DIAG) as netlink:
         families = (socket.AF_INET, socket.AF_INET6) * 2  # a list passes over some where others end meanwhile
         listed = (each for family in families for each in dumped(netlink, family, socket.IPPROTO_TCP, 1 << INFO - 1))
-        return {cookie_in(message): carried_in(message) for message in listed if state_in(message) != _TIME_WAIT}
+        return {cookie_in(message): carried_in(message) for message in listed}

@@ -84,6 +84,8 @@ class Visitors:
     def way(self, sock: socket.socket, peer: Name) -> tuple[Name, str] | None:
         """INVARIANT answers-only: where a socket that is bound at a published port answers a stranger who was heard
         there of late, and the rule."""
+        if not self._visits:
+            return None
         own, now = name_of(sock), time.monotonic()
         for rule, _ in self._listeners if own.port else ():
             visit = self._visits.get((rule, peer))

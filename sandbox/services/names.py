@@ -118,6 +118,9 @@ class _Told:
         self._size = size
         self._names: dict[Address | None, dict[str, float]] = {}
 
+    def __len__(self) -> int:
+        return len(self._names)
+
     def add(self, address: Address | None, names: Iterable[str], until: float) -> None:
         known = self._names[address] = self._names.pop(address, {})
         for name in names:
@@ -175,9 +178,11 @@ class Resolver:
     def names_of(self, address: Address | bytes) -> list[str]:
         """Names that stand for an address now: those of Hosts, which a guest may have read from its /etc/hosts, and
         those that it was told the address for."""
+        named, told = self._ruled().named, self._told
+        if not named and not told:
+            return []
         meant = plain(address)
-        hosts, told = self._ruled().named.get(meant, []), self._told.names_of(meant, self._clock())
-        return list(dict.fromkeys([*hosts, *told]))
+        return list(dict.fromkeys([*named.get(meant, []), *told.names_of(meant, self._clock())]))
 
     def close(self) -> None:
         """Forget the questions; no reply is called any more."""

@@ -242,7 +242,8 @@ class Internet:
             except OSError:
                 made.close()
                 raise
-        os.set_blocking(made.fileno(), not ask.type & socket.SOCK_NONBLOCK)  # whatever the caller's default timeout is
+        if made.gettimeout() is not None:  # whatever the caller's default is
+            os.set_blocking(made.fileno(), not ask.type & socket.SOCK_NONBLOCK)
         if kind == socket.SOCK_DGRAM:
             attach(made, self.slice.base, ())
             self._outward.of(made, "udp")
@@ -424,9 +425,12 @@ class Internet:
         outward = self._outward.of(sock, "udp")
         if peer not in outward.peers:
             self._meter.connecting()
-        before = outward.addresses()
         known = outward.peers.get(peer)
-        outward.peers[peer] = Reach(self._names_by(known.names if known else (), peer))
+        reach = Reach(self._names_by(known.names if known else (), peer))
+        if reach == known:
+            return  # it hears them already
+        before = outward.addresses()
+        outward.peers[peer] = reach
         forgotten = list(outward.peers)[:-_PEERS_MAX]
         for oldest in forgotten:
             del outward.peers[oldest]
@@ -437,7 +441,8 @@ class Internet:
             self._hear(sock, outward.addresses())
 
     def _names_by(self, before: Sequence[str], peer: Name) -> tuple[str, ...]:
-        return (*dict.fromkeys((*before, *self._names.names_of(peer.address))),)
+        now = self._names.names_of(peer.address)
+        return (*dict.fromkeys((*before, *now)),) if before or now else ()
 
     # ---- rules that change ----------------------------------------------------------------------------------------
 
