@@ -38,6 +38,7 @@ _RESET = b"\1\0\0\0\0\0\0\0"  # struct linger
 
 _QUEUE = 32 << 10  # bytes of messages to a proxy that does not read: some eighty connections
 _LATER = 0.025  # seconds until it is listened to again, while who gets a guest's records does not keep up
+_HEARD = 2.0  # seconds in which it is listened to all the same: what waits to be heard ends no connections
 
 
 class Owner(Listener, Protocol):
@@ -61,6 +62,7 @@ class HTTPProxy:
         self._certificate: bytes | None = None
         self._failure: str | None = None
         self._closed = False
+        self._heard_until = 0.0
         self._listener: Owner | None = None
         with ExitStack() as always, ExitStack() as undo:
             setup = sealed(_setup(rules, walls, self._bundle), "sandbox-http")
@@ -127,11 +129,15 @@ class HTTPProxy:
                 with suppress(OSError):
                     _reset(*(socket.socket(fileno=fd) for fd in socket.recv_fds(carried, 1, 2)[1]))
 
-    def end(self, cookies: Sequence[int]) -> None:
-        """Ask it to end the connections with these upstream."""
-        with suppress(OSError):
+    def end(self, cookies: Sequence[int]) -> bool:
+        """Ask it to end the connections with these upstream. False: it has not read what it was told before."""
+        self._heard_until = time.monotonic() + _HEARD
+        try:
             for message in wire.pack_ends(cookies):
                 self._socket.send(message)
+        except OSError:
+            return False
+        return True
 
     def content(self, trust: Trust) -> Callable[[], bytes]:
         """What makes a file of the guest's view."""
@@ -176,7 +182,7 @@ class HTTPProxy:
     # ---- what it says ---------------------------------------------------------------------------------------------
 
     def _on_message(self, _: int) -> None:
-        if self._listener is not None and self._listener.is_behind():
+        if self._listener is not None and self._listener.is_behind() and time.monotonic() > self._heard_until:
             with self._changed:
                 if not self._closed:
                     self._loop.forget(self._socket.fileno())

@@ -22,6 +22,8 @@ from sandbox._loop import Loop
 from sandbox._workers import Workers
 from sandbox.services import _proxied
 from sandbox.services._diag import Diag
+from sandbox.services._names_of_sockets import Name
+from sandbox.services._outward import Reach
 from sandbox.services.net import Internet
 from tests.escape.attack import ordinary
 from tests.http_servers import Site, site
@@ -38,7 +40,8 @@ class Service:
 
     def take(self, inner: socket.socket, upstream: socket.socket, port: int, names: Any) -> None: ...
 
-    def end(self, cookies: Any) -> None: ...
+    def end(self, cookies: Any) -> bool:
+        return True
 
     def close(self, *, forked: bool = False) -> None:
         self.closed = True
@@ -50,10 +53,41 @@ def test_a_loop_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     loop, go_on, service = Loop("test"), threading.Event(), Service()
     loop.call_at(time.monotonic(), go_on.wait)  # type: ignore[arg-type]
     try:
-        _proxied.Proxied(loop, IPv4Address("127.0.0.1"), service, Diag(), lambda _: {}).close()
+        _proxied.Proxied(loop, IPv4Address("127.0.0.1"), service, Diag()).close()
         assert service.closed
     finally:
         go_on.set()
+
+
+class Busy(Service):
+    """Its queue is full at first."""
+
+    asked = 0
+
+    def take(self, inner: socket.socket, upstream: socket.socket, port: int, names: Any) -> None:
+        self.upstream = upstream
+
+    def end(self, cookies: Any) -> bool:
+        self.asked += 1
+        if self.asked == 3:
+            self.upstream.close()
+        return self.asked >= 3
+
+
+def test_a_proxy_whose_queue_is_full() -> None:
+    """It is told later."""
+    service, target = Busy(), Name(IPv4Address("127.0.0.1"), 80)
+    proxied = _proxied.Proxied(Loop("test"), target.address, service, Diag())  # type: ignore[arg-type]
+    with socket.create_server(("127.0.0.1", 0)) as server, socket.socket() as inner:
+        proxied.taker(target, Reach((), proxied=True), [])(inner, socket.create_connection(server.getsockname()))
+        proxied.settle(lambda _, peers: [*peers])
+    assert service.asked == 3 and not service.closed
+
+
+def test_nothing_is_looked_for_where_nothing_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A look needs a descriptor, and a guest of whose connections nothing is known is ended."""
+    monkeypatch.delattr(Diag, "alive")
+    _proxied.Proxied(Loop("test"), IPv4Address("127.0.0.1"), Service(), Diag()).settle(lambda *_: [])
 
 
 def test_what_may_stand_while_the_loop_does_not_answer_is_not_known(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
