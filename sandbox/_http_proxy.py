@@ -130,7 +130,10 @@ class HTTPProxy:
                     _reset(*(socket.socket(fileno=fd) for fd in socket.recv_fds(carried, 1, 2)[1]))
 
     def end(self, cookies: Sequence[int]) -> bool:
-        """Ask it to end the connections with these upstream. False: it has not read what it was told before."""
+        """Ask it to end the connections with these upstream, when it has begun; not in the loop's thread. False: it has
+        not read what it was told before."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._certificate or self._failure, _START)
         self._heard_until = time.monotonic() + _HEARD
         try:
             for message in wire.pack_ends(cookies):

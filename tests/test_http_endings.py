@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 import sandbox._http_proxy
-from sandbox import GuestFault
+from sandbox import AllowHTTP, GuestFault
 from sandbox._loop import Loop
 from sandbox._workers import Workers
 from sandbox.services import _proxied
@@ -139,6 +139,31 @@ def test_work_that_raises(monkeypatch: pytest.MonkeyPatch) -> None:
     workers.submit(lambda: os.close(-1))
     workers.submit(done.set)
     assert done.wait(60) and told[0].exc_type is OSError
+
+
+LATE = """
+def main():
+    import time
+    time.sleep(3)
+    from sandbox._http import process
+    process.main()
+"""
+
+
+def test_what_is_revoked_before_a_proxy_has_begun(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has been asked nothing yet: it is waited for, and goes on."""
+    monkeypatch.setattr(sandbox._http_proxy, "_MAIN", f"import sys; sys.path += sys.argv[1:]\n{LATE}\nmain()")
+    read = "import socket, sys\nsocket.create_connection(('api.test', int(sys.argv[1])), 60).recv(1)"
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        with site.box(AllowHTTP("GET", f"http://api.test:{port}/*", private=True)) as box:
+            process = box.popen([sys.executable, "-c", read, str(port)], stderr=subprocess.DEVNULL)
+            with server.accept()[0] as peer:
+                box.network.deny(f"api.test:{port}")
+                with suppress(ConnectionResetError):
+                    assert peer.recv(1) == b""
+            assert process.wait(60) is not None
+            assert box.network._served()._proxied._http.stands  # type: ignore[attr-defined]
 
 
 DEAF = """

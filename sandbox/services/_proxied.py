@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import math
 import socket
 import time
 from collections.abc import Callable, Sequence
@@ -79,11 +80,12 @@ class Proxied:
         """The proxy closes its connections to whom the rules refuse. INVARIANT revoked-is-cut: one that does not is
         ended, and with it all that it has."""
         lost = {given for given, peers in self._given.copy().items() if refused("tcp", peers)}
-        told, ends_at = False, time.monotonic() + _LEAVING
+        told, ends_at = False, math.inf
         while lost and (kept := lost & self._diag.alive()):
             if time.monotonic() > ends_at:
                 return self._http.close()
             told = told or self._http.end([*kept])
+            ends_at = min(ends_at, time.monotonic() + _LEAVING)  # since it was asked first, which may wait
             time.sleep(_LOOK)
 
     def close(self, *, forked: bool = False) -> None:
