@@ -31,6 +31,7 @@ from ._verdicts import DEFAULT
 from .services._sockets import cookie_of
 
 _START = 60.0  # seconds until it is ready
+_ENDING = 4.0  # seconds until it is gone
 _MAIN = "import sys; sys.path += sys.argv[1:]; from sandbox._http.process import main; main()"
 _WHY = {0: "no host of a rule", 403: "no rule of HTTP", 421: "another host", 502: "no server"}
 """Why a request was refused, by the status that the guest gets; any other is of what servers read in different ways."""
@@ -61,7 +62,7 @@ class HTTPProxy:
         self._changed = threading.Condition()
         self._certificate: bytes | None = None
         self._failure: str | None = None
-        self._closed = False
+        self._closed = self._gone = False
         self._heard_until = 0.0
         self._listener: Owner | None = None
         with ExitStack() as always, ExitStack() as undo:
@@ -164,6 +165,8 @@ class HTTPProxy:
             self._changed = threading.Condition()  # a thread that is not here may hold the other
         with self._changed:
             if self._closed:
+                if not forked:  # another thread may be at it
+                    self._changed.wait_for(lambda: self._gone, _ENDING)
                 return
             self._closed = True
             if not forked:
@@ -172,7 +175,7 @@ class HTTPProxy:
             with suppress(ChildProcessError):
                 os.waitpid(self._pid, 0)
         with self._changed:
-            self._failure = self._failure or "it has ended"
+            self._failure, self._gone = self._failure or "it has ended", True
             self._changed.notify_all()
             self._socket.close()
             os.close(self._pidfd)

@@ -131,6 +131,24 @@ def test_a_part_that_fails(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     assert [str(each.exc_value) for each in told] == ["not closed"]
 
 
+def test_two_who_end_a_proxy(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """None comes back before it is gone."""
+    go_on, wait = threading.Event(), os.waitpid
+    with site.box() as box:
+        proxy = box._guest.parts.net._proxied._http  # type: ignore[union-attr]
+        pid = proxy._pid
+        monkeypatch.setattr(os, "waitpid", lambda of, options: (of == pid and go_on.wait(60), wait(of, options))[1])
+        threads = [threading.Thread(target=proxy.close) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(0.2)
+            assert thread.is_alive()
+        go_on.set()
+        for thread in threads:
+            thread.join(60)
+
+
 def test_work_that_raises(monkeypatch: pytest.MonkeyPatch) -> None:
     """The thread goes on with other work."""
     told: list[Any] = []
