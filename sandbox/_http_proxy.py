@@ -31,6 +31,7 @@ from ._verdicts import DEFAULT
 from .services._sockets import cookie_of
 
 _START = 60.0  # seconds until it is ready
+_ENDING = 4.0  # seconds until it is gone
 _MAIN = "import sys; sys.path += sys.argv[1:]; from sandbox._http.process import main; main()"
 _WHY = {0: "no host of a rule", 403: "no rule of HTTP", 421: "another host", 502: "no server"}
 """Why a request was refused, by the status that the guest gets; any other is of what servers read in different ways."""
@@ -38,6 +39,7 @@ _RESET = b"\1\0\0\0\0\0\0\0"  # struct linger
 
 _QUEUE = 32 << 10  # bytes of messages to a proxy that does not read: some eighty connections
 _LATER = 0.025  # seconds until it is listened to again, while who gets a guest's records does not keep up
+_HEARD = 2.0  # seconds in which it is listened to all the same: what waits to be heard ends no connections
 
 
 class Owner(Listener, Protocol):
@@ -60,7 +62,8 @@ class HTTPProxy:
         self._changed = threading.Condition()
         self._certificate: bytes | None = None
         self._failure: str | None = None
-        self._closed = False
+        self._closed = self._gone = False
+        self._heard_until = 0.0
         self._listener: Owner | None = None
         with ExitStack() as always, ExitStack() as undo:
             setup = sealed(_setup(rules, walls, self._bundle), "sandbox-http")
@@ -127,11 +130,18 @@ class HTTPProxy:
                 with suppress(OSError):
                     _reset(*(socket.socket(fileno=fd) for fd in socket.recv_fds(carried, 1, 2)[1]))
 
-    def end(self, cookies: Sequence[int]) -> None:
-        """Ask it to end the connections with these upstream."""
-        with suppress(OSError):
+    def end(self, cookies: Sequence[int]) -> bool:
+        """Ask it to end the connections with these upstream, when it has begun; not in the loop's thread. False: it has
+        not read what it was told before."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._certificate or self._failure, _START)
+        self._heard_until = time.monotonic() + _HEARD
+        try:
             for message in wire.pack_ends(cookies):
                 self._socket.send(message)
+        except OSError:
+            return False
+        return True
 
     def content(self, trust: Trust) -> Callable[[], bytes]:
         """What makes a file of the guest's view."""
@@ -155,6 +165,8 @@ class HTTPProxy:
             self._changed = threading.Condition()  # a thread that is not here may hold the other
         with self._changed:
             if self._closed:
+                if not forked:  # another thread may be at it
+                    self._changed.wait_for(lambda: self._gone, _ENDING)
                 return
             self._closed = True
             if not forked:
@@ -163,7 +175,7 @@ class HTTPProxy:
             with suppress(ChildProcessError):
                 os.waitpid(self._pid, 0)
         with self._changed:
-            self._failure = self._failure or "it has ended"
+            self._failure, self._gone = self._failure or "it has ended", True
             self._changed.notify_all()
             self._socket.close()
             os.close(self._pidfd)
@@ -176,7 +188,7 @@ class HTTPProxy:
     # ---- what it says ---------------------------------------------------------------------------------------------
 
     def _on_message(self, _: int) -> None:
-        if self._listener is not None and self._listener.is_behind():
+        if self._listener is not None and self._listener.is_behind() and time.monotonic() > self._heard_until:
             with self._changed:
                 if not self._closed:
                     self._loop.forget(self._socket.fileno())

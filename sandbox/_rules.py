@@ -45,6 +45,9 @@ class Rules:
         judged = [rule for rule in self.rules if isinstance(rule, Judged)]
         object.__setattr__(self, "_judge", Judge(judged, host=self.base == "host"))
 
+    def __getstate__(self) -> dict[str, object]:
+        return {name: value for name, value in vars(self).items() if name != "_judged"}
+
     @classmethod
     def compile(cls, network: Network = "none") -> Rules:
         """The rules of a network as Policy takes it. PolicyError: it is none."""

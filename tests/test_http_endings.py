@@ -17,11 +17,13 @@ from typing import Any
 import pytest
 
 import sandbox._http_proxy
-from sandbox import GuestFault
+from sandbox import AllowHTTP, GuestFault
 from sandbox._loop import Loop
 from sandbox._workers import Workers
 from sandbox.services import _proxied
 from sandbox.services._diag import Diag
+from sandbox.services._names_of_sockets import Name
+from sandbox.services._outward import Reach
 from sandbox.services.net import Internet
 from tests.escape.attack import ordinary
 from tests.http_servers import Site, site
@@ -38,7 +40,8 @@ class Service:
 
     def take(self, inner: socket.socket, upstream: socket.socket, port: int, names: Any) -> None: ...
 
-    def end(self, cookies: Any) -> None: ...
+    def end(self, cookies: Any) -> bool:
+        return True
 
     def close(self, *, forked: bool = False) -> None:
         self.closed = True
@@ -50,10 +53,41 @@ def test_a_loop_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     loop, go_on, service = Loop("test"), threading.Event(), Service()
     loop.call_at(time.monotonic(), go_on.wait)  # type: ignore[arg-type]
     try:
-        _proxied.Proxied(loop, IPv4Address("127.0.0.1"), service, Diag(), lambda _: {}).close()
+        _proxied.Proxied(loop, IPv4Address("127.0.0.1"), service, Diag()).close()
         assert service.closed
     finally:
         go_on.set()
+
+
+class Busy(Service):
+    """Its queue is full at first."""
+
+    asked = 0
+
+    def take(self, inner: socket.socket, upstream: socket.socket, port: int, names: Any) -> None:
+        self.upstream = upstream
+
+    def end(self, cookies: Any) -> bool:
+        self.asked += 1
+        if self.asked == 3:
+            self.upstream.close()
+        return self.asked >= 3
+
+
+def test_a_proxy_whose_queue_is_full() -> None:
+    """It is told later."""
+    service, target = Busy(), Name(IPv4Address("127.0.0.1"), 80)
+    proxied = _proxied.Proxied(Loop("test"), target.address, service, Diag())  # type: ignore[arg-type]
+    with socket.create_server(("127.0.0.1", 0)) as server, socket.socket() as inner:
+        proxied.taker(target, Reach((), proxied=True), [])(inner, socket.create_connection(server.getsockname()))
+        proxied.settle(lambda _, peers: [*peers])
+    assert service.asked == 3 and not service.closed
+
+
+def test_nothing_is_looked_for_where_nothing_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A look needs a descriptor, and a guest of whose connections nothing is known is ended."""
+    monkeypatch.delattr(Diag, "alive")
+    _proxied.Proxied(Loop("test"), IPv4Address("127.0.0.1"), Service(), Diag()).settle(lambda *_: [])
 
 
 def test_what_may_stand_while_the_loop_does_not_answer_is_not_known(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -97,6 +131,24 @@ def test_a_part_that_fails(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     assert [str(each.exc_value) for each in told] == ["not closed"]
 
 
+def test_two_who_end_a_proxy(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """None comes back before it is gone."""
+    go_on, wait = threading.Event(), os.waitpid
+    with site.box() as box:
+        proxy = box._guest.parts.net._proxied._http  # type: ignore[union-attr]
+        pid = proxy._pid
+        monkeypatch.setattr(os, "waitpid", lambda of, options: (of == pid and go_on.wait(60), wait(of, options))[1])
+        threads = [threading.Thread(target=proxy.close) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(0.2)
+            assert thread.is_alive()
+        go_on.set()
+        for thread in threads:
+            thread.join(60)
+
+
 def test_work_that_raises(monkeypatch: pytest.MonkeyPatch) -> None:
     """The thread goes on with other work."""
     told: list[Any] = []
@@ -105,6 +157,31 @@ def test_work_that_raises(monkeypatch: pytest.MonkeyPatch) -> None:
     workers.submit(lambda: os.close(-1))
     workers.submit(done.set)
     assert done.wait(60) and told[0].exc_type is OSError
+
+
+LATE = """
+def main():
+    import time
+    time.sleep(3)
+    from sandbox._http import process
+    process.main()
+"""
+
+
+def test_what_is_revoked_before_a_proxy_has_begun(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has been asked nothing yet: it is waited for, and goes on."""
+    monkeypatch.setattr(sandbox._http_proxy, "_MAIN", f"import sys; sys.path += sys.argv[1:]\n{LATE}\nmain()")
+    read = "import socket, sys\nsocket.create_connection(('api.test', int(sys.argv[1])), 60).recv(1)"
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        with site.box(AllowHTTP("GET", f"http://api.test:{port}/*", private=True)) as box:
+            process = box.popen([sys.executable, "-c", read, str(port)], stderr=subprocess.DEVNULL)
+            with server.accept()[0] as peer:
+                box.network.deny(f"api.test:{port}")
+                with suppress(ConnectionResetError):
+                    assert peer.recv(1) == b""
+            assert process.wait(60) is not None
+            assert box.network._served()._proxied._http.stands  # type: ignore[attr-defined]
 
 
 DEAF = """

@@ -7,6 +7,7 @@ import errno
 import hashlib
 import json
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -21,6 +22,7 @@ import pytest
 import sandbox
 import sandbox._http_code
 from sandbox import Allow, AllowHTTP, Header, Limits, Sandbox, SandboxError
+from sandbox._guest import Guest
 from tests.escape.attack import WALLS, ordinary, standing
 from tests.helpers import program
 from tests.http_servers import SECRET, Site, nginx, site
@@ -455,6 +457,38 @@ def test_the_peer_is_the_server(site: Site, limits: Limits | None) -> None:
     with site.box(limits=limits) as box:
         done = box.run([sys.executable, "-c", source, str(site.plain.port)], text=True, timeout=100)
     assert done.stdout == f"127.0.0.1 {site.plain.port}\n", done
+
+
+def test_a_change_of_rules_while_nobody_keeps_up(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A proxy that waits to be heard ends what is revoked, and goes on."""
+    source = """
+import http.client, sys, threading
+def ask():
+    try:
+        connection = http.client.HTTPSConnection("api.test", int(sys.argv[1]), timeout=60)
+        while True:
+            connection.request("GET", "/pub/x"); connection.getresponse().read(); print(flush=True)
+    except OSError: pass
+    except http.client.HTTPException: pass
+for _ in range(16): threading.Thread(target=ask).start()
+"""
+    behind, came = threading.Event(), 0
+    monkeypatch.setattr(Guest, "is_behind", lambda _: behind.is_set())
+    with site.box() as box:
+        process = box.popen([sys.executable, "-c", source, str(site.tls.port)], stdout=subprocess.PIPE)
+        assert process.stdout is not None
+        while select.select([process.stdout], [], [], 1 if behind.is_set() else 60)[0]:
+            came += len(os.read(process.stdout.fileno(), 1 << 16))
+            if came > 50:
+                behind.set()
+        box.network.deny(f"api.test:{site.tls.port}")
+        behind.clear()
+        assert process.wait(60) == 0
+        done = box.run([sys.executable, "-c", GET, str(site.plain.port)], text=True, timeout=60)
+        assert done.stdout == "200\n", done
+
+
+GET = "import sys, urllib.request\nprint(urllib.request.urlopen(f'http://api.test:{sys.argv[1]}/pub/x').status)"
 
 
 def test_a_change_of_rules_cuts(site: Site) -> None:

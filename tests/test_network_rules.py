@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any
@@ -340,3 +341,10 @@ def test_a_name_is_resolved_where_it_can_be_reached(network: Any, names: list[st
         asked = [(protocol, port) for protocol in ("tcp", "udp") for port in (1, 2, 3, 4, 65535)]
         reached = [rules.judge_address(protocol, ip_address(A), port, [name]).allowed for protocol, port in asked]
         assert rules.judge_name(name).allowed == any(reached)
+
+
+def test_rules_that_were_asked_are_copied() -> None:
+    rules = Rules.compile([Allow("a.com"), Deny(A)])
+    before = rules.judge_address("tcp", ip_address(A), 443, ["a.com"])
+    copy = pickle.loads(pickle.dumps(rules))
+    assert copy == rules and copy.judge_address("tcp", ip_address(A), 443, ["a.com"]) == before

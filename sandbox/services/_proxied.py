@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import errno
+import math
 import socket
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from ipaddress import IPv4Address
 
@@ -14,7 +16,7 @@ from .._messages import HTTPService
 from .._verdicts import DEFAULT
 from ._diag import Diag
 from ._names_of_sockets import Name
-from ._outward import Peers
+from ._outward import Peers, Reach
 from ._outward import Refused as RefusedPeers
 from ._refused import Refused
 from ._relay import Joined, Relays, share
@@ -30,22 +32,20 @@ class Proxied:
     """One guest's, with its proxy, which is its to close. `close`, `cut` and `settle` may be called from any thread,
     the rest in the loop's."""
 
-    def __init__(
-        self, loop: Loop, address: IPv4Address, http: HTTPService, diag: Diag, peers_of: Callable[[int], Peers]
-    ) -> None:
-        """`address` is the slice's last; `peers_of` tells how the peers of a guest's socket were allowed."""
-        self._loop, self._http, self._diag, self._peers_of = loop, http, diag, peers_of
+    def __init__(self, loop: Loop, address: IPv4Address, http: HTTPService, diag: Diag) -> None:
+        """`address` is the slice's last."""
+        self._loop, self._http, self._diag = loop, http, diag
         self._relays = Relays(loop, address)
         self._ends = Shown()
         self._given: dict[int, Peers] = {}  # by the cookie of the end that speaks with the outside
         self._sweep_at = _SWEEP
 
-    def taker(self, target: Name, names: Sequence[str]) -> Joined:
-        """What hands the two ends of a connection to the proxy. INVARIANT requests-are-judged: what a rule of HTTP lets
-        through goes there, or nowhere: Refused."""
+    def taker(self, target: Name, reach: Reach, names: Sequence[str]) -> Joined:
+        """What hands the two ends of a connection to the proxy, which may ask for these of the names that it was
+        allowed by. INVARIANT requests-are-judged: what a rule of HTTP lets through goes there, or nowhere: Refused."""
         if not self._http.stands:
             raise Refused(f"{DEFAULT}: no proxy")
-        return partial(self._http.take, port=target.port, names=names)
+        return partial(self._give, {target: reach}, partial(self._http.take, port=target.port, names=names))
 
     def connect(self, sock: socket.socket, target: Name, taker: Joined) -> int:
         """0 or the errno of connect(2) without waiting; `sock` is bound in the slice."""
@@ -60,13 +60,16 @@ class Proxied:
         self, cookie: int, target: Name, taker: Joined, inner: socket.socket, upstream: socket.socket
     ) -> None:
         self._ends.show(cookie, Ends(target, name_of(upstream)))
-        reach = self._peers_of(cookie).get(target)
-        self._given[cookie_of(upstream)] = {} if reach is None else {target: reach}
-        if len(self._given) > self._sweep_at:
-            alive = self._diag.alive()
-            self._given = {given: peers for given, peers in self._given.items() if given in alive}
-            self._sweep_at = max(_SWEEP, 2 * len(self._given))
         taker(inner, upstream)
+
+    def _give(self, peers: Peers, take: Joined, inner: socket.socket, upstream: socket.socket) -> None:
+        self._given[cookie_of(upstream)] = peers
+        if len(self._given) > self._sweep_at:
+            with suppress(OSError):  # no descriptor is left: they are remembered
+                alive = self._diag.alive()
+                self._given = {given: each for given, each in self._given.items() if given in alive}
+            self._sweep_at = max(_SWEEP, 2 * len(self._given))
+        take(inner, upstream)
 
     def cut(self, stands: Callable[[str, int, Name], bool]) -> bool:
         """End what is being made and may not stand; the rest ends with the guest's own socket. False: it could not be
@@ -76,13 +79,13 @@ class Proxied:
     def settle(self, refused: RefusedPeers) -> None:
         """The proxy closes its connections to whom the rules refuse. INVARIANT revoked-is-cut: one that does not is
         ended, and with it all that it has."""
-        lost = {given for given, peers in [*self._given.items()] if not peers or refused("tcp", peers)}
-        if lost:
-            self._http.end([*lost])
-        ends_at = time.monotonic() + _LEAVING
-        while lost & self._diag.alive():
+        lost = {given for given, peers in self._given.copy().items() if refused("tcp", peers)}
+        told, ends_at = False, math.inf
+        while lost and (kept := lost & self._diag.alive()):
             if time.monotonic() > ends_at:
                 return self._http.close()
+            told = told or self._http.end([*kept])
+            ends_at = min(ends_at, time.monotonic() + _LEAVING)  # since it was asked first, which may wait
             time.sleep(_LOOK)
 
     def close(self, *, forked: bool = False) -> None:

@@ -108,7 +108,7 @@ class Internet:
             self._outward = Outwards(self._diag)
             self._home = home = Home(self.slice, self._diag, self._outward, self._published)
             last, listeners = self.slice.at(LAST), self._published.listeners
-            self._proxied = Proxied(loop, last, http, self._diag, self._outward.peers_of) if http is not None else None
+            self._proxied = Proxied(loop, last, http, self._diag) if http is not None else None
             self._carriage = None if relayed else Carriage(loop)
             if self._carriage is not None:
                 undo.callback(self._carriage.close)
@@ -318,7 +318,8 @@ class Internet:
         at, judge = goal.name, self.rules.judge_address
         verdicts = {name: judge("tcp", at.address, at.port, names=[name]) for name in self._names.names_of(at.address)}
         # INVARIANT denied-stays-denied: a name whose own verdict is another is not asked for by the others' connection.
-        return self._proxied.taker(at, [name for name, each in verdicts.items() if each.allowed and each.http])
+        reach = Reach((*verdicts,), proxied=True)
+        return self._proxied.taker(at, reach, [name for name, each in verdicts.items() if each.allowed and each.http])
 
     def _peer_of(self, sock: socket.socket) -> Name | None:
         peer = peer_of(sock)

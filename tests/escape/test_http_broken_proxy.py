@@ -12,6 +12,7 @@ import sys
 import threading
 from contextlib import ExitStack, suppress
 from pathlib import Path
+from typing import Optional
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -19,7 +20,7 @@ from hypothesis import strategies as st
 
 import sandbox
 import sandbox._http_proxy
-from sandbox import AllowHTTP
+from sandbox import AllowHTTP, Limits
 from sandbox._http import wire
 from sandbox._http_proxy import HTTPProxy
 from sandbox._loop import Loop
@@ -277,8 +278,9 @@ def main():
 """
 
 
+@pytest.mark.parametrize("limits", [None, Limits(bytes_sent=1 << 30)], ids=["", "bytes are limited"])
 @pytest.mark.parametrize("guarded", [True, False], ids=["", "guard left out"])
-def test_it_keeps_what_is_revoked(site: Site, monkeypatch: pytest.MonkeyPatch, guarded: bool) -> None:
+def test_it_keeps_what_is_revoked(site: Site, monkeypatch: pytest.MonkeyPatch, guarded: bool, limits: Optional[Limits]) -> None:
     """Its connections to a host that is denied meanwhile: none stands any more when that comes back."""
     _as_main(monkeypatch, KEEPS)
     if not guarded:
@@ -286,7 +288,7 @@ def test_it_keeps_what_is_revoked(site: Site, monkeypatch: pytest.MonkeyPatch, g
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         allowed = AllowHTTP("GET", f"http://api.test:{port}/*", private=True)
-        with site.box(allowed) as box:
+        with site.box(allowed, limits=limits) as box:
             process = box.popen([sys.executable, "-u", "-c", READ, str(port)], stdout=subprocess.PIPE)
             with server.accept()[0] as peer:
                 assert process.stdout is not None and process.stdout.read(9) == b"connected"
