@@ -27,7 +27,7 @@ from ._verdicts import DEFAULT, Judge, Verdict
 
 __all__ = ["Rules", "Verdict"]
 
-_VERDICTS = 1024  # of a network that are remembered
+_VERDICTS = 256  # of a network that are remembered: with many long names of an address some 10 KB each
 
 
 @dataclass(frozen=True)
