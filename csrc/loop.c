@@ -25,6 +25,7 @@
 #define RESERVE 64 /* of them never block: a guest can still kill what does */
 #define STACK_SIZE (256 * 1024)
 #define LET_GO_LOOKS 20 /* a millisecond each, but for the first */
+#define WATCH_LOOKS 32 /* some 12 us each, in which others wait; of more calls that block each has its turn */
 
 enum { SERVES, RECEIVES, WOKEN };
 /* One receiving thread. Its request lives as long as it does. */
@@ -37,6 +38,7 @@ struct worker {
     bool left; /* loop_leave was called for this request */
     struct worker *next_blocked; /* of calls that may block */
     bool interrupted;
+    unsigned looked_in; /* of loop_watch's rounds */
     bool holds; /* its call was interrupted, and may still hold what is the guest's: a copy of a socket */
 };
 static _Thread_local struct worker *self;
@@ -200,6 +202,7 @@ bool loop_block_enter(void) {
     if (room) {
         blocking++;
         self->interrupted = false;
+        self->looked_in = 0;
         self->next_blocked = blocked;
         blocked = self;
     }
@@ -239,31 +242,41 @@ static bool signal_waits(pid_t tid) {
     return ((masks[0] | masks[1]) & ~masks[2]) != 0;
 }
 
-/* Interrupts the blocked calls of the dead, and of those that have a signal to take if `signals`; returns how many that were. All that
- * block are counted in *count. */
-static int interrupt_blocked(bool signals, int *count) {
-    int interrupted = 0;
-    *count = 0;
-    pthread_mutex_lock(&lock);
-    for (struct worker *at = blocked; at; at = at->next_blocked, ++*count) {
-        if (!at->interrupted && guest_alive(at->request.id) && !(signals && signal_waits(at->request.tid))) continue;
-        at->interrupted = true;
-        interrupt(at); /* again at the next look, until the thread has left */
-        interrupted++;
-    }
-    pthread_mutex_unlock(&lock);
-    return interrupted;
+static void interrupt_blocked(struct worker *worker) {
+    worker->interrupted = true;
+    interrupt(worker); /* again at the next look, until the thread has left */
 }
 
 int loop_watch(void) {
-    int count;
-    interrupt_blocked(true, &count);
+    static unsigned round = 1;
+    int count = 0, looks = 0;
+    pthread_mutex_lock(&lock);
+    for (struct worker *at = blocked; at; at = at->next_blocked, count++) {
+        if (!at->interrupted && (at->looked_in == round || looks == WATCH_LOOKS)) continue;
+        at->looked_in = round;
+        looks++;
+        if (at->interrupted || !guest_alive(at->request.id) || signal_waits(at->request.tid)) interrupt_blocked(at);
+    }
+    if (looks < WATCH_LOOKS) round++;
+    pthread_mutex_unlock(&lock);
     return count;
 }
 
+/* Interrupts the blocked calls of the dead: were there any? */
+static bool interrupt_dead(void) {
+    bool any = false;
+    pthread_mutex_lock(&lock);
+    for (struct worker *at = blocked; at; at = at->next_blocked) {
+        if (!at->interrupted && guest_alive(at->request.id)) continue;
+        interrupt_blocked(at);
+        any = true;
+    }
+    pthread_mutex_unlock(&lock);
+    return any;
+}
+
 void loop_let_go(void) {
-    int count;
-    for (int looks = 0; looks < LET_GO_LOOKS && (interrupt_blocked(false, &count) || holding); looks++)
+    for (int looks = 0; looks < LET_GO_LOOKS && (interrupt_dead() || holding); looks++)
         if (looks < 3) sched_yield();
         else poll(NULL, 0, 1);
 }

@@ -17,7 +17,7 @@ bool loop_block_leave(void);
 /* For the main thread: when this returns, no call of ours holds what was a dead process's (a port is free again); later where the machine is
  * busy. */
 void loop_let_go(void);
-/* For the main thread: look after blocked calls; returns how many stand. Called every few milliseconds while any do. */
+/* For the main thread: look after blocked calls, some at a time; returns how many stand. Called every few milliseconds while any do. */
 int loop_watch(void);
 void loop_disperse(void); /* one thread that receives is enough (crowd.h) */
 void loop_wake_main(void);   /* look at once, and every few milliseconds from now on */

@@ -260,13 +260,12 @@ static void look_at_quota(uint64_t now) {
     if (past) sentry.exceeded = past;
 }
 
-/* Calls that block, each of which costs three of ours: milliseconds between two looks, 0 while there is none. */
+/* Calls that block: milliseconds between two looks, 0 while there is none. */
 static uint64_t look_at_blocked(uint64_t now) {
     static uint64_t last, pause;
     if (now - last < pause * 1000000) return pause;
-    int count = loop_watch();
     last = now;
-    return pause = count ? BLOCKED_LOOK_MS + (uint64_t)count / 8 : 0;
+    return pause = loop_watch() ? BLOCKED_LOOK_MS : 0;
 }
 
 /* What needs a look now and then. Milliseconds to the next, -1: none. */

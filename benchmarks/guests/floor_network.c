@@ -26,12 +26,12 @@ static int other = -1;
 
 struct sock_fprog network_filter(bool asks) {
     static struct sock_filter own[] = {
-        LOAD(arch), EQUAL(AUDIT_ARCH_X86_64, 0, 5), LOAD(nr), EQUAL(SYS_connect, 4, 0), EQUAL(SYS_sendto, 0, 2),
+        LOAD(arch), EQUAL(AUDIT_ARCH_X86_64, 0, 6), LOAD(nr), EQUAL(SYS_connect, 5, 0), EQUAL(SYS_accept, 4, 0), EQUAL(SYS_sendto, 0, 2),
         LOAD(args[4]), EQUAL(0, 0, 1), /* without an address it is native; an address below 4 GiB is none of glibc's */
         BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW), BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_USER_NOTIF),
     };
     static struct sock_filter hosts[] = {
-        LOAD(arch), EQUAL(AUDIT_ARCH_X86_64, 0, 10), LOAD(nr), EQUAL(SYS_connect, 9, 0), EQUAL(SYS_accept, 8, 0), EQUAL(SYS_setsockopt, 7, 0),
+        LOAD(arch), EQUAL(AUDIT_ARCH_X86_64, 0, 9), LOAD(nr), EQUAL(SYS_connect, 8, 0), EQUAL(SYS_accept, 7, 0),
         EQUAL(SYS_socket, 3, 0), EQUAL(SYS_sendto, 0, 4), LOAD(args[4]), EQUAL(0, 2, 3),
         LOAD(args[0]), EQUAL(AF_INET, 1, 0),
         BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW), BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_USER_NOTIF),
@@ -43,7 +43,6 @@ static int64_t done(const struct asked *asked, int fd) {
     int got = 0;
     if (asked->nr == SYS_socket) got = socket(asked->first, asked->second | SOCK_CLOEXEC, asked->third);
     if (asked->nr == SYS_connect) got = connect(fd, (const struct sockaddr *)asked->address, asked->size);
-    if (asked->nr == SYS_setsockopt) got = setsockopt(fd, asked->first, asked->second, asked->address, asked->size);
     return got < 0 ? -errno : got;
 }
 
@@ -135,9 +134,9 @@ static int64_t served(const struct seccomp_notif *call, int fd, int *made) {
     static char data[DATA_MAX];
     const __u64 *args = call->data.args;
     pid_t tid = (pid_t)call->pid;
-    struct asked asked = {.nr = call->data.nr, .first = (int)args[call->data.nr == SYS_setsockopt], .second = (int)args[1 + (call->data.nr == SYS_setsockopt)], .third = (int)args[2]};
-    __u64 at = asked.nr == SYS_connect ? args[1] : asked.nr == SYS_sendto ? args[4] : asked.nr == SYS_setsockopt ? args[3] : 0;
-    asked.size = (socklen_t)(asked.nr == SYS_connect ? args[2] : asked.nr == SYS_sendto ? args[5] : asked.nr == SYS_setsockopt ? args[4] : 0);
+    struct asked asked = {.nr = call->data.nr, .first = (int)args[0], .second = (int)args[1], .third = (int)args[2]};
+    __u64 at = asked.nr == SYS_connect ? args[1] : asked.nr == SYS_sendto ? args[4] : 0;
+    asked.size = (socklen_t)(asked.nr == SYS_connect ? args[2] : asked.nr == SYS_sendto ? args[5] : 0);
     if (asked.nr == SYS_accept) return (*made = accept4(fd, NULL, NULL, SOCK_CLOEXEC)) < 0 ? -errno : 0;
     if (asked.size > sizeof asked.address || !copied(tid, asked.address, at, asked.size)) return -EFAULT;
     int64_t value = asking ? ask(&asked, fd, made) : asked.nr == SYS_connect ? done(&asked, fd) : 0;

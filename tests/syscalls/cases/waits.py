@@ -93,6 +93,31 @@ def opening_a_fifo_is_interrupted(p: Probe) -> None:
     thread.join()
 
 
+def all_of_many_are_interrupted(p: Probe) -> None:
+    """More than the sentry looks at in one go."""
+    os.mkfifo("fifo")
+    pids, (reader, writer) = [], os.pipe()
+    for _ in range(100):
+        pid = os.fork()
+        pids.append(pid)
+        if pid == 0:
+            try:
+                signal.signal(signal.SIGUSR1, _ring)
+                os.write(writer, b"x")
+                os.open("fifo", os.O_RDONLY)
+            except Alarm:
+                os._exit(7)
+            os._exit(1)
+    for _ in pids:
+        os.read(reader, 1)
+    while pids:
+        pids = [pid for pid in pids if os.waitpid(pid, os.WNOHANG) == (0, 0)]
+        for pid in pids:
+            os.kill(pid, signal.SIGUSR1)  # again, where the handler ran just before the call
+        time.sleep(0.005)
+    p.show("gone", True)
+
+
 def ignored_and_blocked_signals_do_not_interrupt(p: Probe) -> None:
     os.mkfifo("fifo")
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
