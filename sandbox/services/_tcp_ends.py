@@ -136,12 +136,12 @@ class Carriage:
     def hear(self, told: Mapping[int, bytes] | None) -> None:
         """Of sockets that are no more, what the kernel tells; None: some were missed."""
         with self._changed:
-            mine = self._standing.keys() & told.keys() if told is not None else ()
-            if told is not None and not mine:
+            ended = told or {}
+            if told is not None and not self._standing.keys() & ended.keys():
                 return
             self._know(told is not None)
-            for cookie in mine:
-                self._add(self._carried, self._standing.pop(cookie), carried_in((told or {})[cookie]))
+            for cookie in self._standing.keys() & ended.keys():  # none where it was not known before
+                self._add(self._carried, self._standing.pop(cookie), carried_in(ended[cookie]))
             self._know(self._known)
             self._changed.notify_all()
 
