@@ -9,6 +9,8 @@
 #include "mounts.h"
 #include "rpc.h"
 
+#define HELD_LOOKS 50 /* a millisecond each */
+
 bool internet_served(void) { return mounts_plan()->network == SBX_NETWORK_SERVED; }
 
 bool internet_is(int socket) {
@@ -49,8 +51,14 @@ struct answer internet_socket(struct request *request) {
     struct sbx_net question = {.op = SBX_NET_SOCKET, .family = (int)request->value[0], .type = (int)request->value[1] & ~SOCK_CLOEXEC,
                                .protocol = (int)request->value[2]};
     struct rpc_answer answer;
-    bool denied = false;
-    int64_t value = ask(request, &question, -1, &answer, &denied);
+    bool denied = false, gave = true;
+    int64_t value = -EMFILE;
+    /* As many as may be are held: or one of them is a copy only, that another thread of ours has not closed yet. */
+    for (int looks = 0; value == -EMFILE && gave && looks < HELD_LOOKS; looks++) {
+        if (looks) poll(NULL, 0, 1);
+        gave = answer_gives();
+        value = ask(request, &question, -1, &answer, &denied);
+    }
     if (value == 0 && answer.fd < 0) value = -EIO;
     if (value == 0) return answer_fd(answer.fd, flags & SOCK_CLOEXEC ? O_CLOEXEC : 0);
     guest_close(&answer.fd);
