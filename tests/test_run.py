@@ -476,7 +476,8 @@ except KeyboardInterrupt:
 
 def test_interpreter_exit_leaves_nothing() -> None:
     marker = f"72.{os.getpid()}"
-    done = python(f"import sandbox; p = sandbox.Popen(['sleep', '{marker}']); print(p.poll())")
+    made = f"sandbox.Popen(['sh', '-c', 'echo up; read x', '{marker}'], stdin=-1, stdout=-1)"
+    done = python(f"import sandbox; p = {made}; p.stdout.readline(); print(p.poll())")
     assert (done.stdout, done.stderr, done.returncode) == ("None\n", "", 0)
     assert not alive(marker)
 
