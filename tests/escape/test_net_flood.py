@@ -62,14 +62,16 @@ def flooded(how: str, limits: Limits | None, count: int = 0) -> Iterator[tuple[S
     port = free_port()
     with Sandbox(network=[Publish(8080, port)], limits=limits) as box:
         server = box.popen(python(SERVER, how, 200 if how == "takes all" else 4), stdin=PIPE, stdout=PIPE)
-        assert server.stdout is not None and server.stdout.readline() == b"listens\n"
-        before = len(os.listdir("/proc/self/fd"))
-        with Popen([sys.executable, "-c", FLOOD, str(port), str(count or MANY[how])], stdin=PIPE, stdout=PIPE) as flood:
-            assert flood.stdout is not None and int(flood.stdout.readline()) > 4
-            yield box, port, len(os.listdir("/proc/self/fd")) - before
-            flood.communicate()
-        server.kill()
-        server.communicate()
+        try:
+            assert server.stdout is not None and server.stdout.readline() == b"listens\n"
+            before = len(os.listdir("/proc/self/fd"))
+            with Popen([sys.executable, "-c", FLOOD, str(port), str(count or MANY[how])], stdin=PIPE, stdout=PIPE) as flood:
+                assert flood.stdout is not None and int(flood.stdout.readline()) > 4
+                yield box, port, len(os.listdir("/proc/self/fd")) - before
+                flood.communicate()
+        finally:
+            server.kill()
+            server.communicate()
 
 
 @pytest.mark.parametrize("limits", [None, COUNTED], ids=["native", "relayed"])
