@@ -77,7 +77,7 @@ for key, call in ((99, socket.if_indextoname), ("eth9", socket.if_nametoindex)):
 print([socket.getaddrinfo(a, 80, f, socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG) for f, a in ((socket.AF_INET, "192.0.2.9"), (socket.AF_INET6, "2001:db8::9"))])
 """
 LISTS = {
-    "ip": "{ip} -o addr; {ip} -o link; {ip} route; {ip} route get 192.0.2.1 2>&1 | sed 's/uid [0-9]*//'",
+    "ip": "({ip} -o addr; {ip} -o link; {ip} route; {ip} route get 192.0.2.1 2>&1) | sed 's/uid [0-9]*//; s/ tentative//' | sort",
     "proc": "cat /proc/net/dev /proc/net/route; sort /proc/net/if_inet6",
     "node": "{node} -p 'JSON.stringify(require(\"os\").networkInterfaces(), null, 1)'",
     "ioctl": "{python3} -c {BY_IOCTL}",
