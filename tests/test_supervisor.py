@@ -79,7 +79,7 @@ LEFT = "the sentry has ended by itself: "
 BY_ITSELF = ("ends at once", "ends after its plan", "is killed", "closes its socket and stays", "empty message")
 
 
-@pytest.mark.parametrize("name", [name for name in HOSTILE if name not in ("exited twice", "floods with requests")])
+@pytest.mark.parametrize("name", [name for name in HOSTILE if name not in ("exited twice", "floods with requests", "request twice")])
 def test_hostile_sentry(name: str, take: Take) -> None:
     take(HOSTILE[name])
     with pytest.raises(GuestFault) as caught:
@@ -87,6 +87,20 @@ def test_hostile_sentry(name: str, take: Take) -> None:
     expected = {"fault": "sentry: why!", "fault that drives a terminal": "sentry: \\x1b[2J!", **dict.fromkeys(BY_ITSELF, LEFT)}
     assert str(caught.value).startswith(expected.get(name, "sentry closed: "))
     assert str(caught.value).isprintable()
+
+
+def test_request_twice(take: Take) -> None:
+    """While the first waits; where each was answered before the next came there is nothing wrong with it, and no command either."""
+    take(HOSTILE["request twice"])
+    for _ in range(8):
+        try:
+            sandbox.run(["true"], timeout=3)
+        except sandbox.CommandTimeout:
+            continue
+        except GuestFault as fault:
+            assert str(fault).startswith("sentry closed: ")
+            return
+    raise AssertionError("never noticed")
 
 
 def test_exited_twice(take: Take) -> None:
