@@ -224,7 +224,6 @@ bool loop_block_leave(void) {
     return interrupted;
 }
 
-
 /* Would a signal interrupt the thread's call on Linux? One is pending for it or its process, and not blocked. */
 static bool signal_waits(pid_t tid) {
     char path[32], text[2048];
@@ -252,7 +251,7 @@ int loop_watch(void) {
     int count = 0, looks = 0;
     pthread_mutex_lock(&lock);
     for (struct worker *at = blocked; at; at = at->next_blocked, count++) {
-        if (!at->interrupted && (at->looked_in == round || looks == WATCH_LOOKS)) continue;
+        if (!at->interrupted && (at->looked_in == round || looks >= WATCH_LOOKS)) continue;
         at->looked_in = round;
         looks++;
         if (at->interrupted || !guest_alive(at->request.id) || signal_waits(at->request.tid)) interrupt_blocked(at);

@@ -137,12 +137,9 @@ static int take_path(struct request *request, int socket, struct socket_name *na
     }
     if (name->length > sizeof name->address.path) return -EINVAL;
     if (name->length == PATH_AT) return 0;
-    if (name->address.path.sun_path[0] == 0 && abstract_served()) {
-        abstract_hide(&name->address.path, &name->length);
-        return 0;
-    }
     if (name->address.path.sun_path[0] == 0) {
-        *denied = !socket_name_is_private(socket);
+        if (abstract_served()) abstract_hide(&name->address.path, &name->length);
+        else *denied = !socket_name_is_private(socket);
         return *denied ? -EPERM : 0;
     }
     size_t length = strnlen(name->address.path.sun_path, name->length - PATH_AT);

@@ -69,11 +69,8 @@ class Answers:
                 os.close(fd)
 
 
+@lru_cache(1024)
 def _told(kind: str, address: bytes, rule: str) -> bytes:
     """What a record of a request to the network says: the call, the address that was judged, the rule."""
-    return _text(kind, address if kind in _ADDRESSED else b"", rule)
-
-
-@lru_cache(1024)
-def _text(kind: str, address: bytes, rule: str) -> bytes:
-    return f"net/{kind} {shown(address)}".rstrip().encode() + b"\0" + rule.encode()
+    judged = shown(address) if kind in _ADDRESSED else ""
+    return f"net/{kind} {judged}".rstrip().encode() + b"\0" + rule.encode()
