@@ -31,7 +31,7 @@ class Answers:
         records: Records,
         post: Callable[[Sequence[Message]], None],
         count: Callable[[int], None],
-        failed: Callable[[Exception], None],
+        failed: Callable[[BaseException], None],
     ) -> None:
         self._net, self._records = parts.net, records
         self._post, self._count = post, count

@@ -62,7 +62,7 @@ class Guest:
         self._about = about
         self.ready: Ready | None = None
         self.walls: tuple[str, ...] = ()
-        self.failure: Exception | None = None
+        self.failure: BaseException | None = None
         self.exceeded: str | None = None
         self.usage = Usage()
         self.ended = False
@@ -310,7 +310,7 @@ class Guest:
     def is_behind(self) -> bool:
         return self._records.full()
 
-    def _on_service_failed(self, error: Exception) -> None:
+    def _on_service_failed(self, error: BaseException) -> None:
         """The guest has its EIO and is stopped; the caller gets the exception."""
         with self._changed:
             self.failure = self.failure or error

@@ -68,7 +68,7 @@ class Link:
             self._fail(GuestFault(f"sentry closed: it sent what no sentry sends: {error}"))
         except OSError:
             pass
-        except Exception as error:  # ours: a guest does not go on with it
+        except BaseException as error:  # ours: a guest does not go on with it
             self._fail(GuestFault(f"sentry closed: {type(error).__name__}: {error}"))
         self._loop.forget(self._socket.fileno())
         self._over()

@@ -134,10 +134,10 @@ class Loop:
                     self._guarded(callback, events)
 
     def _guarded(self, callback: Callable[..., None], *args: int) -> None:
-        """One guest's error is not the others'."""
+        """One guest's error is not the others', whatever it is."""
         try:
             callback(*args)
-        except Exception:
+        except BaseException:
             threading.excepthook(threading.ExceptHookArgs((*sys.exc_info(), self._thread)))
 
 

@@ -30,7 +30,7 @@ class Serving:
         proc: Service,
         workers: Workers,
         answer: Callable[[int, bytes, bytes, int], None],
-        failed: Callable[[Exception], None],
+        failed: Callable[[BaseException], None],
     ) -> None:
         self._files, self._file_count, self._proc = files, file_count, proc
         self._workers, self._answer, self._failed = workers, answer, failed
@@ -73,12 +73,12 @@ class Serving:
 
     def _serve(self, asked: Asked) -> None:
         name = b"proc/" + asked.name if isinstance(asked, ServeProc) else b"file/%d" % asked.handle
-        failure: Exception | None = None
+        failure: BaseException | None = None
         try:
             content, error = self._content(asked), 0
         except Refused as refused:
             content, error = b"", refused.error
-        except Exception as raised:
+        except BaseException as raised:  # of a function of the caller's
             content, error, failure = b"", errno.EIO, raised
         with self._lock:
             self._requests.discard(asked.request)

@@ -44,5 +44,5 @@ class Workers:
                     continue
             try:
                 work()
-            except Exception:  # one guest's error is not the others'
+            except BaseException:  # one guest's error is not the others'
                 threading.excepthook(threading.ExceptHookArgs((*sys.exc_info(), threading.current_thread())))

@@ -149,14 +149,21 @@ def test_two_who_end_a_proxy(site: Site, monkeypatch: pytest.MonkeyPatch) -> Non
             thread.join(60)
 
 
-def test_work_that_raises(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The thread goes on with other work."""
+@pytest.mark.parametrize("error", [OSError, SystemExit])
+def test_work_that_raises(monkeypatch: pytest.MonkeyPatch, error: type[BaseException]) -> None:
+    """The thread goes on with other work: of the pool, and the one of all guests."""
     told: list[Any] = []
     monkeypatch.setattr(threading, "excepthook", told.append)
-    workers, done = Workers(1), threading.Event()
-    workers.submit(lambda: os.close(-1))
-    workers.submit(done.set)
-    assert done.wait(60) and told[0].exc_type is OSError
+    workers, loop = Workers(1), Loop("test")
+
+    def fails() -> None:
+        raise error
+
+    for submit in (workers.submit, lambda act: loop.call_at(time.monotonic(), act)):
+        done = threading.Event()
+        submit(fails)
+        submit(done.set)
+        assert done.wait(60) and told.pop().exc_type is error
 
 
 LATE = """

@@ -324,6 +324,15 @@ def test_function_that_fails_ends_the_guest(bad: Any) -> None:
     assert isinstance(caught.value.__cause__, (ZeroDivisionError, TypeError))
 
 
+def test_function_that_exits_ends_the_guest_and_nothing_else() -> None:
+    """What is no Exception ends no thread of ours: others' functions and guests go on."""
+    for _ in range(20):
+        with pytest.raises(GuestFault) as caught:
+            sh("cat f; sleep 100", files={"/work/f": sys.exit})
+        assert isinstance(caught.value.__cause__, SystemExit)
+    assert sh("cat g", files={"/work/g": lambda: b"goes on"}).stdout == b"goes on"
+
+
 def test_slow_function_stalls_nobody_else() -> None:
     """One guest waits for its function; another one runs."""
     release = threading.Event()

@@ -9,7 +9,7 @@ import socket
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from subprocess import PIPE, Popen
 
 import pytest
@@ -101,7 +101,7 @@ def test_others_wait_for_a_supervisor_that_waits(monkeypatch: pytest.MonkeyPatch
 
     def patient(published: Published, sock: socket.socket) -> str | None:
         sock.settimeout(1)
-        with pytest.raises((TimeoutError, socket.timeout)):
+        with suppress(OSError):  # or it has gone when its turn comes
             sock.recv(1)
         return admit(published, sock)
 
