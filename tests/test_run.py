@@ -467,9 +467,11 @@ def test_keyboard_interrupt_leaves_nothing() -> None:
     marker = f"71.{os.getpid()}"
     code = f"""
 import os, signal, threading, time, sandbox
+def runs(pid):
+    try: return b'{marker}' in open(f'/proc/{{pid}}/cmdline', 'rb').read()
+    except OSError: return False # it has gone meanwhile
 def later():
-    while not any(b'{marker}' in open(f'/proc/{{p}}/cmdline','rb').read() for p in os.listdir('/proc')
-                  if p.isdigit() and int(p) != os.getpid() and os.path.exists(f'/proc/{{p}}/cmdline')):
+    while not any(runs(p) for p in os.listdir('/proc') if p.isdigit() and int(p) != os.getpid()):
         time.sleep(0.01)
     os.kill(os.getpid(), signal.SIGINT)
 threading.Thread(target=later, daemon=True).start()
