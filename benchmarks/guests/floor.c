@@ -6,7 +6,8 @@
  * path walk, no record; or, instead, the calls of floor_network.c. Guest and server share one processor unless --no-pin. With --threads
  * so many receive, each of which the kernel wakes for every call. It is a yardstick and no sandbox: what it
  * serves, it serves with its own rights, and memory is read and written without the sentry's care. Relative paths are taken
- * from where it was started: the program must not change its directory. */
+ * from where it was started: the program must not change its directory. To open a name that ends in .fifo waits in a thread of
+ * its own, any other in the one that receives. */
 #include "floor.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -96,11 +97,49 @@ static int serve_stat(pid_t tid, const char *path, unsigned long address, int fl
     return process_vm_writev(tid, &here, 1, &there, 1, 0) == sizeof status ? 0 : -EFAULT;
 }
 
+struct opening {
+    int listener, flags;
+    mode_t mode;
+    __u64 id;
+    char path[4097];
+};
+
+static void serve_open(const struct opening *opening) {
+    int fd = openat(AT_FDCWD, opening->path, opening->flags | O_CLOEXEC, opening->mode);
+    struct seccomp_notif_resp reply = {.id = opening->id, .error = -errno};
+    struct seccomp_notif_addfd add = {.id = opening->id, .flags = SECCOMP_ADDFD_FLAG_SEND, .srcfd = (__u32)fd,
+                                      .newfd_flags = (__u32)opening->flags & O_CLOEXEC};
+    if (fd < 0) ioctl(opening->listener, SECCOMP_IOCTL_NOTIF_SEND, &reply);
+    else ioctl(opening->listener, SECCOMP_IOCTL_NOTIF_ADDFD, &add);
+    if (fd >= 0) close(fd);
+}
+
+static void *serve_waiting(void *argument) {
+    serve_open(argument);
+    free(argument);
+    return NULL;
+}
+
+static bool may_wait(const char *path) {
+    size_t length = strlen(path);
+    return length > 5 && strcmp(path + length - 5, ".fifo") == 0;
+}
+
+static void begin_waiting(const struct opening *opening) {
+    struct opening *copy = malloc(sizeof *copy);
+    pthread_t thread;
+    if (copy == NULL) fail("malloc");
+    *copy = *opening;
+    if (pthread_create(&thread, NULL, serve_waiting, copy)) fail("pthread_create");
+    pthread_detach(thread);
+}
+
 static void serve(int listener, const struct seccomp_notif *call) {
     bool at = call->data.nr == SYS_newfstatat || call->data.nr == SYS_openat;
     const __u64 *args = call->data.args + (at ? 1 : 0);
     struct seccomp_notif_resp reply = {.id = call->id};
-    char path[4097];
+    struct opening opening;
+    char *path = opening.path;
     pid_t tid = (pid_t)call->pid;
     reply.error = read_path(tid, args[0], path);
     if (ioctl(listener, SECCOMP_IOCTL_NOTIF_ID_VALID, &call->id)) return;
@@ -109,15 +148,12 @@ static void serve(int listener, const struct seccomp_notif *call) {
         reply.error = serve_stat(tid, path, args[1], at ? (int)args[2] : 0);
     } else if (reply.error == 0) {
         served_opens++;
-        int fd = openat(AT_FDCWD, path, (int)args[1] | O_CLOEXEC, (mode_t)args[2]);
-        if (fd >= 0) {
-            struct seccomp_notif_addfd add = {.id = call->id, .flags = SECCOMP_ADDFD_FLAG_SEND, .srcfd = (__u32)fd,
-                                              .newfd_flags = (__u32)args[1] & O_CLOEXEC};
-            ioctl(listener, SECCOMP_IOCTL_NOTIF_ADDFD, &add);
-            close(fd);
-            return;
-        }
-        reply.error = -errno;
+        opening.listener = listener;
+        opening.flags = (int)args[1];
+        opening.mode = (mode_t)args[2];
+        opening.id = call->id;
+        (may_wait(path) ? begin_waiting : serve_open)(&opening);
+        return;
     }
     ioctl(listener, SECCOMP_IOCTL_NOTIF_SEND, &reply);
 }

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Callable
 
-from ..runners import Job, NotOffered, Runner
+from ..runners import Job, Runner
 from .calls import call_job, evidence, parse
 from .case import OF_THE_NETWORK, Case, Part, Question, Reading, Setup, ready
 from .work_python import imports
@@ -71,8 +71,6 @@ def _beside(setup: Setup, runner: Runner) -> Reading:
 
 
 def _blocked(setup: Setup, runner: Runner) -> Reading:
-    if runner.serial:
-        raise NotOffered("one call is served after the other: one that waits stops all")
     return _probe(setup, runner, "--blocked", str(setup.scale.blocked))
 
 

@@ -10,9 +10,9 @@ from functools import partial
 from pathlib import Path
 from typing import Callable
 
-from ..runners import Job, Runner
+from ..runners import Job, NotOffered, Runner
 from . import work_python, work_shell
-from .case import OF_THE_NETWORK, Case, Part, Question, Reading, Setup, Unmade, digest, reset
+from .case import OF_FILES, OF_THE_NETWORK, Case, Part, Question, Reading, Setup, Unmade, digest, reset
 
 __all__ = ["TABLE", "WORK", "Work", "need", "work_case"]
 
@@ -21,7 +21,8 @@ __all__ = ["TABLE", "WORK", "Work", "need", "work_case"]
 class Work:
     """`make` fills a directory and gives the job. `made`: patterns of what is compared; `anew`: of what is removed before each
     run. `read` makes values of the output, and evidence, in `unit`, one for each of `parts`; else there is
-    one, the time of the whole process."""
+    one, the time of the whole process. `whole`: what it opens and asks for it names from where it was started, so that the floor
+    serves it all."""
 
     name: str
     make: Callable[[Setup, Path], Job]
@@ -31,17 +32,18 @@ class Work:
     read: Callable[[bytes], Reading] | None = None
     unit: str = "ms"
     parts: tuple[str, ...] = ()
+    whole: bool = False
 
 
 TABLE = (
-    Work("python imports", work_python.imports),
+    Work("python imports", work_python.imports, whole=True),
     Work("python computing", work_python.computing),
     Work("pip install", work_python.pip_install, (), ("installed/**/*.py",), ("installed",)),
     Work("pytest collection", work_python.collection),
     Work("sqlite", work_python.database, (), ("bench.db*",), ("bench.db*",)),
-    Work("gcc, one file", work_shell.compiling, ("gcc",), ("*.o",), ("*.o",)),
-    Work("make -j2", work_shell.make, ("gcc", "make"), ("*.o", "program"), ("*.o", "program")),
-    Work("git status", work_shell.status, ("git",)),
+    Work("gcc, one file", work_shell.compiling, ("gcc",), ("*.o",), ("*.o",), whole=True),
+    Work("make -j2", work_shell.make, ("gcc", "make"), ("*.o", "program"), ("*.o", "program"), whole=True),
+    Work("git status", work_shell.status, ("git",), whole=True),
     Work("git clone", work_shell.clone, ("git",), ("copy/folder*/**/*",), ("copy",)),
     Work("git checkout", work_shell.checkout, ("git",), ("repository/folder*/**/*",)),
     Work("find", work_shell.find, ("find",)),
@@ -49,7 +51,7 @@ TABLE = (
     Work("tar c", work_shell.packing, ("tar",), ("packed.tar",), ("packed.tar",)),
     Work("tar x", work_shell.unpacking, ("tar",), ("unpacked/**/*",), ("unpacked",)),
     Work("npm ci", work_shell.npm_ci, ("npm",), ("node_modules/**/*.js*",), ("node_modules",)),
-    Work("sh loop of /bin/true", work_shell.shell_loop),
+    Work("sh loop of /bin/true", work_shell.shell_loop, whole=True),
     Work("sh pipelines", work_shell.pipelines),
     Work("redis-benchmark", work_shell.redis, work_shell.REDIS_NEEDS),
     Work("nginx and wrk", work_shell.nginx, ("nginx", "wrk"), (), (), work_shell.served, "µs per request"),
@@ -57,6 +59,8 @@ TABLE = (
 
 
 def _take(work: Work, job: Job, runner: Runner) -> Reading:
+    if runner.name in OF_FILES and not work.whole:
+        raise NotOffered("serves a part of its calls only")
     reset(job, work.anew)
     outcome = runner.run(job)
     if work.read:
@@ -83,4 +87,4 @@ def _cases(setup: Setup) -> Iterator[tuple[str, Callable[[], Case]]]:
         yield work.name, partial(work_case, setup, work)
 
 
-WORK = Question("work", "Real work: whole programs", _cases, cores=("idle", "busy"), without=("floor", "floor-two", "sandbox-cli", *OF_THE_NETWORK))
+WORK = Question("work", "Real work: whole programs", _cases, cores=("idle", "busy"), without=("floor-two", "sandbox-cli", *OF_THE_NETWORK))

@@ -107,7 +107,6 @@ class Runner(ABC):
     safety: Safety
     network: bool = True  # its guest can talk to itself over 127.0.0.1
     outside: bool = False  # and to the host there
-    serial: bool = False  # it serves one call after the other
 
     @abstractmethod
     def version(self) -> str:

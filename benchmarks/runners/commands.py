@@ -65,7 +65,6 @@ class CommandRunner(Runner):
     says: Callable[[str], str] = program_version
     network: bool = True
     outside: bool = False
-    serial: bool = False
     own: Callable[[], Sequence[Path]] = tuple
 
     def version(self) -> str:

@@ -37,7 +37,7 @@ ADDRESSES = Safety("no", "calls with an address are served, nothing is refused",
 YARDSTICKS: tuple[Runner, ...] = (
     Native("native", "", lambda _: (), NOTHING, says=lambda _: f"Linux {platform.release()}", outside=True),
     *(
-        CommandRunner(name, "", _floor(*options), safety, says=_floor_version, outside=True, serial=True)
+        CommandRunner(name, "", _floor(*options), safety, says=_floor_version, outside=True)
         for name, options, safety in (
             ("floor", (), YARDSTICK),
             ("floor-unpinned", ("--no-pin",), YARDSTICK),
