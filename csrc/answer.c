@@ -27,11 +27,13 @@ static int write_out(const struct request *request, const struct answer *answer)
 }
 
 static void record(const struct request *request, const struct answer *answer, int error) {
+    enum sbx_verdict verdict = answer->denied ? SBX_VERDICT_DENIED : error ? SBX_VERDICT_FAILED : SBX_VERDICT_DONE;
+    if (!trail_keeps()) return trail_count(request->nr, verdict);
     if (error == ERESTARTSYS) error = EINTR;
     struct sbx_record entry = {
         .pid = (uint32_t)request->tid, .nr = request->nr, .error = error,
         .mount = answer->mount < 0 ? 0xffff : (uint16_t)answer->mount,
-        .verdict = answer->denied ? SBX_VERDICT_DENIED : error ? SBX_VERDICT_FAILED : SBX_VERDICT_DONE,
+        .verdict = verdict,
         .duration_ns = answer_now() - request->began_ns, .service = request->service, .flags = request->flags,
     };
     trail_append(&entry, request->paths > 0 ? request->path[0] : NULL, request->paths > 1 ? request->path[1] : NULL);

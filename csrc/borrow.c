@@ -51,6 +51,7 @@ static void expect(pid_t tid, uint64_t nr, uint64_t first, uint64_t second) {
 
 struct answer borrow_expected(const struct request *request) {
     struct answer answer = {0};
+    if (__atomic_load_n(&holders, __ATOMIC_ACQUIRE) == NULL) return answer; /* whom we let call has been there since before */
     pthread_mutex_lock(&lock);
     for (struct holding *at = holders; at; at = at->next) {
         if (at->tid != request->tid || at->nr != request->nr) continue;
@@ -100,7 +101,7 @@ static int hold(uint64_t id, pid_t tid) {
     mine.stands = true;
     pthread_mutex_lock(&lock);
     mine.next = holders;
-    holders = &mine;
+    __atomic_store_n(&holders, &mine, __ATOMIC_RELEASE);
     pthread_mutex_unlock(&lock);
     return 0;
 }
@@ -263,7 +264,7 @@ void borrow_finish(const struct request *request, int64_t result) {
     pthread_mutex_lock(&lock);
     struct holding **at = &holders;
     while (*at != &mine) at = &(*at)->next;
-    *at = mine.next;
+    __atomic_store_n(at, mine.next, __ATOMIC_RELEASE);
     mine.stands = false;
     mine.tid = 0;
     pthread_mutex_unlock(&lock);

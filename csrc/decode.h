@@ -11,7 +11,7 @@ struct request {
     uint32_t nr;
     uint64_t args[6];
     const struct sbx_syscall *row; /* NULL: not in the table */
-    uint64_t began_ns;
+    uint64_t began_ns;             /* 0 where no records are kept */
     uint64_t service;              /* id of a SERVE that was part of it */
     int paths;                     /* paths copied: 0, 1 or 2 */
     int dirfd[2];                  /* AT_FDCWD unless given */

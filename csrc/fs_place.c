@@ -46,11 +46,15 @@ static int may_search(struct place *place) {
     return fstatat(place->dir, name, &status, flags) == 0 && S_ISDIR(status.st_mode) ? -EACCES : 0;
 }
 
+static bool ends_in_dot(const char *path) {
+    size_t end = strlen(path);
+    while (end > 0 && path[end - 1] == '/') end--;
+    return end > 0 && path[end - 1] == '.' && (end == 1 || path[end - 2] == '/');
+}
+
 int place_walk(struct request *request, int which, enum walk_last last, enum walk_goal goal, struct place *place) {
     int error = walk(request, which, last, goal, place);
-    size_t length;
-    bool slash;
-    if (error == 0 && last_of(request->path[which], &length, &slash) == PLACE_DOT) error = may_search(place);
+    if (error == 0 && ends_in_dot(request->path[which])) error = may_search(place);
     if (error < 0 || place_kind(place->mount) != SBX_MOUNT_LINK) return error;
     uint32_t rest = 0;
     int holder = holder_of(place->guest, &rest);

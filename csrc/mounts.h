@@ -19,6 +19,7 @@ int mounts_setup(const struct sbx_plan *plan, const int *files, bool own_root, c
 const struct sbx_plan *mounts_plan(void);
 int mounts_fd(int mount);            /* directory, or O_PATH descriptor of a single file; -1 where a service serves it */
 bool mounts_single_file(int mount);  /* the mount is one file */
+bool mounts_has_below(int mount);    /* another mount's point lies below its own */
 /* sbx_plan_find, but a file whose bytes stand in the skeleton itself belongs to mount 0. */
 int mounts_find(const char *guest, uint32_t *rest);
 /* Every mount is our own clone with MOUNT_ATTR_NOSYMFOLLOW: the kernel follows no link below it. */

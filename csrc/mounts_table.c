@@ -9,6 +9,7 @@ struct mount_table mount_table = {.proc = -1, .scratch = -1, .multiplexer = -1};
 const struct sbx_plan *mounts_plan(void) { return mount_table.plan; }
 int mounts_fd(int mount) { return mount_table.rows[mount].fd; }
 bool mounts_single_file(int mount) { return mount_table.rows[mount].single; }
+bool mounts_has_below(int mount) { return mount_table.rows[mount].has_below; }
 bool mounts_whole(void) { return mount_table.whole; }
 int mounts_scratch(void) { return mount_table.scratch; }
 int mounts_multiplexer(void) { return mount_table.multiplexer; }
@@ -38,6 +39,7 @@ int mount_table_setup(const struct sbx_plan *plan) {
         struct mounted *row = &mount_table.rows[i];
         row->fd = row->copied = -1;
         row->holder = i == 0 ? -1 : holder_of(plan_text(plan, mount->guest));
+        row->has_below = plan_has_below(plan, plan_text(plan, mount->guest));
         row->in_skeleton = mount->kind == SBX_MOUNT_BYTES && !(mount->flags & SBX_MOUNT_EXEC) && mount_table_kind(row->holder) == SBX_MOUNT_SKELETON;
         row->single = mount->kind == SBX_MOUNT_BYTES || mount->kind == SBX_MOUNT_SERVICE || mount->kind == SBX_MOUNT_TTY;
     }
@@ -61,7 +63,12 @@ int mount_table_name(uint32_t mount, const char *host) {
 }
 
 int mounts_find(const char *guest, uint32_t *rest) {
-    int mount = sbx_plan_find(mount_table.plan, guest, rest);
+    static _Thread_local uint32_t last; /* that a path was in, and has none below it: most calls stay in one. 0: none */
+    int mount = last ? plan_find_in(mount_table.plan, last, guest, rest) : -EXDEV;
+    if (mount == -EXDEV) {
+        mount = sbx_plan_find(mount_table.plan, guest, rest);
+        last = mount > 0 && !mounts_has_below(mount) ? (uint32_t)mount : 0;
+    }
     if (mount <= 0 || !mount_table.rows[mount].in_skeleton) return mount;
     int holder = mount_table.rows[mount].holder;
     *rest = holder == 0 ? 1 : plan_mount(mount_table.plan, (uint32_t)holder)->guest_length + 1;

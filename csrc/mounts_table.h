@@ -9,6 +9,7 @@ struct mounted {
     int copied;       /* a small file of the host, open to be copied into the skeleton; else -1 */
     int holder;       /* mount of the directory that holds the mount point; -1 for "/" */
     bool single;
+    bool has_below;   /* another mount's point lies below it */
     bool in_skeleton; /* a BYTES row, or a copied file: a file of the skeleton `holder`: no mount of its own */
     char *host;       /* how the kernel shows it: /m/3, or its host path; "" for the host's root, NULL where it has none */
     size_t host_length;

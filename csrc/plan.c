@@ -27,7 +27,9 @@ static uint32_t lower_bound(const struct sbx_plan *plan, uint32_t low, const cha
 
 /* Is `inner` the path outer[0..length), or below it? */
 static bool holds(const char *outer, size_t length, const char *inner) {
-    return strncmp(outer, inner, length) == 0 && (inner[length] == 0 || inner[length] == '/');
+    size_t at = 0;
+    while (at < length && outer[at] == inner[at]) at++; /* by bytes, as above; no byte of `outer` is 0 */
+    return at == length && (inner[length] == 0 || inner[length] == '/');
 }
 
 bool plan_hidden(const struct sbx_plan *plan, const struct sbx_mount *mount, const char *rest) {
@@ -47,6 +49,18 @@ static bool begins(const struct sbx_plan *plan, uint32_t at, const char *path, s
     return mount->guest_length >= length && compare(plan_text(plan, mount->guest), length, path, length) == 0;
 }
 
+/* The path lies in mount `index`, of whose point it repeats the first `prefix` bytes. */
+static int found(const struct sbx_plan *plan, uint32_t index, const char *guest_path, size_t prefix, uint32_t *rest) {
+    *rest = (uint32_t)(guest_path[prefix] ? prefix + 1 : prefix);
+    return plan_hidden(plan, plan_mount(plan, index), guest_path + *rest) ? -ENOENT : (int)index;
+}
+
+int plan_find_in(const struct sbx_plan *plan, uint32_t index, const char *guest_path, uint32_t *rest) {
+    const struct sbx_mount *mount = plan_mount(plan, index);
+    if (!holds(plan_text(plan, mount->guest), mount->guest_length, guest_path)) return -EXDEV;
+    return found(plan, index, guest_path, mount->guest_length, rest);
+}
+
 /* Down from "/", as long as there are mounts below: each is behind the one before. */
 int sbx_plan_find(const struct sbx_plan *plan, const char *guest_path, uint32_t *rest) {
     size_t length = strnlen(guest_path, SBX_PATH_MAX), prefix = 0;
@@ -63,9 +77,7 @@ int sbx_plan_find(const struct sbx_plan *plan, const char *guest_path, uint32_t 
         if (end == length) break;
         at = lower_bound(plan, at, guest_path, end + 1);
     }
-    *rest = (uint32_t)(prefix < length ? prefix + 1 : length);
-    const struct sbx_mount *mount = plan_mount(plan, index);
-    return plan_hidden(plan, mount, guest_path + *rest) ? -ENOENT : (int)index;
+    return found(plan, index, guest_path, prefix, rest);
 }
 
 int plan_next_below(const struct sbx_plan *plan, const char *guest_path, int from) {

@@ -20,6 +20,9 @@ static inline const void *plan_sentry_filter(const struct sbx_plan *plan) { retu
 
 /* Is `rest`, a path relative to the mount without slashes at its ends, hidden, or below something hidden? */
 bool plan_hidden(const struct sbx_plan *plan, const struct sbx_mount *mount, const char *rest);
+/* sbx_plan_find for a path of less than SBX_PATH_MAX bytes, where no mount is below mount `index`, which is not "/". -EXDEV: it
+ * is not in that one. */
+int plan_find_in(const struct sbx_plan *plan, uint32_t index, const char *guest_path, uint32_t *rest);
 /* Is any mount strictly below this normal absolute guest path? */
 bool plan_has_below(const struct sbx_plan *plan, const char *guest_path);
 /* The mount at or after `from` that is strictly below guest_path, or -1. Those below one path follow each other, so a

@@ -11,7 +11,7 @@
 
 static struct sbx_trail *trail;
 static uint8_t *ring;
-static int keep;
+static bool keep;
 static void (*ask_drain)(void);
 static uint64_t drain_asked; /* head at the last request: one request a half ring */
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -25,7 +25,7 @@ int trail_setup(int memfd, int keep_records, void (*drain)(void)) {
     madvise(memory, (size_t)status.st_size, MADV_DONTFORK); /* no child of ours may forge history */
     trail = memory;
     ring = (uint8_t *)memory + SBX_TRAIL_DATA;
-    keep = keep_records;
+    keep = keep_records != 0;
     ask_drain = drain;
     if (trail->capacity == 0 || (trail->capacity & (trail->capacity - 1)) != 0 ||
         trail->capacity > (uint64_t)status.st_size - SBX_TRAIL_DATA) return -EINVAL;
@@ -50,19 +50,21 @@ static void wait_for_room(uint32_t size) {
     }
 }
 
-void trail_append(struct sbx_record *record, const char *first, const char *second) {
+bool trail_keeps(void) { return keep; }
+
+void trail_count(uint32_t nr, enum sbx_verdict verdict) {
     if (trail == NULL) return;
-    uint32_t nr = record->nr < 512 ? record->nr : 511;
-    if (record->nr == SBX_PRIVATE_CALL) nr = 510;
-    if (!keep) {
-        __atomic_add_fetch(&trail->count[nr][record->verdict & 3], 1, __ATOMIC_RELAXED);
-        return;
-    }
+    uint32_t row = nr == SBX_PRIVATE_CALL ? 510 : nr < 512 ? nr : 511;
+    __atomic_add_fetch(&trail->count[row][verdict & 3], 1, __ATOMIC_RELAXED);
+}
+
+void trail_append(struct sbx_record *record, const char *first, const char *second) {
+    if (!keep) return trail_count(record->nr, record->verdict);
     size_t lengths[2] = {first ? strlen(first) + 1 : 0, second ? strlen(second) + 1 : 0};
     uint32_t size = (uint32_t)((sizeof *record + lengths[0] + lengths[1] + 7) & ~(size_t)7);
     struct timespec now;
     pthread_mutex_lock(&lock);
-    __atomic_add_fetch(&trail->count[nr][record->verdict & 3], 1, __ATOMIC_RELAXED);
+    trail_count(record->nr, record->verdict);
     wait_for_room(size);
     static uint64_t sequence;
     clock_gettime(CLOCK_REALTIME, &now);

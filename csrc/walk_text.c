@@ -124,7 +124,8 @@ int walker_try_text(struct walker *walker, struct place *place) {
 
 bool walk_open_country(int mount, const char *guest) {
     const struct sbx_plan *plan = mounts_plan();
-    return !walk_is_service(mount) && !plan_mount(plan, (uint32_t)mount)->hide_count && !plan_has_below(plan, guest);
+    bool below = mounts_has_below(mount) && plan_has_below(plan, guest);
+    return !walk_is_service(mount) && !plan_mount(plan, (uint32_t)mount)->hide_count && !below;
 }
 
 bool walk_try_held(const char *path, int dir, int mount, const char *guest, struct place *place) {

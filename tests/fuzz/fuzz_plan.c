@@ -50,6 +50,10 @@ static void look_up(const struct sbx_plan *plan, const char *path) {
         const char *guest = plan_text(plan, plan_mount(plan, i)->guest);
         bool is_below = strncmp(guest, path, length) == 0 && (length == 1 || guest[length] == '/');
         if (is_below) CHECK(plan_has_below(plan, path) && plan_next_below(plan, path, (int)i) == (int)i);
+        if (plan_has_below(plan, guest)) continue;
+        uint32_t rest_in = 0;
+        int in = plan_find_in(plan, i, path, &rest_in);
+        CHECK(in == -EXDEV ? found != (int)i : in == found && (in < 0 || rest_in == rest));
     }
 }
 

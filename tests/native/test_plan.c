@@ -77,6 +77,12 @@ static void finds(const struct sbx_plan *plan, const char *path, int mount, cons
         printf("%s: mount %d rest %s\n", path, found, found >= 0 ? path + offset : "");
         exit(1);
     }
+    for (uint32_t i = 1; i < plan->mount_count; i++) { /* in one that has none below: the same, or not in it */
+        uint32_t offset_in = 0;
+        if (plan_has_below(plan, plan_text(plan, plan_mount(plan, i)->guest))) continue;
+        int in = plan_find_in(plan, i, path, &offset_in);
+        CHECK(in == -EXDEV ? found != (int)i : in == found && (in < 0 || offset_in == offset));
+    }
 }
 
 static void test_find(const struct sbx_plan *plan) {
