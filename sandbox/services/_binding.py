@@ -16,7 +16,7 @@ from ._published import Published
 from ._relay import CLOSE
 from ._relayed import Relayed
 from ._slice import ONE, Slice
-from ._sockets import SHARES, bind_anywhere, cookie_of
+from ._sockets import SHARES, bind_anywhere, cookie_of, state_of
 from ._tcp_ends import Carriage
 
 _IDLE = (CLOSE, 10)  # and TCP_LISTEN
@@ -64,7 +64,7 @@ class Binding:
     def listen(self, sock: socket.socket, ask: NetAsk) -> NetAnswer:
         """A socket that was connected once keeps the number of its port and not the port: what it says is no proof that
         it is bound. So the filter comes first, whatever follows."""
-        if sock.type != socket.SOCK_STREAM or sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] not in _IDLE:
+        if sock.type != socket.SOCK_STREAM or state_of(sock) not in _IDLE:
             return NetAnswer(-errno.EINVAL if sock.type == socket.SOCK_STREAM else -errno.EOPNOTSUPP)
         rule = self._published.rule_of(sock)
         if rule is None:
