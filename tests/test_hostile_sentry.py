@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import sandbox
-from sandbox import File, GuestFault, Policy, Sandbox, _supervisor
+from sandbox import File, GuestFault, Policy, Sandbox, _sentry, _supervisor
 from tests import hostile
 from tests.escape.victim import pending, victim
 
@@ -31,11 +31,11 @@ def take(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Take]:
     """`take(body)`: from now on sentries are that program, until `take("")`. At the end nothing of it is left, and others
     go on."""
     sandbox.run(["true"])
-    honest = _supervisor.SENTRY
+    honest = _sentry.SENTRY
 
     def replace(body: str) -> None:
         place = hostile.write(tmp_path / f"sentry{time.monotonic_ns()}", body) if body else honest
-        monkeypatch.setattr(_supervisor, "SENTRY", place)
+        monkeypatch.setattr(_sentry, "SENTRY", place)
 
     before = len(os.listdir("/proc/self/fd"))
     yield replace

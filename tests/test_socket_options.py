@@ -79,7 +79,7 @@ def kinds(where: str) -> dict[str, tuple[int, int]]:
 
 
 LATER = {"none": set(), "own namespace": set(), "served": {f"{kind} 1/{each}" for kind in ("udp4", "udp6") for each in SHARES}}
-"""Kind, level and number of what is told to a socket when it has a port in the slice (services/net.py, _option)."""
+"""Kind, level and number of what is told to a socket when it has a port in the slice (services/_binding.py, option)."""
 
 
 @functools.cache

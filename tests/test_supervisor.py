@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import sandbox
-from sandbox import GuestFault, Policy, Sandbox, SandboxError, WallMissing, _supervisor
+from sandbox import GuestFault, Policy, Sandbox, SandboxError, WallMissing, _sentry
 from tests import hostile
 
 Take = Callable[[str], None]
@@ -25,7 +25,7 @@ def take(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Take]:
     sandbox.run(["true"])
 
     def replace(body: str) -> None:
-        monkeypatch.setattr(_supervisor, "SENTRY", hostile.write(tmp_path / "sentry", body))
+        monkeypatch.setattr(_sentry, "SENTRY", hostile.write(tmp_path / "sentry", body))
 
     before = set(os.listdir("/proc/self/fd"))
     yield replace
@@ -194,7 +194,7 @@ def test_required_walls_are_the_sentrys_word_only_where_they_are_not_known(take:
 
 def test_sentry_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
     sandbox.run(["true"])
-    monkeypatch.setattr(_supervisor, "SENTRY", "/nowhere/sentry")
+    monkeypatch.setattr(_sentry, "SENTRY", "/nowhere/sentry")
     with pytest.raises(SandboxError, match="sentry /nowhere/sentry: cannot be started: No such file"):
         sandbox.run(["true"])
 

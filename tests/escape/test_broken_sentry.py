@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from sandbox import _supervisor, doctor
+from sandbox import _sentry, doctor
 from tests.escape.attack import NAMESPACES, WALLS, box, build, every_wall, ordinary
 from tests.escape.conftest import Host
 from tests.escape.victim import pending, victim
@@ -154,7 +154,7 @@ class Broken:
 
     def __call__(self, *asked: str) -> dict[str, int]:
         monkey = pytest.MonkeyPatch()
-        monkey.setattr(_supervisor, "SENTRY", broken_sentry())
+        monkey.setattr(_sentry, "SENTRY", broken_sentry())
         try:
             with box(self.walls, build(ASK), writable={"/out": self.host.writable}) as made:
                 done = made.run(["/attack/attack", *(f"!{each}" for each in asked)], timeout=60)

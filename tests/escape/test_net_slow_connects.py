@@ -101,6 +101,6 @@ def test_a_connect_that_waits_is_felt(monkeypatch: pytest.MonkeyPatch) -> None:
         sock.setblocking(True)
         return sock.connect_ex(address)
 
-    monkeypatch.setattr("sandbox.services.net.begin_connect", naive)
+    monkeypatch.setattr("sandbox.services._connecting.begin_connect", naive)
     alone, beside = seconds(None, "few", 20, 1, max)
     assert beside > 0.2 > alone

@@ -1,0 +1,52 @@
+"""A sentry: how one is started, and what it is sent first."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Sequence
+from contextlib import ExitStack, suppress
+from pathlib import Path
+
+from . import _core
+from ._core import Message, MessageType
+from ._errors import SandboxError
+from ._memfd import memfd, sealed
+
+SENTRY = str(Path(__file__).with_name("sentry"))
+STUB = str(Path(__file__).with_name("stub"))
+
+
+def spawn(sock: int, walls: int) -> tuple[int, int, int]:
+    """Its pid, its pidfd and the walls that it was started behind."""
+    try:
+        return _core.spawn(SENTRY, sock, walls)
+    except OSError as error:
+        raise SandboxError(f"sentry {SENTRY}: cannot be started: {error.strerror}") from error
+
+
+def discard(pid: int, pidfd: int) -> None:
+    with suppress(OSError):
+        signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+        os.waitpid(pid, 0)
+    os.close(pidfd)
+
+
+def setup(plan: bytes, contents: Sequence[bytes], trail: int) -> tuple[list[Message], list[int]]:
+    """The first messages to a sentry, and the descriptors that are to be closed when they are sent."""
+    with ExitStack() as undo:
+        fds: list[int] = []
+
+        def own(fd: int) -> int:
+            undo.callback(os.close, fd)
+            fds.append(fd)
+            return fd
+
+        first = [own(sealed(plan, "sandbox-plan")), own(os.open(STUB, os.O_RDONLY | os.O_CLOEXEC)), trail]
+        first.append(own(os.pidfd_open(os.getpid())))
+        files = [own(memfd(content, "sandbox-bytes")) for content in contents]
+        messages = [Message(MessageType.SETUP, fds=first)]
+        for at in range(0, len(files), _core.MESSAGE_FDS):
+            messages.append(Message(MessageType.FILES, fds=files[at : at + _core.MESSAGE_FDS]))
+        undo.pop_all()
+    return messages, fds
