@@ -125,7 +125,7 @@ class Building:
             address=int(net.slice.address or 0) if net else 0,
             publishes=net.publishes if net else (),
         )
-        messages, fds = _sentry.setup(packed, plan.contents, trail.fd)
+        messages, fds = _sentry.setup(packed, plan.contents, trail.fd, undo)
         guest = Guest(parts, self._loop, self._workers, self._gone, about)
         if net is not None:
             net.attach(guest)

@@ -32,21 +32,20 @@ def discard(pid: int, pidfd: int) -> None:
     os.close(pidfd)
 
 
-def setup(plan: bytes, contents: Sequence[bytes], trail: int) -> tuple[list[Message], list[int]]:
-    """The first messages to a sentry, and the descriptors that are to be closed when they are sent."""
-    with ExitStack() as undo:
-        fds: list[int] = []
+def setup(plan: bytes, contents: Sequence[bytes], trail: int, undo: ExitStack) -> tuple[list[Message], list[int]]:
+    """The first messages to a sentry, and the descriptors that are to be closed when they are sent; where they are not,
+    by `undo`."""
+    fds: list[int] = []
 
-        def own(fd: int) -> int:
-            undo.callback(os.close, fd)
-            fds.append(fd)
-            return fd
+    def own(fd: int) -> int:
+        undo.callback(os.close, fd)
+        fds.append(fd)
+        return fd
 
-        first = [own(sealed(plan, "sandbox-plan")), own(os.open(STUB, os.O_RDONLY | os.O_CLOEXEC)), trail]
-        first.append(own(os.pidfd_open(os.getpid())))
-        files = [own(memfd(content, "sandbox-bytes")) for content in contents]
-        messages = [Message(MessageType.SETUP, fds=first)]
-        for at in range(0, len(files), _core.MESSAGE_FDS):
-            messages.append(Message(MessageType.FILES, fds=files[at : at + _core.MESSAGE_FDS]))
-        undo.pop_all()
+    first = [own(sealed(plan, "sandbox-plan")), own(os.open(STUB, os.O_RDONLY | os.O_CLOEXEC)), trail]
+    first.append(own(os.pidfd_open(os.getpid())))
+    files = [own(memfd(content, "sandbox-bytes")) for content in contents]
+    messages = [Message(MessageType.SETUP, fds=first)]
+    for at in range(0, len(files), _core.MESSAGE_FDS):
+        messages.append(Message(MessageType.FILES, fds=files[at : at + _core.MESSAGE_FDS]))
     return messages, fds

@@ -356,6 +356,24 @@ def test_forgotten_peer_is_not_heard(udp: int) -> None:
         assert process.communicate("0.3\n")[0] == "timed out\n"
 
 
+RESENT = """
+import socket, sys
+sock = socket.socket(type=socket.SOCK_DGRAM)
+for n in range(70):
+    sock.sendto(b"x", ("127.0.0.1", int(sys.argv[1])))
+    sock.sendto(b"x", ("127.1.0.1", n + 1))
+    sock.recv(9)
+print("heard")
+"""
+
+
+def test_whom_it_sends_to_again_is_not_forgotten(udp: int) -> None:
+    """Beside more others than are remembered it is one peer, and counts as one."""
+    with Sandbox(network=[Allow(f"udp://127.0.0.1:{udp}"), Allow("127.1.0.0/16")]) as box:
+        done = box.run([sys.executable, "-c", RESENT, str(udp)], text=True)
+        assert done.stdout == "heard\n" and done.usage.network is not None and done.usage.network.connections == 71
+
+
 def test_other_port_of_a_peer_is_still_heard(udp: int) -> None:
     """What is revoked is a port; the address answers at the one that stays."""
     rules = [Allow(f"udp://127.0.0.1:{udp}"), Allow("udp://127.0.0.1:9")]

@@ -39,14 +39,15 @@ class Hearing:
         if self._carriage is not None:
             self._carriage.lose()
         outward = self._outward.of(sock, "udp")
-        if peer not in outward.peers:
-            self._meter.connecting()
         known = outward.peers.get(peer)
+        if known is None:
+            self._meter.connecting()
         reach = Reach(self._judging.names_by(known.names if known else (), peer))
-        if reach == known:
+        before = outward.addresses() if reach != known else None
+        outward.peers.pop(peer, None)
+        outward.peers[peer] = reach  # whom it has sent to last is the last to be forgotten
+        if before is None:
             return  # it hears them already
-        before = outward.addresses()
-        outward.peers[peer] = reach
         self._forget_oldest(sock, outward)
         if outward.addresses() != before:
             self.hear(sock, outward.addresses())
@@ -56,8 +57,8 @@ class Hearing:
         for oldest in forgotten:
             del outward.peers[oldest]
         if forgotten and self._relayed is not None:
-            mine = cookie_of(sock)
-            self._relayed.cut(lambda _, cookie, peer: cookie != mine or peer in outward.every())
+            mine, every = cookie_of(sock), outward.every()
+            self._relayed.cut(lambda _, cookie, peer: cookie != mine or peer in every)
 
     def hear(self, sock: socket.socket, peers: Iterable[Address]) -> None:
         """The guest, and of others these alone; of those that are relayed none is heard without us."""
