@@ -103,20 +103,20 @@ static int hold_socket(const struct request *request, struct socket_message *mes
     return 0;
 }
 
+static int64_t single(struct request *request, struct socket_message *message, uint64_t at, socket_message_one *one) {
+    int64_t did = read_head(request, message, at);
+    if (did == 0) did = one(request, message);
+    end(message);
+    return did;
+}
+
 /* sendmmsg, recvmmsg: how many went; the error of one is told only where it is the first. */
 static int64_t many(struct request *request, struct socket_message *message, socket_message_one *one) {
     uint64_t count = (uint32_t)request->size < PARTS_MAX ? (uint32_t)request->size : PARTS_MAX, done = 0;
     for (; done < count; done++) {
+        if (request->paths > 0 && done > 0) break; /* one address for each record: the caller goes on from here, as where the kernel stops */
         uint64_t at = request->in + done * MANY_SIZE;
-        bool named = request->paths > 0;
-        int64_t did = read_head(request, message, at);
-        if (request->paths > 0 && done > 0) { /* one address for each record: the caller goes on from here, as where the kernel stops */
-            if (!named) request->paths = 0;
-            end(message);
-            return (int64_t)done;
-        }
-        if (did == 0) did = one(request, message);
-        end(message);
+        int64_t did = single(request, message, at, one);
         uint32_t length = (uint32_t)did;
         if (did >= 0 && guest_write(request->tid, at + sizeof(struct guest_message), &length, sizeof length) < 0) did = -EFAULT;
         if (did < 0) return done ? (int64_t)done : did;
@@ -125,19 +125,15 @@ static int64_t many(struct request *request, struct socket_message *message, soc
     return (int64_t)done;
 }
 
-static int64_t single(struct request *request, struct socket_message *message, socket_message_one *one) {
-    int64_t did = read_head(request, message, request->in);
-    return did < 0 ? did : one(request, message);
-}
-
 struct answer socket_message_serve(struct request *request, socket_message_one *plain, socket_message_one *one) {
     struct socket_message message;
     int64_t did = hold_socket(request, &message);
     if (did < 0) return answer_error((int)-did);
     if (request->nr == SYS_sendmmsg) message.flags &= ~MSG_WAITFORONE;
     if (request->nr == SYS_sendmmsg || request->nr == SYS_recvmmsg) did = many(request, &message, one);
+    else if (request->nr == SYS_sendmsg || request->nr == SYS_recvmsg) did = single(request, &message, request->in, one);
     else {
-        did = request->nr == SYS_sendmsg || request->nr == SYS_recvmsg ? single(request, &message, one) : plain(request, &message);
+        did = plain(request, &message);
         end(&message);
     }
     close(message.socket);
