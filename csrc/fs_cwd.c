@@ -8,7 +8,6 @@
 #include "fs.h"
 #include "fs_place.h"
 #include "mounts.h"
-#include "procfs.h"
 
 static bool searchable(int directory) { return syscall(SYS_faccessat2, directory, "", X_OK, AT_EMPTY_PATH | AT_EACCESS) == 0; }
 

@@ -9,7 +9,7 @@
 #include "fs_change.h"
 #include "fs_place.h"
 #include "mounts.h"
-#include "procfs.h"
+#include "special.h"
 
 #define WHITEOUT (1 << 2)
 #define NOREPLACE (1 << 0)
@@ -91,7 +91,7 @@ static int source_find(struct request *request, struct source *source) {
     if ((error = place_stat(request, &source->place, last, &status)) < 0) return error;
     source->directory = S_ISDIR(status.st_mode);
     if (!source->place.special || last == WALK_NOFOLLOW) return 0;
-    source->fd = procfs_open(request, &source->place, O_PATH);
+    source->fd = special_open(request, &source->place, O_PATH);
     return source->fd < 0 ? source->fd : source_held(source);
 }
 

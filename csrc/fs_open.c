@@ -8,8 +8,8 @@
 #include "fs_place.h"
 #include "loop.h"
 #include "mounts.h"
-#include "procfs.h"
 #include "pts.h"
+#include "special.h"
 
 #define TMPFILE_BIT (O_TMPFILE & ~O_DIRECTORY)
 /* What open(2) knows; it ignores the rest, openat2 would not. O_ASYNC is left out: SIGIO is not for guests. */
@@ -122,7 +122,7 @@ struct answer fs_open(struct request *request) {
     if (creates && place.directory) return place_answer(place.mount, -EISDIR); /* by a link whose text ends in a slash */
     if (place.directory) flags &= ~O_NOFOLLOW; /* a slash after a link follows it */
     if (place.special && creates && (flags & O_EXCL)) return place_answer(place.mount, -EEXIST);
-    int fd = place.special ? procfs_open(request, &place, flags) : open_place(request, &place, last, flags);
+    int fd = place.special ? special_open(request, &place, flags) : open_place(request, &place, last, flags);
     if (fd < 0) return place_answer(place.mount, fd);
     struct answer answer = answer_fd(fd, (uint32_t)flags & O_CLOEXEC);
     answer.mount = place.mount;

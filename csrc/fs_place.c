@@ -6,7 +6,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 #include "mounts.h"
-#include "procfs.h"
+#include "special.h"
 
 enum sbx_mount_kind place_kind(int mount) {
     return (enum sbx_mount_kind)plan_mount(mounts_plan(), (uint32_t)mount)->kind;
@@ -132,7 +132,7 @@ const char *place_at(struct place *place, enum walk_last last, int *flags) {
 
 int place_stat(const struct request *request, struct place *place, enum walk_last last, struct stat *status) {
     if (place->special) {
-        int error = procfs_stat(request, place, status);
+        int error = special_stat(request, place, status);
         return error < 0 ? error : place->directory && !S_ISDIR(status->st_mode) ? -ENOTDIR : 0;
     }
     int flags;

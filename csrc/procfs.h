@@ -1,5 +1,5 @@
-/* procfs.h: /proc of the guest's own processes, /dev/tty. Links and directories here, from the kernel's own; the texts of
- * files are made by the Supervisor (services/proc.py). */
+/* procfs.h: /proc of the guest's own processes. Links and directories here, from the kernel's own; the texts of files are made
+ * by the Supervisor (services/proc.py). */
 #ifndef SBX_PROCFS_H
 #define SBX_PROCFS_H
 #include "answer.h"
@@ -13,9 +13,9 @@ enum procfs_kind { PROCFS_MISSING, PROCFS_DIRECTORY, PROCFS_FILE, PROCFS_LINK, P
 int procfs_look(const struct request *request, const char *name, enum procfs_kind *kind, char target[SBX_PATH_MAX]);
 
 struct place;
-/* The handlers' part for places of a PROC, PTS or TTY mount (place->special). */
+/* Of a place in /proc. 0 or -errno; the second a descriptor. */
 int procfs_stat(const struct request *request, const struct place *place, struct stat *status);
-int procfs_open(struct request *request, const struct place *place, int flags); /* descriptor or -errno */
+int procfs_open(struct request *request, const struct place *place, int flags);
 /* May `name` be listed below the /proc directory `directory` ("" is /proc itself)? */
 bool procfs_listed(const char *directory, const char *name);
 #endif

@@ -1,0 +1,105 @@
+#include "procfs_descriptor.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include "mounts.h"
+#include "walk.h"
+
+/* Opened under a name that is gone, though the file has others (one of O_TMPFILE that was linked): the kernel's text does
+ * not lead to it. */
+static bool renamed_away(const char *guest, const struct stat *held) {
+    size_t length = strlen(guest);
+    uint32_t rest = 0;
+    if (length < 11 || strcmp(guest + length - 10, " (deleted)") != 0) return false;
+    int mount = mounts_find(guest, &rest);
+    struct stat there;
+    if (mount < 0 || mounts_fd(mount) < 0 || fstatat(mounts_fd(mount), guest + rest, &there, AT_SYMLINK_NOFOLLOW) < 0) return true;
+    return there.st_ino != held->st_ino || there.st_dev != held->st_dev;
+}
+
+/* What the kernel calls a descriptor that no mount holds. A file that the caller handed in: its host path is not the guest's
+ * to know. A terminal's name is needed. */
+static int name_foreign(pid_t pid, long fd, char target[SBX_PATH_MAX]) {
+    char link[48];
+    struct stat status;
+    snprintf(link, sizeof link, "%d/fd/%ld", pid, fd);
+    cleanup_close int held = openat(guest_proc(), link, O_PATH | O_CLOEXEC); /* the guest may replace it between two looks */
+    if (held < 0) return -errno;
+    snprintf(link, sizeof link, "self/fd/%d", held);
+    ssize_t length = readlinkat(guest_proc(), link, target, SBX_PATH_MAX - 1);
+    if (length < 0 || fstat(held, &status) < 0) return -errno;
+    target[length] = 0;
+    bool device = strncmp(target, "/dev/", 5) == 0 && S_ISCHR(status.st_mode);
+    if (target[0] == '/' && strncmp(target, "/memfd:", 7) != 0 && !device) strcpy(target, "host:[file]");
+    return 0;
+}
+
+int procfs_descriptor_look(pid_t pid, long fd, enum procfs_kind *kind, char target[SBX_PATH_MAX]) {
+    PLACE(place);
+    int error = walk_descriptor(pid, (int)fd, &place);
+    if (error == -EBADF) return -ENOENT;
+    if (error < 0 && error != -EXDEV) return error;
+    struct stat status;
+    bool held = error == 0 && !place.special && fstat(place.dir, &status) == 0;
+    if (held && S_ISLNK(status.st_mode)) { /* of a link itself: what it leads to is not what is held */
+        *kind = PROCFS_MAGIC;
+        strcpy(target, place.guest);
+        return 0;
+    }
+    if (held && status.st_nlink == 0) {
+        *kind = PROCFS_MAGIC;
+        return snprintf(target, SBX_PATH_MAX, "%.4080s (deleted)", place.guest) > 0 ? 0 : -EIO;
+    }
+    *kind = error || (held && renamed_away(place.guest, &status)) ? PROCFS_MAGIC : PROCFS_LINK;
+    if (!error) {
+        strcpy(target, place.guest);
+        return 0;
+    }
+    return name_foreign(pid, fd, target);
+}
+
+/* What /proc tells of a descriptor, at once: how it was opened, and of which file it is. */
+struct told { unsigned flags; long mount; unsigned long long inode; };
+
+static int tell(const char *info, struct told *told) {
+    char text[256];
+    cleanup_close int fd = openat(guest_proc(), info, O_RDONLY | O_CLOEXEC);
+    ssize_t got = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
+    if (got <= 0) return -ENOENT;
+    text[got] = 0;
+    return sscanf(text, "pos: %*d flags: %o mnt_id: %ld ino: %llu", &told->flags, &told->mount, &told->inode) == 3 ? 0 : -ENOENT;
+}
+
+int procfs_descriptor_reopen(int held, int flags) {
+    char link[32];
+    snprintf(link, sizeof link, "self/fd/%d", held);
+    int opened = openat(guest_proc(), link, (flags & ~(O_CREAT | O_EXCL | O_NOFOLLOW)) | O_CLOEXEC | O_NOCTTY, 0); /* O_TMPFILE wants a mode */
+    return opened < 0 ? -errno : opened;
+}
+
+int procfs_descriptor_open(const char *name, int flags) {
+    const char *number = strrchr(name, '/');
+    if (number == NULL || number - name < 3 || memcmp(number - 3, "/fd", 3) != 0) return -ENOENT;
+    char info[SBX_PATH_MAX + 8], own[32];
+    snprintf(info, sizeof info, "%.*sinfo%s", (int)(number - name), name, number);
+    cleanup_close int held = openat(guest_proc(), name, O_PATH | O_CLOEXEC);
+    if (held < 0) return -errno;
+    struct told has, ours;
+    struct stat status;
+    snprintf(own, sizeof own, "self/fdinfo/%d", held);
+    if (tell(info, &has) < 0 || tell(own, &ours) < 0 || fstat(held, &status) < 0) return -ENOENT;
+    if (has.inode != ours.inode || has.mount != ours.mount) return -ENOENT;
+    if (S_ISLNK(status.st_mode) && !(flags & O_PATH && !(flags & O_DIRECTORY))) return flags & O_DIRECTORY ? -ENOTDIR : -ELOOP;
+    if (flags & O_PATH) return procfs_descriptor_reopen(held, flags); /* gives no right: whoever opens that anew is asked again */
+    unsigned want = (unsigned)flags & O_ACCMODE, may = has.flags & O_ACCMODE;
+    char text[8] = ""; /* both ends of a pipe without a name, as on Linux; not those of a FIFO of the host */
+    snprintf(own, sizeof own, "self/fd/%d", held);
+    bool pipe = S_ISFIFO(status.st_mode) && readlinkat(guest_proc(), own, text, 5) == 5 && memcmp(text, "pipe:", 5) == 0;
+    if (!pipe && (has.flags & O_PATH)) return -EACCES;
+    if (!pipe && may != O_RDWR && want != may) return -EACCES;
+    if (!pipe && (flags & O_TRUNC) && may == O_RDONLY) return -EACCES;
+    return procfs_descriptor_reopen(held, flags);
+}

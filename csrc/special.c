@@ -1,0 +1,45 @@
+#include "special.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+#include "loop.h"
+#include "mounts.h"
+#include "procfs.h"
+#include "rpc.h"
+#include "tty.h"
+
+static const struct sbx_mount *mount_of(const struct place *place) { return plan_mount(mounts_plan(), (uint32_t)place->mount); }
+
+int special_stat(const struct request *request, const struct place *place, struct stat *status) {
+    uint32_t kind = mount_of(place)->kind;
+    if (kind == SBX_MOUNT_PROC) return procfs_stat(request, place, status);
+    memset(status, 0, sizeof *status);
+    bool tty = kind == SBX_MOUNT_TTY;
+    status->st_ino = 0x5b000000u + (ino_t)place->mount;
+    status->st_mode = tty ? S_IFCHR | 0666 : S_IFREG | 0444;
+    status->st_rdev = tty ? makedev(5, 0) : 0;
+    status->st_nlink = 1;
+    status->st_uid = getuid();
+    status->st_gid = getgid();
+    status->st_blksize = 4096;
+    return 0;
+}
+
+static int open_service(struct request *request, int64_t handle, int flags) {
+    if ((flags & O_ACCMODE) != O_RDONLY || (flags & O_TRUNC)) return -EROFS;
+    if (flags & O_DIRECTORY) return -ENOTDIR;
+    loop_leave();
+    return rpc_serve(SBX_SERVE_FILE, handle, "", -1, &request->service);
+}
+
+int special_open(struct request *request, const struct place *place, int flags) {
+    const struct sbx_mount *mount = mount_of(place);
+    switch (mount->kind) {
+    case SBX_MOUNT_PROC: return procfs_open(request, place, flags);
+    case SBX_MOUNT_TTY: return tty_open(request->tid, flags);
+    case SBX_MOUNT_SERVICE: return open_service(request, mount->handle, flags);
+    default: return -ENXIO;
+    }
+}

@@ -1,0 +1,62 @@
+#include "tty.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+#include "guest.h"
+#include "procfs_descriptor.h"
+
+#define LOOKED_AT 256 /* descriptors of the process */
+
+/* A terminal's number as /proc/PID/stat has it; 0 for what is no character device. */
+static int device_of(const struct stat *status) {
+    unsigned low = minor(status->st_rdev), high = major(status->st_rdev);
+    return S_ISCHR(status->st_mode) ? (int)((low & 0xff) | (high << 8) | ((low & ~0xffu) << 12)) : 0;
+}
+
+/* The same of a thread's controlling terminal; 0 where it has none. */
+static int controlling(pid_t tid) {
+    char path[64], text[512];
+    int terminal = 0;
+    snprintf(path, sizeof path, "%d/stat", tid);
+    cleanup_close int fd = openat(guest_proc(), path, O_RDONLY | O_CLOEXEC);
+    ssize_t got = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
+    if (got <= 0) return 0;
+    text[got] = 0;
+    const char *after = strrchr(text, ')'); /* the name before it may hold anything */
+    return after && sscanf(after + 1, " %*c %*d %*d %*d %d", &terminal) == 1 ? terminal : 0;
+}
+
+/* Descriptor `number` of the thread, held; -1 where it is not the terminal. */
+static int hold(pid_t tid, int number, int terminal) {
+    char path[64];
+    struct stat status;
+    snprintf(path, sizeof path, "%d/fd/%d", tid, number);
+    if (fstatat(guest_proc(), path, &status, 0) < 0 || device_of(&status) != terminal) return -1;
+    cleanup_close int held = openat(guest_proc(), path, O_PATH | O_CLOEXEC);
+    if (held < 0 || fstat(held, &status) < 0 || device_of(&status) != terminal) return -1; /* replaced meanwhile */
+    return take(&held);
+}
+
+/* A terminal of the caller's lies below none of our mounts, so Landlock keeps it shut: share what the guest has. */
+static int share(pid_t tid, int number, int terminal, int access) {
+    struct stat status;
+    cleanup_close int shared = guest_borrow_fd(tid, number);
+    if (shared < 0 || fstat(shared, &status) < 0 || device_of(&status) != terminal) return -EACCES;
+    int may = fcntl(shared, F_GETFL) & O_ACCMODE;
+    return may == O_RDWR || may == access ? take(&shared) : -EACCES;
+}
+
+int tty_open(pid_t tid, int flags) {
+    int terminal = controlling(tid);
+    for (int number = 0; terminal && number < LOOKED_AT; number++) {
+        cleanup_close int held = hold(tid, number, terminal);
+        if (held < 0) continue;
+        int opened = procfs_descriptor_reopen(held, flags & (O_ACCMODE | O_NONBLOCK | O_APPEND));
+        return opened == -EACCES ? share(tid, number, terminal, flags & O_ACCMODE) : opened;
+    }
+    return -ENXIO;
+}
