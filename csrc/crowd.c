@@ -6,12 +6,14 @@
 #define BEGINS 32       /* crowd_changes counts each change twice */
 #define GAP_NS 300000   /* between two of them */
 #define ENDS_NS 5000000 /* after the last */
+#define GIVES_NS 20000000 /* it ends so long after the last descriptor was given, too */
 #define SET(value, to) atomic_store_explicit(&(value), to, memory_order_relaxed)
 
 _Atomic pid_t crowd_last;
 atomic_int crowd_changes;
 atomic_bool crowd_stands;
-static _Atomic uint64_t changed_ns;
+atomic_bool crowd_gives;
+static _Atomic uint64_t changed_ns, gave_ns;
 
 static bool has_processors(void) {
     cpu_set_t mask;
@@ -24,18 +26,21 @@ bool crowd_changed(pid_t tid, uint64_t now_ns) {
         SET(crowd_changes, count - 1);
         return false;
     }
-    bool stands = CROWD_GET(crowd_stands), begins = count >= BEGINS && !stands;
+    bool stands = CROWD_GET(crowd_stands), begins = count >= BEGINS && !stands && CROWD_GET(crowd_gives);
     bool counts = !stands && !begins && now_ns - CROWD_GET(changed_ns) < GAP_NS;
     SET(crowd_last, tid);
     SET(changed_ns, now_ns);
-    SET(crowd_changes, counts ? count + 2 : 0);
+    SET(crowd_changes, !counts ? 0 : count < BEGINS ? count + 2 : count);
+    if (!counts && !stands) SET(crowd_gives, false);
+    if (begins) SET(gave_ns, now_ns);
     if (begins && has_processors()) SET(crowd_stands, true);
     return begins && CROWD_GET(crowd_stands);
 }
 
 bool crowd_look(uint64_t now_ns) {
     bool stands = CROWD_GET(crowd_stands);
-    if (!stands || now_ns - CROWD_GET(changed_ns) <= ENDS_NS) return stands;
+    if (stands && atomic_exchange(&crowd_gives, false)) SET(gave_ns, now_ns);
+    if (!stands || (now_ns - CROWD_GET(changed_ns) <= ENDS_NS && now_ns - CROWD_GET(gave_ns) <= GIVES_NS)) return stands;
     SET(crowd_stands, false);
     loop_disperse();
     return false;

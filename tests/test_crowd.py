@@ -13,6 +13,7 @@ import pytest
 import sandbox
 
 CALLS = "import os\nprint('calls', flush=True)\nwhile True: os.stat('/usr')"
+OPENS = CALLS.replace("os.stat('/usr')", "os.close(os.open('/usr/bin/env', os.O_RDONLY)); os.stat('/usr')")
 
 
 @pytest.fixture
@@ -40,14 +41,16 @@ def becomes(pid: int, wanted: int) -> None:
 
 
 @pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="on one processor there is nothing to be won")
-def test_two_receive_for_a_crowd_and_one_afterwards(box: sandbox.Sandbox) -> None:
+@pytest.mark.parametrize(("calls", "receive"), [(OPENS, 2), (CALLS, 1)])
+def test_two_receive_for_a_crowd_and_one_afterwards(box: sandbox.Sandbox, calls: str, receive: int) -> None:
+    """Where descriptors are given; for two that only ask one receives."""
     python, pid = "/usr/bin/python3", box._guest.parts.pid
     becomes(pid, 0)
-    with box.popen([python, "-c", CALLS], stdout=-1) as one, box.popen([python, "-c", CALLS], stdout=-1) as other:
+    with box.popen([python, "-c", calls], stdout=-1) as one, box.popen([python, "-c", calls], stdout=-1) as other:
         try:
             for process in (one, other):
                 assert process.stdout is not None and process.stdout.readline() == b"calls\n"
-            becomes(pid, 2)
+            becomes(pid, receive)
             one.send_signal(signal.SIGKILL)
             assert one.wait(60) == -signal.SIGKILL
             becomes(pid, 1)
