@@ -1,6 +1,6 @@
 #include "answer.h"
 #include "borrow.h"
-#include "crowd.h"
+#include "burst.h"
 #include "loop.h"
 #include <errno.h>
 #include <string.h>
@@ -63,7 +63,7 @@ void answer_send(struct request *request, struct answer *answer) {
         __atomic_add_fetch(&giving, 1, __ATOMIC_ACQ_REL);
         int sent = guest_notify(SECCOMP_IOCTL_NOTIF_ADDFD, &add);
         error = sent < 0 ? errno : 0;
-        crowd_given();
+        burst_given(request->tid);
         if (error == EBADF) { /* an O_PATH descriptor */
             int number = borrow_give_path(request->id, request->tid, answer->fd, answer->fd_flags & O_CLOEXEC);
             error = number < 0 ? -number : 0;

@@ -1,6 +1,7 @@
 /* burst.h: a guest thread that makes one served call after the other shares a processor with the thread that serves it, as
- * long as that lasts. Giving a descriptor wakes the guest's thread like any other wake-up; moved to an idle processor, that costs
- * several times the call (docs/design.md). Alone may call sched_setaffinity. */
+ * long as that lasts; and so do several together, while they are given descriptors and hardly compute in between. Giving a
+ * descriptor wakes the guest's thread like any other wake-up; moved to an idle processor, that costs several times the call
+ * (docs/design.md). Alone may call sched_setaffinity. */
 #ifndef SBX_BURST_H
 #define SBX_BURST_H
 #include <sched.h>
@@ -8,11 +9,12 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#define BURST_LOOK_MS 10
 /* A call of thread `tid` has been received by this thread of ours, now. */
 void burst_received(pid_t tid, uint64_t now_ns);
-/* Give back the processors of threads that have gone on to something else. True while any share one. */
-bool burst_look(uint64_t now_ns);
+/* This thread of ours has given it a descriptor. */
+void burst_given(pid_t tid);
+/* Give back the processors of threads that have gone on to something else. Milliseconds to the next look; 0: none share any. */
+int burst_look(uint64_t now_ns);
 /* Give back now: the guest asks for its affinity, or sets it, and is shown its own, never a burst's. */
 void burst_end(pid_t tid);
 #endif

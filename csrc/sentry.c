@@ -23,7 +23,6 @@
 #include "burst.h"
 #include "confine.h"
 #include "context.h"
-#include "crowd.h"
 #include "exec.h"
 #include "fetch.h"
 #include "filter.h"
@@ -272,9 +271,9 @@ static uint64_t look_at_blocked(uint64_t now) {
 static int look_after(void) {
     uint64_t now = answer_now();
     look_at_quota(now);
-    bool bursts = burst_look(now) | crowd_look(now);
+    int bursts = burst_look(now);
     uint64_t blocked = look_at_blocked(now);
-    if (bursts) return BURST_LOOK_MS;
+    if (bursts) return bursts;
     if (blocked) return (int)blocked;
     return quota_needed() ? QUOTA_LOOK_MS : -1;
 }

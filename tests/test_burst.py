@@ -1,0 +1,121 @@
+"""Threads of a guest that make served calls one after the other share a processor with the thread of the sentry that serves
+them; several do so together while they are given descriptors, and none computes in between."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+import sandbox
+
+from .processes import marked
+
+pytestmark = pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="on one processor there is nothing to be shared")
+PYTHON = "/usr/bin/python3"
+OPEN = "os.close(os.open('/usr/bin/env', os.O_RDONLY))"
+FOREVER = f"import os\nwhile True: {OPEN}"
+COMPUTES = f"{FOREVER}; sum(range(3000))"
+FORKS = f"""
+import os, time
+for _ in range(20000): {OPEN}
+child = os.fork()
+for _ in range(2000 if child else 0): {OPEN}
+print("done", flush=True)
+time.sleep(600)
+"""
+
+
+@pytest.fixture
+def box() -> Iterator[sandbox.Sandbox]:
+    with sandbox.Sandbox() as made:
+        yield made
+
+
+def _processors(marker: str) -> list[str]:
+    """That the guest's processes with this argument may use, as the host sees it."""
+    found = []
+    for pid in marked(marker):
+        status = Path(f"/proc/{pid}/status").read_text()
+        found.append(status.partition("\nCpus_allowed_list:")[2].split()[0])
+    return found
+
+
+def _share(found: list[str]) -> bool:
+    return len(found) == 2 and len(set(found)) == 1 and found[0].isdigit()
+
+
+def _becomes(marker: str, wanted: Callable[[list[str]], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not wanted(found := _processors(marker)):
+        assert time.monotonic() < deadline, found
+        time.sleep(0.005)
+
+
+def _start(box: sandbox.Sandbox, stack: ExitStack, script: str, marker: str) -> sandbox.Popen:
+    process = stack.enter_context(box.popen([PYTHON, "-c", script, marker], stdout=-1, text=True))
+    stack.callback(process.kill)
+    return process
+
+
+def test_who_opens_at_the_same_time_shares(box: sandbox.Sandbox) -> None:
+    with ExitStack() as stack:
+        for _ in range(2):
+            _start(box, stack, FOREVER, "burst-opens")
+        _becomes("burst-opens", _share)
+
+
+def test_who_computes_in_between_does_not(box: sandbox.Sandbox) -> None:
+    """They would wait for each other's computing, beside a processor that has nothing to do."""
+    with ExitStack() as stack:
+        for _ in range(2):
+            _start(box, stack, COMPUTES, "burst-computes")
+        _becomes("burst-computes", lambda found: any(each.isdigit() for each in found))
+        shared = 0
+        for _ in range(200):
+            shared += _share(_processors("burst-computes"))
+            time.sleep(0.005)
+        assert shared < 100
+
+
+def test_what_was_shared_is_given_back(box: sandbox.Sandbox) -> None:
+    """To who has shared, and to what was forked meanwhile."""
+    own = _processors_of_ours()
+    with ExitStack() as stack:
+        each = [_start(box, stack, FORKS, "burst-forks") for _ in range(2)]
+        for process in each:
+            assert process.stdout is not None
+            assert [process.stdout.readline() for _ in range(2)] == ["done\n"] * 2
+        _becomes("burst-forks", lambda found: found == [own] * 4)
+
+
+def _processors_of_ours() -> str:
+    return Path("/proc/self/status").read_text().partition("\nCpus_allowed_list:")[2].split()[0]
+
+
+def test_calls_of_many_threads_are_answered_each(box: sandbox.Sandbox) -> None:
+    """Also while they come together and go apart again and again: nothing is lost, and nothing is answered twice."""
+    body = """
+import os, threading, time
+wrong = []
+def calls(number):
+    for turn in range(40):
+        for _ in range(60):
+            name = f"/work/{number}.{turn}"
+            with open(name, "xb") as file: file.write(name.encode())
+            with open(name, "rb") as file:
+                if file.read() != name.encode(): wrong.append(name)
+            os.unlink(name)
+            if os.path.exists(name): wrong.append(name)
+        time.sleep(0.01 * (number % 2))
+threads = [threading.Thread(target=calls, args=(number,)) for number in range(4)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+print(wrong, os.listdir("/work"))
+"""
+    done = box.run([PYTHON, "-c", body], text=True, timeout=300)
+    assert (done.returncode, done.stdout) == (0, "[] []\n"), done.stderr
