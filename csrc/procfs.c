@@ -201,12 +201,17 @@ static int open_directory(const char *name, int flags) {
     return fd < 0 ? -errno : fd;
 }
 
+/* A name of the kernel's, of which nothing can be read (INVARIANT path-only: whoever opens it anew is served). */
+static int open_name(const char *name) {
+    int fd = openat(guest_proc(), name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+    return fd < 0 ? -errno : fd;
+}
+
 /* A text that the Supervisor makes out of the kernel's own. */
-static int open_text(struct request *request, const char *name, int flags) {
+static int open_text(struct request *request, const char *name) {
     loop_leave();
     cleanup_close int raw = openat(guest_proc(), name, O_RDONLY | O_CLOEXEC);
     if (raw < 0 && errno != ENOENT) return -errno;
-    if (flags & O_PATH) return raw < 0 ? -ENOENT : fcntl(raw, F_DUPFD_CLOEXEC, 0);
     /* Of the host's network the Supervisor's own text is shown. */
     bool hosts = strstr(name, "/net/") && !interface_is_own();
     return rpc_serve(SBX_SERVE_PROC, request->tid | umask_of(name) << 32, name, hosts ? -1 : raw, &request->service);
@@ -220,10 +225,11 @@ int procfs_open(struct request *request, const struct place *place, int flags) {
     bool writes = (flags & O_ACCMODE) != O_RDONLY || (flags & O_TRUNC);
     bool link = kind == PROCFS_LINK || kind == PROCFS_MAGIC;
     if (link && (flags & O_NOFOLLOW) && (flags & O_DIRECTORY)) return -ENOTDIR;
-    if (kind == PROCFS_LINK) return flags & O_PATH ? openat(guest_proc(), place->name, O_PATH | O_NOFOLLOW | O_CLOEXEC) : -ELOOP;
+    if (kind == PROCFS_LINK) return flags & O_PATH ? open_name(place->name) : -ELOOP;
     if (kind == PROCFS_MAGIC) return procfs_descriptor_open(place->name, flags);
     if ((flags & O_CREAT) && (flags & O_EXCL)) return -EEXIST;
     if (kind == PROCFS_DIRECTORY) return writes || (flags & O_CREAT) ? -EISDIR : open_directory(place->name, flags);
     if (flags & O_DIRECTORY || place->directory) return -ENOTDIR;
-    return writes ? -EACCES : open_text(request, place->name, flags);
+    if (flags & O_PATH) return open_name(place->name);
+    return writes ? -EACCES : open_text(request, place->name);
 }
