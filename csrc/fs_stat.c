@@ -189,7 +189,8 @@ static int link_text(struct request *request, struct place *place, char *text, s
         if (place_kind(place->mount) != SBX_MOUNT_PROC) return -EINVAL;
         int error = procfs_look(request, place->name, &kind, text);
         if (error < 0) return error;
-        return kind == PROCFS_LINK || kind == PROCFS_MAGIC ? (int)strlen(text) : -EINVAL;
+        if (kind != PROCFS_LINK && kind != PROCFS_MAGIC) return -EINVAL;
+        return text[0] ? (int)strlen(text) : -ENOENT;
     }
     int flags;
     const char *name = place_at(place, WALK_NOFOLLOW, &flags);

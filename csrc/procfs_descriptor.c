@@ -64,9 +64,9 @@ int procfs_descriptor_look(pid_t pid, long fd, enum procfs_kind *kind, char targ
 /* What /proc tells of a descriptor, at once: how it was opened, and of which file it is. */
 struct told { unsigned flags; long mount; unsigned long long inode; };
 
-static int tell(const char *info, struct told *told) {
+static int tell(int directory, const char *info, struct told *told) {
     char text[256];
-    cleanup_close int fd = openat(guest_proc(), info, O_RDONLY | O_CLOEXEC);
+    cleanup_close int fd = openat(directory, info, O_RDONLY | O_CLOEXEC);
     ssize_t got = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
     if (got <= 0) return -ENOENT;
     text[got] = 0;
@@ -80,17 +80,17 @@ int procfs_descriptor_reopen(int held, int flags) {
     return opened < 0 ? -errno : opened;
 }
 
-int procfs_descriptor_open(const char *name, int flags) {
+int procfs_descriptor_open(int process, const char *name, int flags) {
     const char *number = strrchr(name, '/');
-    if (number == NULL || number - name < 3 || memcmp(number - 3, "/fd", 3) != 0) return -ENOENT;
+    if (number == NULL || number - name < 2 || memcmp(number - 2, "fd", 2) != 0) return -ENOENT;
     char info[SBX_PATH_MAX + 8], own[32];
     snprintf(info, sizeof info, "%.*sinfo%s", (int)(number - name), name, number);
-    cleanup_close int held = openat(guest_proc(), name, O_PATH | O_CLOEXEC);
+    cleanup_close int held = openat(process, name, O_PATH | O_CLOEXEC);
     if (held < 0) return -errno;
     struct told has, ours;
     struct stat status;
     snprintf(own, sizeof own, "self/fdinfo/%d", held);
-    if (tell(info, &has) < 0 || tell(own, &ours) < 0 || fstat(held, &status) < 0) return -ENOENT;
+    if (tell(process, info, &has) < 0 || tell(guest_proc(), own, &ours) < 0 || fstat(held, &status) < 0) return -ENOENT;
     if (has.inode != ours.inode || has.mount != ours.mount) return -ENOENT;
     if (S_ISLNK(status.st_mode) && !(flags & O_PATH && !(flags & O_DIRECTORY))) return flags & O_DIRECTORY ? -ENOTDIR : -ELOOP;
     if (flags & O_PATH) return procfs_descriptor_reopen(held, flags); /* gives no right: whoever opens that anew is asked again */

@@ -6,9 +6,9 @@
 
 /* Where descriptor `fd` of the process leads in the view, or what it is: as procfs_look, LINK or MAGIC. */
 int procfs_descriptor_look(pid_t pid, long fd, enum procfs_kind *kind, char target[SBX_PATH_MAX]);
-/* A pipe, memfd, deleted or foreign file behind PID/fd/N or PID/task/TID/fd/N: opened anew, never with more than the
+/* A pipe, memfd, deleted or foreign file behind fd/N or task/TID/fd/N of the directory `process`: opened anew, never with more than the
  * descriptor has. The guest may replace it at any time, so what is opened must be the file that the flags were told of. */
-int procfs_descriptor_open(const char *name, int flags);
+int procfs_descriptor_open(int process, const char *name, int flags);
 /* Open anew what a descriptor of ours holds: the guest cannot put something else in its place. */
 int procfs_descriptor_reopen(int held, int flags);
 #endif
