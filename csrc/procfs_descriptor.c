@@ -6,7 +6,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 #include "mounts.h"
-#include "walk.h"
+#include "walk_inner.h"
 
 /* Opened under a name that is gone, though the file has others (one of O_TMPFILE that was linked): the kernel's text does
  * not lead to it. */
@@ -16,7 +16,8 @@ static bool renamed_away(const char *guest, const struct stat *held) {
     if (length < 11 || strcmp(guest + length - 10, " (deleted)") != 0) return false;
     int mount = mounts_find(guest, &rest);
     struct stat there;
-    if (mount < 0 || mounts_fd(mount) < 0 || fstatat(mounts_fd(mount), guest + rest, &there, AT_SYMLINK_NOFOLLOW) < 0) return true;
+    cleanup_close int fd = mount < 0 || mounts_fd(mount) < 0 ? -1 : walk_below(mounts_fd(mount), guest + rest, O_PATH | O_NOFOLLOW, 0);
+    if (fd < 0 || fstat(fd, &there) < 0) return true;
     return there.st_ino != held->st_ino || there.st_dev != held->st_dev;
 }
 
