@@ -1,4 +1,5 @@
 #include "procfs_descriptor.h"
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -6,6 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 #include "mounts.h"
+#include "process.h"
 #include "walk_inner.h"
 
 /* Opened under a name that is gone, though the file has others (one of O_TMPFILE that was linked): the kernel's text does
@@ -81,6 +83,47 @@ int procfs_descriptor_reopen(int held, int flags) {
     return opened < 0 ? -errno : opened;
 }
 
+static bool same_file(const struct told *a, const struct told *b) { return a->inode == b->inode && a->mount == b->mount; }
+
+#define MAY_READ 1u
+#define MAY_WRITE 2u
+/* What open flags allow, or ask for. */
+static unsigned rights(unsigned flags) { return flags & O_PATH ? 0 : ((flags & O_ACCMODE) + 1) & (MAY_READ | MAY_WRITE); }
+
+/* What the guest may do with a file, by whatever descriptor of whatever process. */
+struct search { const struct told *file; unsigned wanted, found; };
+
+static bool look_for(pid_t leader, void *data) {
+    struct search *search = data;
+    char path[32];
+    snprintf(path, sizeof path, "%d/fdinfo", leader);
+    int fd = openat(guest_proc(), path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *descriptors = fd < 0 ? NULL : fdopendir(fd);
+    if (descriptors == NULL) {
+        guest_close(&fd);
+        return true;
+    }
+    struct told told; /* at once of one descriptor: whatever the guest puts there, its rights are those of its file */
+    for (struct dirent *entry; (search->wanted & ~search->found) && (entry = readdir(descriptors)) != NULL;)
+        if (entry->d_name[0] != '.' && tell(dirfd(descriptors), entry->d_name, &told) == 0 && same_file(&told, search->file)) search->found |= rights(told.flags);
+    closedir(descriptors);
+    return search->wanted & ~search->found;
+}
+
+/* Each end of a pipe leads to the other, as on Linux, if the guest has it: it has made the pipe, or was given both. */
+static bool has_ends(const struct told *pipe, unsigned wanted) {
+    struct search search = {pipe, wanted, 0};
+    process_each(look_for, &search);
+    return (wanted & ~search.found) == 0;
+}
+
+static bool is_pipe(int held, const struct stat *status) {
+    char link[32], text[5];
+    snprintf(link, sizeof link, "self/fd/%d", held);
+    return S_ISFIFO(status->st_mode) && readlinkat(guest_proc(), link, text, sizeof text) == sizeof text && memcmp(text, "pipe:", sizeof text) == 0;
+}
+
+/* INVARIANT own-rights: what is opened anew may do what the descriptor may, and no more. */
 int procfs_descriptor_open(int process, const char *name, int flags) {
     const char *number = strrchr(name, '/');
     if (number == NULL || number - name < 2 || memcmp(number - 2, "fd", 2) != 0) return -ENOENT;
@@ -92,15 +135,11 @@ int procfs_descriptor_open(int process, const char *name, int flags) {
     struct stat status;
     snprintf(own, sizeof own, "self/fdinfo/%d", held);
     if (tell(process, info, &has) < 0 || tell(guest_proc(), own, &ours) < 0 || fstat(held, &status) < 0) return -ENOENT;
-    if (has.inode != ours.inode || has.mount != ours.mount) return -ENOENT;
+    if (!same_file(&has, &ours)) return -ENOENT;
     if (S_ISLNK(status.st_mode) && !(flags & O_PATH && !(flags & O_DIRECTORY))) return flags & O_DIRECTORY ? -ENOTDIR : -ELOOP;
     if (flags & O_PATH) return procfs_descriptor_reopen(held, flags); /* gives no right: whoever opens that anew is asked again */
-    unsigned want = (unsigned)flags & O_ACCMODE, may = has.flags & O_ACCMODE;
-    char text[8] = ""; /* both ends of a pipe without a name, as on Linux; not those of a FIFO of the host */
-    snprintf(own, sizeof own, "self/fd/%d", held);
-    bool pipe = S_ISFIFO(status.st_mode) && readlinkat(guest_proc(), own, text, 5) == 5 && memcmp(text, "pipe:", 5) == 0;
-    if (!pipe && (has.flags & O_PATH)) return -EACCES;
-    if (!pipe && may != O_RDWR && want != may) return -EACCES;
-    if (!pipe && (flags & O_TRUNC) && may == O_RDONLY) return -EACCES;
+    unsigned wanted = rights((unsigned)flags), lacks = wanted & ~rights(has.flags);
+    if (wanted == 0 || (lacks && !(is_pipe(held, &status) && has_ends(&ours, wanted)))) return -EACCES;
+    if ((flags & O_TRUNC) && !(rights(has.flags) & MAY_WRITE) && !S_ISFIFO(status.st_mode)) return -EACCES;
     return procfs_descriptor_reopen(held, flags);
 }
