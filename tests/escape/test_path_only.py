@@ -1,5 +1,5 @@
-"""Content by a descriptor that only names a file (O_PATH): the kernel's own texts of /proc, read through the descriptor itself and by
-every way from it to what it names."""
+"""Content by a descriptor that only names a file (O_PATH): the kernel's own texts of /proc, and what a function of the caller's
+makes, read through the descriptor itself and by every way from it to what it names."""
 
 from __future__ import annotations
 
@@ -119,3 +119,32 @@ def test_opened_anew_they_are_those_of_the_view(walls: str) -> None:
 def test_natively_a_name_is_opened_anew() -> None:
     outcome = native(build(ATTACK), "/proc/self/mountinfo", " - ")
     assert outcome.won and b" by read\n" not in outcome.stdout
+
+
+@ordinary
+@every_wall
+def test_a_name_of_a_file_that_a_function_makes_calls_nobody(walls: str) -> None:
+    calls: list[str] = []
+
+    def made_anew(*_: object) -> bytes:
+        calls.append("called")
+        return b"secret"
+
+    with box(walls, build(ATTACK), files={"/f": made_anew, "/work/deep/f": made_anew}) as made:
+        for path in ("/f", "/work/deep/f"):
+            told = made.run(["/attack/attack", path, ""], timeout=60)
+            assert told.returncode == LOST, told
+            calls.clear()
+            done = made.run(["python3", "-c", NAMED, path], timeout=60)
+            assert done.stdout == f"9 {path} 0o100444 b'secret'\n".encode(), done
+            assert calls == ["called"]
+
+
+NAMED = """
+import os, sys
+fd = os.open(sys.argv[1], os.O_PATH)
+try: text = os.read(fd, 9)
+except OSError as error: text = error.errno
+link = f"/proc/self/fd/{fd}"
+print(text, os.readlink(link), oct(os.fstat(fd).st_mode), open(link, "rb").read())
+"""

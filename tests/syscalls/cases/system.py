@@ -109,6 +109,31 @@ def links_of_descriptors(p: Probe) -> None:
         p.do("read", os.read, link, 1)
 
 
+def terminals_that_are_only_named(p: Probe) -> None:
+    """O_PATH of /dev/tty, with a controlling terminal and without."""
+    def look() -> int:
+        p.do("as a directory", os.open, "/dev/tty", os.O_RDONLY | os.O_DIRECTORY)
+        p.do("named as one", os.open, "/dev/tty", os.O_PATH | os.O_DIRECTORY)
+        fd = os.open("/dev/tty", os.O_PATH)
+        p.do("read", os.read, fd, 1)
+        p.do("write", os.write, fd, b"x")
+        p.show("flags", bool(fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_PATH))
+        p.show("name", os.readlink(f"/proc/self/fd/{fd}"))
+        p.do("anew", lambda: os.isatty(os.open(f"/proc/self/fd/{fd}", os.O_RDWR)))
+        p.do("to read", lambda: os.isatty(os.open(f"/proc/self/fd/{fd}", os.O_RDONLY)))
+        return 0
+
+    child(lambda: os.setsid() or look())
+    master, slave = pty.openpty()
+
+    def with_terminal() -> int:
+        os.setsid()
+        fcntl.ioctl(slave, termios.TIOCSCTTY, 0)
+        return look()
+
+    p.show("ended", child(with_terminal))
+
+
 def texts_that_are_only_named(p: Probe) -> None:
     """O_PATH of files of /proc: nothing is read, and each way anew opens the text."""
     for name in ("self/mountinfo", "self/status", "self/limits", "self/fdinfo/0", "meminfo", "sys/kernel/ostype"):
