@@ -123,23 +123,37 @@ static bool is_pipe(int held, const struct stat *status) {
     return S_ISFIFO(status->st_mode) && readlinkat(guest_proc(), link, text, sizeof text) == sizeof text && memcmp(text, "pipe:", sizeof text) == 0;
 }
 
-/* INVARIANT own-rights: what is opened anew may do what the descriptor may, and no more. */
-int procfs_descriptor_open(int process, const char *name, int flags) {
+static int hold(int process, const char *name, struct told *told) {
     const char *number = strrchr(name, '/');
     if (number == NULL || number - name < 2 || memcmp(number - 2, "fd", 2) != 0) return -ENOENT;
     char info[SBX_PATH_MAX + 8], own[32];
     snprintf(info, sizeof info, "%.*sinfo%s", (int)(number - name), name, number);
     cleanup_close int held = openat(process, name, O_PATH | O_CLOEXEC);
     if (held < 0) return -errno;
-    struct told has, ours;
-    struct stat status;
+    struct told ours;
     snprintf(own, sizeof own, "self/fdinfo/%d", held);
-    if (tell(process, info, &has) < 0 || tell(guest_proc(), own, &ours) < 0 || fstat(held, &status) < 0) return -ENOENT;
-    if (!same_file(&has, &ours)) return -ENOENT;
+    if (tell(process, info, told) < 0 || tell(guest_proc(), own, &ours) < 0 || !same_file(told, &ours)) return -ENOENT;
+    return take(&held);
+}
+
+int procfs_descriptor_hold(int process, const char *name, unsigned *flags) {
+    struct told told;
+    int held = hold(process, name, &told);
+    *flags = held < 0 ? O_PATH : told.flags;
+    return held;
+}
+
+/* INVARIANT own-rights: what is opened anew may do what the descriptor may, and no more. */
+int procfs_descriptor_open(int process, const char *name, int flags) {
+    struct told has;
+    struct stat status;
+    cleanup_close int held = hold(process, name, &has);
+    if (held < 0) return take(&held);
+    if (fstat(held, &status) < 0) return -errno;
     if (S_ISLNK(status.st_mode) && !(flags & O_PATH && !(flags & O_DIRECTORY))) return flags & O_DIRECTORY ? -ENOTDIR : -ELOOP;
     if (flags & O_PATH) return procfs_descriptor_reopen(held, flags); /* gives no right: whoever opens that anew is asked again */
     unsigned wanted = rights((unsigned)flags), lacks = wanted & ~rights(has.flags);
-    if (wanted == 0 || (lacks && !(is_pipe(held, &status) && has_ends(&ours, wanted)))) return -EACCES;
+    if (wanted == 0 || (lacks && !(is_pipe(held, &status) && has_ends(&has, wanted)))) return -EACCES;
     if ((flags & O_TRUNC) && !(rights(has.flags) & MAY_WRITE) && !S_ISFIFO(status.st_mode)) return -EACCES;
     return procfs_descriptor_reopen(held, flags);
 }

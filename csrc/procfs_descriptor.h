@@ -9,6 +9,8 @@ int procfs_descriptor_look(pid_t pid, long fd, enum procfs_kind *kind, char targ
 /* A pipe, memfd, deleted or foreign file behind fd/N or task/TID/fd/N of the directory `process`: opened anew, never with more than the
  * descriptor has. The guest may replace it at any time, so what is opened must be the file that the flags were told of. */
 int procfs_descriptor_open(int process, const char *name, int flags);
+/* An O_PATH descriptor of what is behind such a name, and the O_* flags of the descriptor there: both of one file. -errno. */
+int procfs_descriptor_hold(int process, const char *name, unsigned *flags);
 /* Open anew what a descriptor of ours holds: the guest cannot put something else in its place. */
 int procfs_descriptor_reopen(int held, int flags);
 #endif

@@ -7,7 +7,7 @@ import pty
 
 import pytest
 
-from tests.escape.attack import box, build, every_wall, native, ordinary
+from tests.escape.attack import box, build, every_wall, inside, native, ordinary
 
 ATTACK = r"""
 #include <termios.h>
@@ -58,6 +58,42 @@ def test_natively_it_does() -> None:
     ours, theirs = pty.openpty()
     try:
         assert native(build(ATTACK), os.ttyname(theirs)).won
+    finally:
+        os.close(ours)
+        os.close(theirs)
+
+
+RACE = r"""
+/* argv[1]: a terminal that nobody gave us. Its name is behind 50, and in turns what we may write to */
+static int named, mine;
+static void *swap(void *_) {
+    while (!race_over) { dup2(mine, 50); dup2(named, 50); }
+    return NULL;
+}
+int main(int argc, char **argv) {
+    int won = 0;
+    named = open(argv[1], O_PATH);
+    mine = open("/dev/null", O_RDWR);
+    dup2(named, 50);
+    race(swap);
+    for (int i = 0; i < 3000 && !won; i++) {
+        int fd = open(argv[1], O_RDWR | O_NOCTTY | O_NONBLOCK);
+        won = fd >= 0 && isatty(fd);
+        if (fd >= 0) close(fd);
+    }
+    race_over = 1;
+    return won ? WON : LOST;
+}
+"""
+
+
+@ordinary
+@every_wall
+def test_nor_while_its_name_is_swapped_for_what_may_be_written(walls: str) -> None:
+    """INVARIANT own-rights."""
+    ours, theirs = pty.openpty()
+    try:
+        assert not inside(build(RACE), os.ttyname(theirs), walls=walls).won
     finally:
         os.close(ours)
         os.close(theirs)
