@@ -85,11 +85,6 @@ int procfs_descriptor_reopen(int held, int flags) {
 
 static bool same_file(const struct told *a, const struct told *b) { return a->inode == b->inode && a->mount == b->mount; }
 
-#define MAY_READ 1u
-#define MAY_WRITE 2u
-/* What open flags allow, or ask for. */
-static unsigned rights(unsigned flags) { return flags & O_PATH ? 0 : ((flags & O_ACCMODE) + 1) & (MAY_READ | MAY_WRITE); }
-
 /* What the guest may do with a file, by whatever descriptor of whatever process. */
 struct search { const struct told *file; unsigned wanted, found; };
 
@@ -105,7 +100,7 @@ static bool look_for(pid_t leader, void *data) {
     }
     struct told told; /* at once of one descriptor: whatever the guest puts there, its rights are those of its file */
     for (struct dirent *entry; (search->wanted & ~search->found) && (entry = readdir(descriptors)) != NULL;)
-        if (entry->d_name[0] != '.' && tell(dirfd(descriptors), entry->d_name, &told) == 0 && same_file(&told, search->file)) search->found |= rights(told.flags);
+        if (entry->d_name[0] != '.' && tell(dirfd(descriptors), entry->d_name, &told) == 0 && same_file(&told, search->file)) search->found |= procfs_descriptor_rights(told.flags);
     closedir(descriptors);
     return search->wanted & ~search->found;
 }
@@ -152,8 +147,8 @@ int procfs_descriptor_open(int process, const char *name, int flags) {
     if (fstat(held, &status) < 0) return -errno;
     if (S_ISLNK(status.st_mode) && !(flags & O_PATH && !(flags & O_DIRECTORY))) return flags & O_DIRECTORY ? -ENOTDIR : -ELOOP;
     if (flags & O_PATH) return procfs_descriptor_reopen(held, flags); /* gives no right: whoever opens that anew is asked again */
-    unsigned wanted = rights((unsigned)flags), lacks = wanted & ~rights(has.flags);
-    if (wanted == 0 || (lacks && !(is_pipe(held, &status) && has_ends(&has, wanted)))) return -EACCES;
-    if ((flags & O_TRUNC) && !(rights(has.flags) & MAY_WRITE) && !S_ISFIFO(status.st_mode)) return -EACCES;
+    bool may = procfs_descriptor_may(has.flags, flags);
+    if (!may && !(is_pipe(held, &status) && has_ends(&has, procfs_descriptor_rights((unsigned)flags)))) return -EACCES;
+    if ((flags & O_TRUNC) && !procfs_descriptor_may(has.flags, O_WRONLY) && !S_ISFIFO(status.st_mode)) return -EACCES;
     return procfs_descriptor_reopen(held, flags);
 }

@@ -26,11 +26,6 @@ static unsigned master_of(const char *info) {
     return index ? (unsigned)strtoul(index + 10, NULL, 10) : UINT32_MAX;
 }
 
-static bool may_as(int access, unsigned flags) {
-    if (flags & O_PATH) return false;
-    return (flags & O_ACCMODE) == O_RDWR || (int)(flags & O_ACCMODE) == access;
-}
-
 /* Has the process the master of the terminal, or the terminal itself with the rights that are asked for? What a descriptor may do is told
  * of the file that is held: the guest may put another there between two looks, the terminal's name after one that it may write. */
 static bool look(pid_t leader, void *data) {
@@ -55,7 +50,7 @@ static bool look(pid_t leader, void *data) {
         }
         snprintf(name, sizeof name, "%d/fd/%.16s", leader, entry->d_name);
         cleanup_close int held = procfs_descriptor_hold(guest_proc(), name, &flags);
-        search->found = held >= 0 && fstat(held, &status) == 0 && S_ISCHR(status.st_mode) && status.st_rdev == search->slave && may_as(search->access, flags);
+        search->found = held >= 0 && fstat(held, &status) == 0 && S_ISCHR(status.st_mode) && status.st_rdev == search->slave && procfs_descriptor_may(flags, search->access);
     }
     closedir(descriptors);
     return !search->found;

@@ -97,3 +97,40 @@ def test_nor_while_its_name_is_swapped_for_what_may_be_written(walls: str) -> No
     finally:
         os.close(ours)
         os.close(theirs)
+
+
+CONTROLLING = r"""
+/* standard input is a terminal, given for reading */
+int main(int argc, char **argv) {
+    int status;
+    if (fork()) return wait(&status) > 0 && WIFEXITED(status) ? WEXITSTATUS(status) : UNFIT;
+    setsid();
+    if (ioctl(0, TIOCSCTTY, 0)) return unfit("TIOCSCTTY");
+    printf("reads=%d\n", open("/dev/tty", O_RDONLY | O_NONBLOCK) < 0 ? errno : 0);
+    return open("/dev/tty", O_RDWR) >= 0 || open("/dev/tty", O_WRONLY) >= 0 ? WON : LOST;
+}
+"""
+
+
+@ordinary
+@every_wall
+def test_dev_tty_gives_what_the_descriptor_gives(walls: str) -> None:
+    """INVARIANT own-rights."""
+    ours, theirs = pty.openpty()
+    reads = os.open(os.ttyname(theirs), os.O_RDONLY | os.O_NOCTTY)
+    try:
+        outcome = inside(build(CONTROLLING), walls=walls, stdin=reads)
+        assert not outcome.won and outcome.told == {"reads": 0}
+    finally:
+        for fd in (ours, theirs, reads):
+            os.close(fd)
+
+
+def test_natively_it_gives_more() -> None:
+    ours, theirs = pty.openpty()
+    reads = os.open(os.ttyname(theirs), os.O_RDONLY | os.O_NOCTTY)
+    try:
+        assert native(build(CONTROLLING), stdin=reads).won
+    finally:
+        for fd in (ours, theirs, reads):
+            os.close(fd)
