@@ -109,7 +109,7 @@ static bool look_for(pid_t leader, void *data) {
 static bool has_ends(const struct told *pipe, unsigned wanted) {
     struct search search = {pipe, wanted, 0};
     process_each(look_for, &search);
-    return (wanted & ~search.found) == 0;
+    return wanted && (wanted & ~search.found) == 0;
 }
 
 static bool is_pipe(int held, const struct stat *status) {

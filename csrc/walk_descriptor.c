@@ -55,7 +55,8 @@ int walk_locate_removed(int fd, int *mount, char guest[SBX_PATH_MAX]) {
 
 /* An empty file in memory, by whose name the place is found again: nothing is in it to be read. A guest that makes one of that
  * name names what it can open anyway. */
-#define NAMED "/memfd:sandbox:"
+#define NAME "sandbox:"
+#define NAMED "/memfd:" NAME
 
 static int named_by(const char *name) {
     char *end = NULL;
@@ -65,7 +66,7 @@ static int named_by(const char *name) {
 
 int walk_open_name(int mount, mode_t mode) {
     char name[32], link[32];
-    snprintf(name, sizeof name, "%s%d", NAMED + sizeof "/memfd:" - 1, mount);
+    snprintf(name, sizeof name, NAME "%d", mount);
     cleanup_close int memory = memfd_create(name, MFD_CLOEXEC);
     if (memory < 0 || fchmod(memory, mode) < 0) return -errno;
     snprintf(link, sizeof link, "self/fd/%d", memory);
