@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import fcntl
 import os
 import pty
@@ -144,6 +145,10 @@ def texts_that_are_only_named(p: Probe) -> None:
         p.do("chmod", os.fchmod, fd, 0o600)
         p.raw("execveat", fd, b"", 0, 0, AT_EMPTY_PATH)
         p.show("name", os.readlink(f"/proc/self/fd/{fd}") == os.path.realpath(f"/proc/{name}"))
+        p.raw("readlinkat", fd, b"", ctypes.create_string_buffer(100), 100)
+        p.raw("statx", fd, b"", AT_EMPTY_PATH, 0x7ff, ctypes.create_string_buffer(256))
+        p.raw("faccessat2", fd, b"", os.R_OK, AT_EMPTY_PATH)
+        p.raw("newfstatat", fd, b"", ctypes.create_string_buffer(256), AT_EMPTY_PATH)
         p.do("anew", lambda: len(os.read(os.open(f"/proc/self/fd/{fd}", os.O_RDONLY), 1)))  # noqa: B023
         p.do("as a directory", os.open, f"/proc/self/fd/{fd}", os.O_PATH | os.O_DIRECTORY)
         p.raw("openat", fd, b"", os.O_RDONLY)
