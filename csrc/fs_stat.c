@@ -189,7 +189,8 @@ static int link_text(struct request *request, struct place *place, char *text, s
         if (place_kind(place->mount) != SBX_MOUNT_PROC) return -EINVAL;
         int error = procfs_look(request, place->name, &kind, text);
         if (error < 0) return error;
-        return kind == PROCFS_LINK || kind == PROCFS_MAGIC ? (int)strlen(text) : -EINVAL;
+        if (kind != PROCFS_LINK && kind != PROCFS_MAGIC) return -EINVAL;
+        return text[0] ? (int)strlen(text) : -ENOENT;
     }
     int flags;
     const char *name = place_at(place, WALK_NOFOLLOW, &flags);
@@ -201,7 +202,10 @@ static int link_text(struct request *request, struct place *place, char *text, s
 /* Of a link that is held by a descriptor. One of /proc tells what the guest's view knows, not what the kernel does. */
 static int text_of_held(struct request *request, int fd, char text[SBX_PATH_MAX]) {
     PLACE(place);
-    if (walk_descriptor(gettid(), fd, &place) == 0 && place.special) return link_text(request, &place, text, SBX_PATH_MAX);
+    if (walk_descriptor(gettid(), fd, &place) == 0 && place.special) {
+        int told = link_text(request, &place, text, SBX_PATH_MAX);
+        return told == -EINVAL ? -ENOENT : told; /* Linux says so of what is no link, where the path is empty */
+    }
     ssize_t length = readlinkat(fd, "", text, SBX_PATH_MAX);
     return length < 0 ? -errno : (int)length;
 }

@@ -101,9 +101,15 @@ static int look_fdinfo(pid_t pid, const char *name, enum procfs_kind *kind, char
     return number_of(name, strlen(name)) < 0 ? -ENOENT : 0;
 }
 
+/* Of a process that has ended the links stand and lead nowhere: *target "". */
 static int look_link(pid_t pid, const char *name, char target[SBX_PATH_MAX]) {
-    struct context *context = context_of(pid);
-    if (context == NULL) return -ESRCH;
+    char link[32];
+    struct stat status;
+    snprintf(link, sizeof link, "%d/%s", pid, name);
+    bool ended = fstatat(guest_proc(), link, &status, 0) < 0 && errno == ENOENT;
+    struct context *context = ended ? NULL : context_of(pid);
+    target[0] = 0;
+    if (context == NULL) return 0;
     int error = 0;
     if (strcmp(name, "exe") == 0) strcpy(target, context->exe);
     else if (strcmp(name, "root") == 0) strcpy(target, "/");
@@ -125,7 +131,10 @@ static int look_process(const char *name, enum whose whose, enum procfs_kind *ki
     const struct entry *entry = find(of_process, name, length);
     if (entry == NULL || (whose == OF_THREAD && entry->below == look_task)) return -ENOENT;
     *kind = entry->kind;
-    if (name[length]) return entry->below ? entry->below(pid, name + length + 1, kind, target) : -ENOTDIR;
+    if (name[length]) {
+        int error = entry->below ? entry->below(pid, name + length + 1, kind, target) : -ENOTDIR;
+        return is_guest(pid) ? error : -ENOENT; /* what was told may be another's that has the number by now */
+    }
     return *kind == PROCFS_LINK ? look_link(pid, name, target) : 0;
 }
 
@@ -158,6 +167,25 @@ int procfs_look(const struct request *request, const char *name, enum procfs_kin
     return *kind == PROCFS_LINK ? look_own(request->tid, name, target) : 0;
 }
 
+/* What is to be opened or looked at: `name` below `directory`, which is the process's where it is in one. */
+struct within { int directory, owned; const char *name; };
+static void within_done(struct within *within) { guest_close(&within->owned); }
+#define cleanup_within __attribute__((cleanup(within_done)))
+
+/* INVARIANT own-processes: a process is held by its directory before its number is judged. The number may be another's by
+ * then, or later; the directory of a process that has ended shows nothing. 0 or -errno. */
+static int hold(const char *name, struct within *within) {
+    size_t length = strcspn(name, "/");
+    char process[16];
+    *within = (struct within){guest_proc(), -1, name[0] ? name : "."};
+    if (number_of(name, length) < 0) return 0;
+    snprintf(process, sizeof process, "%.*s", (int)length, name);
+    within->directory = within->owned = openat(guest_proc(), process, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (within->owned < 0) return -errno;
+    within->name = name[length] ? name + length + 1 : ".";
+    return is_guest(number_of(name, length)) ? 0 : -ENOENT;
+}
+
 int procfs_stat(const struct request *request, const struct place *place, struct stat *status) {
     enum procfs_kind kind;
     char target[SBX_PATH_MAX];
@@ -165,7 +193,9 @@ int procfs_stat(const struct request *request, const struct place *place, struct
     if (error < 0) return error;
     bool follow = kind == PROCFS_MAGIC && !(request->flags & AT_SYMLINK_NOFOLLOW);
     if (place->directory && kind != PROCFS_DIRECTORY) return -ENOTDIR;
-    return fstatat(guest_proc(), place->name[0] ? place->name : ".", status, follow ? 0 : AT_SYMLINK_NOFOLLOW) < 0 ? -errno : 0;
+    struct within within cleanup_within;
+    if ((error = hold(place->name, &within)) < 0) return error;
+    return fstatat(within.directory, within.name, status, follow ? 0 : AT_SYMLINK_NOFOLLOW) < 0 ? -errno : 0;
 }
 
 bool procfs_listed(const char *directory, const char *name) {
@@ -196,17 +226,19 @@ static int64_t umask_of(const char *name) {
     return umask;
 }
 
-static int open_directory(const char *name, int flags) {
-    int fd = openat(guest_proc(), name[0] ? name : ".", (flags & O_PATH) | O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+static int open_within(const struct within *within, int flags) {
+    int fd = openat(within->directory, within->name, flags | O_CLOEXEC);
     return fd < 0 ? -errno : fd;
 }
 
+/* A name of the kernel's, of which nothing can be read (INVARIANT path-only: whoever opens it anew is served). */
+static int open_name(const struct within *within) { return open_within(within, O_PATH | O_NOFOLLOW); }
+
 /* A text that the Supervisor makes out of the kernel's own. */
-static int open_text(struct request *request, const char *name, int flags) {
+static int open_text(struct request *request, const char *name, const struct within *within) {
     loop_leave();
-    cleanup_close int raw = openat(guest_proc(), name, O_RDONLY | O_CLOEXEC);
-    if (raw < 0 && errno != ENOENT) return -errno;
-    if (flags & O_PATH) return raw < 0 ? -ENOENT : fcntl(raw, F_DUPFD_CLOEXEC, 0);
+    cleanup_close int raw = open_within(within, O_RDONLY);
+    if (raw < 0 && raw != -ENOENT) return raw;
     /* Of the host's network the Supervisor's own text is shown. */
     bool hosts = strstr(name, "/net/") && !interface_is_own();
     return rpc_serve(SBX_SERVE_PROC, request->tid | umask_of(name) << 32, name, hosts ? -1 : raw, &request->service);
@@ -217,13 +249,16 @@ int procfs_open(struct request *request, const struct place *place, int flags) {
     char target[SBX_PATH_MAX];
     int error = procfs_look(request, place->name, &kind, target);
     if (error < 0) return error;
+    struct within within cleanup_within;
+    if ((error = hold(place->name, &within)) < 0) return error;
     bool writes = (flags & O_ACCMODE) != O_RDONLY || (flags & O_TRUNC);
     bool link = kind == PROCFS_LINK || kind == PROCFS_MAGIC;
     if (link && (flags & O_NOFOLLOW) && (flags & O_DIRECTORY)) return -ENOTDIR;
-    if (kind == PROCFS_LINK) return flags & O_PATH ? openat(guest_proc(), place->name, O_PATH | O_NOFOLLOW | O_CLOEXEC) : -ELOOP;
-    if (kind == PROCFS_MAGIC) return procfs_descriptor_open(place->name, flags);
+    if (kind == PROCFS_LINK || (link && (flags & O_NOFOLLOW))) return flags & O_PATH ? open_name(&within) : -ELOOP;
+    if (kind == PROCFS_MAGIC) return procfs_descriptor_open(within.directory, within.name, flags);
     if ((flags & O_CREAT) && (flags & O_EXCL)) return -EEXIST;
-    if (kind == PROCFS_DIRECTORY) return writes || (flags & O_CREAT) ? -EISDIR : open_directory(place->name, flags);
+    if (kind == PROCFS_DIRECTORY) return writes || (flags & O_CREAT) ? -EISDIR : open_within(&within, (flags & O_PATH) | O_RDONLY | O_DIRECTORY);
     if (flags & O_DIRECTORY || place->directory) return -ENOTDIR;
-    return writes ? -EACCES : open_text(request, place->name, flags);
+    if (flags & O_PATH) return open_name(&within);
+    return writes ? -EACCES : open_text(request, place->name, &within);
 }

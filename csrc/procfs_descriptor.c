@@ -1,4 +1,5 @@
 #include "procfs_descriptor.h"
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -6,7 +7,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 #include "mounts.h"
-#include "walk.h"
+#include "process.h"
+#include "walk_inner.h"
 
 /* Opened under a name that is gone, though the file has others (one of O_TMPFILE that was linked): the kernel's text does
  * not lead to it. */
@@ -16,7 +18,8 @@ static bool renamed_away(const char *guest, const struct stat *held) {
     if (length < 11 || strcmp(guest + length - 10, " (deleted)") != 0) return false;
     int mount = mounts_find(guest, &rest);
     struct stat there;
-    if (mount < 0 || mounts_fd(mount) < 0 || fstatat(mounts_fd(mount), guest + rest, &there, AT_SYMLINK_NOFOLLOW) < 0) return true;
+    cleanup_close int fd = mount < 0 || mounts_fd(mount) < 0 ? -1 : walk_below(mounts_fd(mount), guest + rest, O_PATH | O_NOFOLLOW, 0);
+    if (fd < 0 || fstat(fd, &there) < 0) return true;
     return there.st_ino != held->st_ino || there.st_dev != held->st_dev;
 }
 
@@ -64,9 +67,9 @@ int procfs_descriptor_look(pid_t pid, long fd, enum procfs_kind *kind, char targ
 /* What /proc tells of a descriptor, at once: how it was opened, and of which file it is. */
 struct told { unsigned flags; long mount; unsigned long long inode; };
 
-static int tell(const char *info, struct told *told) {
+static int tell(int directory, const char *info, struct told *told) {
     char text[256];
-    cleanup_close int fd = openat(guest_proc(), info, O_RDONLY | O_CLOEXEC);
+    cleanup_close int fd = openat(directory, info, O_RDONLY | O_CLOEXEC);
     ssize_t got = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
     if (got <= 0) return -ENOENT;
     text[got] = 0;
@@ -80,26 +83,72 @@ int procfs_descriptor_reopen(int held, int flags) {
     return opened < 0 ? -errno : opened;
 }
 
-int procfs_descriptor_open(const char *name, int flags) {
+static bool same_file(const struct told *a, const struct told *b) { return a->inode == b->inode && a->mount == b->mount; }
+
+/* What the guest may do with a file, by whatever descriptor of whatever process. */
+struct search { const struct told *file; unsigned wanted, found; };
+
+static bool look_for(pid_t leader, void *data) {
+    struct search *search = data;
+    char path[32];
+    snprintf(path, sizeof path, "%d/fdinfo", leader);
+    int fd = openat(guest_proc(), path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *descriptors = fd < 0 ? NULL : fdopendir(fd);
+    if (descriptors == NULL) {
+        guest_close(&fd);
+        return true;
+    }
+    struct told told; /* at once of one descriptor: whatever the guest puts there, its rights are those of its file */
+    for (struct dirent *entry; (search->wanted & ~search->found) && (entry = readdir(descriptors)) != NULL;)
+        if (entry->d_name[0] != '.' && tell(dirfd(descriptors), entry->d_name, &told) == 0 && same_file(&told, search->file)) search->found |= procfs_descriptor_rights(told.flags);
+    closedir(descriptors);
+    return search->wanted & ~search->found;
+}
+
+/* Each end of a pipe leads to the other, as on Linux, if the guest has it: it has made the pipe, or was given both. */
+static bool has_ends(const struct told *pipe, unsigned wanted) {
+    struct search search = {pipe, wanted, 0};
+    process_each(look_for, &search);
+    return wanted && (wanted & ~search.found) == 0;
+}
+
+static bool is_pipe(int held, const struct stat *status) {
+    char link[32], text[5];
+    snprintf(link, sizeof link, "self/fd/%d", held);
+    return S_ISFIFO(status->st_mode) && readlinkat(guest_proc(), link, text, sizeof text) == sizeof text && memcmp(text, "pipe:", sizeof text) == 0;
+}
+
+static int hold(int process, const char *name, struct told *told) {
     const char *number = strrchr(name, '/');
-    if (number == NULL || number - name < 3 || memcmp(number - 3, "/fd", 3) != 0) return -ENOENT;
+    if (number == NULL || number - name < 2 || memcmp(number - 2, "fd", 2) != 0) return -ENOENT;
     char info[SBX_PATH_MAX + 8], own[32];
     snprintf(info, sizeof info, "%.*sinfo%s", (int)(number - name), name, number);
-    cleanup_close int held = openat(guest_proc(), name, O_PATH | O_CLOEXEC);
+    cleanup_close int held = openat(process, name, O_PATH | O_CLOEXEC);
     if (held < 0) return -errno;
-    struct told has, ours;
-    struct stat status;
+    struct told ours;
     snprintf(own, sizeof own, "self/fdinfo/%d", held);
-    if (tell(info, &has) < 0 || tell(own, &ours) < 0 || fstat(held, &status) < 0) return -ENOENT;
-    if (has.inode != ours.inode || has.mount != ours.mount) return -ENOENT;
+    if (tell(process, info, told) < 0 || tell(guest_proc(), own, &ours) < 0 || !same_file(told, &ours)) return -ENOENT;
+    return take(&held);
+}
+
+int procfs_descriptor_hold(int process, const char *name, unsigned *flags) {
+    struct told told;
+    int held = hold(process, name, &told);
+    *flags = held < 0 ? O_PATH : told.flags;
+    return held;
+}
+
+/* INVARIANT own-rights: what is opened anew may do what the descriptor may, and no more. */
+int procfs_descriptor_open(int process, const char *name, int flags) {
+    struct told has;
+    struct stat status;
+    cleanup_close int held = hold(process, name, &has);
+    if (held < 0) return take(&held);
+    if (fstat(held, &status) < 0) return -errno;
     if (S_ISLNK(status.st_mode) && !(flags & O_PATH && !(flags & O_DIRECTORY))) return flags & O_DIRECTORY ? -ENOTDIR : -ELOOP;
     if (flags & O_PATH) return procfs_descriptor_reopen(held, flags); /* gives no right: whoever opens that anew is asked again */
-    unsigned want = (unsigned)flags & O_ACCMODE, may = has.flags & O_ACCMODE;
-    char text[8] = ""; /* both ends of a pipe without a name, as on Linux; not those of a FIFO of the host */
-    snprintf(own, sizeof own, "self/fd/%d", held);
-    bool pipe = S_ISFIFO(status.st_mode) && readlinkat(guest_proc(), own, text, 5) == 5 && memcmp(text, "pipe:", 5) == 0;
-    if (!pipe && (has.flags & O_PATH)) return -EACCES;
-    if (!pipe && may != O_RDWR && want != may) return -EACCES;
-    if (!pipe && (flags & O_TRUNC) && may == O_RDONLY) return -EACCES;
+    bool may = procfs_descriptor_may(has.flags, flags);
+    if (!may && !(is_pipe(held, &status) && has_ends(&has, procfs_descriptor_rights((unsigned)flags)))) return -EACCES;
+    if ((flags & O_TRUNC) && !procfs_descriptor_may(has.flags, O_WRONLY) && !S_ISFIFO(status.st_mode)) return -EACCES;
     return procfs_descriptor_reopen(held, flags);
 }

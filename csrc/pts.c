@@ -10,34 +10,27 @@
 #include <unistd.h>
 #include "mounts.h"
 #include "process.h"
+#include "procfs_descriptor.h"
 
 #define MULTIPLEXER makedev(5, 2)
 
 struct search { dev_t slave; unsigned number; int access; bool found; };
 
-/* Of the descriptor at `name`, from its fdinfo: O_* flags, and the number of the terminal where it is a master. */
-static bool tell(pid_t pid, const char *name, unsigned *flags, unsigned *number) {
-    char path[64], text[512];
-    snprintf(path, sizeof path, "%d/fdinfo/%.16s", pid, name);
-    cleanup_close int fd = openat(guest_proc(), path, O_RDONLY | O_CLOEXEC);
+/* The number of the terminal, where `info` is that of its master. */
+static unsigned master_of(const char *info) {
+    char text[512];
+    cleanup_close int fd = openat(guest_proc(), info, O_RDONLY | O_CLOEXEC);
     ssize_t got = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
-    if (got <= 0) return false;
-    text[got] = 0;
-    const char *at = strstr(text, "flags:"), *index = strstr(text, "tty-index:");
-    *flags = at ? (unsigned)strtoul(at + 6, NULL, 8) : O_PATH;
-    *number = index ? (unsigned)strtoul(index + 10, NULL, 10) : UINT32_MAX;
-    return true;
+    text[got > 0 ? got : 0] = 0;
+    const char *index = strstr(text, "tty-index:");
+    return index ? (unsigned)strtoul(index + 10, NULL, 10) : UINT32_MAX;
 }
 
-static bool may_as(int access, unsigned flags) {
-    if (flags & O_PATH) return false;
-    return (flags & O_ACCMODE) == O_RDWR || (int)(flags & O_ACCMODE) == access;
-}
-
-/* Has the process the master of the terminal, or the terminal itself with the rights that are asked for? */
+/* Has the process the master of the terminal, or the terminal itself with the rights that are asked for? What a descriptor may do is told
+ * of the file that is held: the guest may put another there between two looks, the terminal's name after one that it may write. */
 static bool look(pid_t leader, void *data) {
     struct search *search = data;
-    char path[32];
+    char path[32], name[48];
     snprintf(path, sizeof path, "%d/fd", leader);
     int fd = openat(guest_proc(), path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     DIR *descriptors = fd < 0 ? NULL : fdopendir(fd);
@@ -47,11 +40,17 @@ static bool look(pid_t leader, void *data) {
     }
     for (struct dirent *entry; !search->found && (entry = readdir(descriptors)) != NULL;) {
         struct stat status;
-        unsigned flags, number;
+        unsigned flags;
         if (entry->d_name[0] == '.' || fstatat(dirfd(descriptors), entry->d_name, &status, 0) < 0) continue;
         if (!S_ISCHR(status.st_mode) || (status.st_rdev != MULTIPLEXER && status.st_rdev != search->slave)) continue;
-        if (!tell(leader, entry->d_name, &flags, &number)) continue;
-        search->found = status.st_rdev == MULTIPLEXER ? number == search->number : may_as(search->access, flags);
+        snprintf(name, sizeof name, "%d/fdinfo/%.16s", leader, entry->d_name);
+        if (status.st_rdev == MULTIPLEXER) { /* nothing but a master tells such a number */
+            search->found = master_of(name) == search->number;
+            continue;
+        }
+        snprintf(name, sizeof name, "%d/fd/%.16s", leader, entry->d_name);
+        cleanup_close int held = procfs_descriptor_hold(guest_proc(), name, &flags);
+        search->found = held >= 0 && fstat(held, &status) == 0 && S_ISCHR(status.st_mode) && status.st_rdev == search->slave && procfs_descriptor_may(flags, search->access);
     }
     closedir(descriptors);
     return !search->found;

@@ -29,17 +29,26 @@ int special_stat(const struct request *request, const struct place *place, struc
 
 static int open_service(struct request *request, int64_t handle, int flags) {
     if ((flags & O_ACCMODE) != O_RDONLY || (flags & O_TRUNC)) return -EROFS;
-    if (flags & O_DIRECTORY) return -ENOTDIR;
     loop_leave();
     return rpc_serve(SBX_SERVE_FILE, handle, "", -1, &request->service);
 }
 
-int special_open(struct request *request, const struct place *place, int flags) {
+static int open_special(struct request *request, const struct place *place, int flags) {
     const struct sbx_mount *mount = mount_of(place);
+    if (mount->kind == SBX_MOUNT_PROC) return procfs_open(request, place, flags);
+    if (flags & O_DIRECTORY) return -ENOTDIR;
+    struct stat status;
+    if (flags & O_PATH) return special_stat(request, place, &status) < 0 ? -ENXIO : walk_open_name(place->mount, status.st_mode & 0777);
     switch (mount->kind) {
-    case SBX_MOUNT_PROC: return procfs_open(request, place, flags);
     case SBX_MOUNT_TTY: return tty_open(request->tid, flags);
     case SBX_MOUNT_SERVICE: return open_service(request, mount->handle, flags);
     default: return -ENXIO;
     }
+}
+
+/* INVARIANT path-only: a name asks nobody, and is nothing but a name. */
+int special_open(struct request *request, const struct place *place, int flags) {
+    cleanup_close int fd = open_special(request, place, flags);
+    if (fd >= 0 && (flags & O_PATH) && !(fcntl(fd, F_GETFL) & O_PATH)) return -EACCES;
+    return take(&fd);
 }

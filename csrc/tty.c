@@ -30,14 +30,16 @@ static int controlling(pid_t tid) {
     return after && sscanf(after + 1, " %*c %*d %*d %*d %d", &terminal) == 1 ? terminal : 0;
 }
 
-/* Descriptor `number` of the thread, held; -1 where it is not the terminal. */
-static int hold(pid_t tid, int number, int terminal) {
+/* Descriptor `number` of the thread, held; -1 where it is not the terminal. INVARIANT own-rights: what it may do comes with it. */
+static int hold(pid_t tid, int number, int terminal, bool *may, int access) {
     char path[64];
     struct stat status;
+    unsigned flags;
     snprintf(path, sizeof path, "%d/fd/%d", tid, number);
     if (fstatat(guest_proc(), path, &status, 0) < 0 || device_of(&status) != terminal) return -1;
-    cleanup_close int held = openat(guest_proc(), path, O_PATH | O_CLOEXEC);
+    cleanup_close int held = procfs_descriptor_hold(guest_proc(), path, &flags);
     if (held < 0 || fstat(held, &status) < 0 || device_of(&status) != terminal) return -1; /* replaced meanwhile */
+    *may = procfs_descriptor_may(flags, access);
     return take(&held);
 }
 
@@ -46,17 +48,18 @@ static int share(pid_t tid, int number, int terminal, int access) {
     struct stat status;
     cleanup_close int shared = guest_borrow_fd(tid, number);
     if (shared < 0 || fstat(shared, &status) < 0 || device_of(&status) != terminal) return -EACCES;
-    int may = fcntl(shared, F_GETFL) & O_ACCMODE;
-    return may == O_RDWR || may == access ? take(&shared) : -EACCES;
+    return procfs_descriptor_may((unsigned)fcntl(shared, F_GETFL), access) ? take(&shared) : -EACCES;
 }
 
 int tty_open(pid_t tid, int flags) {
-    int terminal = controlling(tid);
+    int terminal = controlling(tid), access = flags & O_ACCMODE;
+    bool has = false, may = false;
     for (int number = 0; terminal && number < LOOKED_AT; number++) {
-        cleanup_close int held = hold(tid, number, terminal);
-        if (held < 0) continue;
+        cleanup_close int held = hold(tid, number, terminal, &may, access);
+        has |= held >= 0;
+        if (held < 0 || !may) continue;
         int opened = procfs_descriptor_reopen(held, flags & (O_ACCMODE | O_NONBLOCK | O_APPEND));
-        return opened == -EACCES ? share(tid, number, terminal, flags & O_ACCMODE) : opened;
+        return opened == -EACCES ? share(tid, number, terminal, access) : opened;
     }
-    return -ENXIO;
+    return has ? -EACCES : -ENXIO;
 }

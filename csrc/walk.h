@@ -34,6 +34,8 @@ int walk_absolute(const struct request *request, const char *path, enum walk_las
                   struct place *place);
 /* A descriptor of the object at `place`, opened with O_* `flags` (never following a last link) and `mode`. -errno. */
 int walk_open(const struct place *place, int flags, mode_t mode);
+/* An O_PATH descriptor of `mount`, which a service serves and no file system has: walk_descriptor knows it again. -errno. */
+int walk_open_name(int mount, mode_t mode);
 /* Descriptor `fd` of a guest thread in the guest's view: mount and canonical guest path. -EBADF, or -EXDEV where it is
  * a file that no mount holds (a pipe, a socket, what the caller handed in). */
 int walk_descriptor(pid_t tid, int fd, struct place *place);

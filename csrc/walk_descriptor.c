@@ -2,7 +2,9 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 #include "mounts.h"
@@ -51,6 +53,27 @@ int walk_locate_removed(int fd, int *mount, char guest[SBX_PATH_MAX]) {
     return name_to_guest(name, length, mount, guest);
 }
 
+/* An empty file in memory, by whose name the place is found again: nothing is in it to be read. A guest that makes one of that
+ * name names what it can open anyway. */
+#define NAME "sandbox:"
+#define NAMED "/memfd:" NAME
+
+static int named_by(const char *name) {
+    char *end = NULL;
+    unsigned long mount = strncmp(name, NAMED, sizeof NAMED - 1) == 0 ? strtoul(name + sizeof NAMED - 1, &end, 10) : 0;
+    return end && *end == 0 && mount > 0 && mount < mounts_plan()->mount_count && walk_is_service((int)mount) ? (int)mount : -1;
+}
+
+int walk_open_name(int mount, mode_t mode) {
+    char name[32], link[32];
+    snprintf(name, sizeof name, NAME "%d", mount);
+    cleanup_close int memory = memfd_create(name, MFD_CLOEXEC);
+    if (memory < 0 || fchmod(memory, mode) < 0) return -errno;
+    snprintf(link, sizeof link, "self/fd/%d", memory);
+    int fd = openat(mounts_proc(), link, O_PATH | O_CLOEXEC);
+    return fd < 0 ? -errno : fd;
+}
+
 int walk_own(int fd, char guest[SBX_PATH_MAX]) {
     int mount;
     return walk_locate(fd, &mount, guest);
@@ -71,9 +94,11 @@ int walk_descriptor(pid_t tid, int fd, struct place *place) {
     struct stat status;
     bool cut = deleted(name, length);
     if (cut && fstat(held, &status) == 0 && status.st_nlink == 0) name[length -= 10] = 0;
-    int error = name_to_guest(name, length, &place->mount, place->guest);
+    int named = cut ? named_by(name) : -1;
+    int error = named < 0 ? name_to_guest(name, length, &place->mount, place->guest) : 0;
     if (error < 0) return error;
-    place->special = !cut && walk_is_service(place->mount);
+    if (named >= 0) strcpy(place->guest, plan_text(mounts_plan(), plan_mount(mounts_plan(), (uint32_t)(place->mount = named))->guest));
+    place->special = named >= 0 || (!cut && walk_is_service(place->mount));
     place->directory = false;
     const char *below = place->guest + plan_mount(mounts_plan(), (uint32_t)place->mount)->guest_length;
     strcpy(place->name, place->special ? below + strspn(below, "/") : "");

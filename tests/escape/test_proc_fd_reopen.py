@@ -3,9 +3,11 @@ caller handed in, and both while another thread puts something else behind the n
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
-from tests.escape.attack import build, every_wall, inside, native, ordinary
+from tests.escape.attack import box, build, every_wall, inside, native, ordinary
 from tests.escape.conftest import Host
 
 ATTACK = r"""
@@ -61,3 +63,22 @@ def test_linux_opens_them_natively(host: Host) -> None:
     assert native(build(ATTACK), host.granted / "file", 0).won
     with open(host.secret / "file", "rb") as handed:
         assert native(build(ATTACK), "", 0, stdin=handed).won
+
+
+LED_AWAY = """
+import os
+os.mkdir("/w/d"); os.link("/w/file", "/w/d/x")
+held = os.open("/w/d/x", os.O_RDONLY)
+os.unlink("/w/d/x"); os.rmdir("/w/d"); os.symlink({outside!r}, "/w/d")
+os.stat(f"/proc/self/fd/{{held}}")
+"""
+
+
+@ordinary
+@every_wall
+def test_what_a_link_leads_to_outside_is_not_looked_at(host: Host, walls: str) -> None:
+    """INVARIANT below-root: a removed name is looked up in its mount, though a link stands above it now; nothing tells what is outside."""
+    os.link(host.writable / "file", host.secret / "x (deleted)")
+    with box(walls, writable={"/w": host.writable}) as made:
+        done = made.run(["python3", "-c", LED_AWAY.format(outside=str(host.secret))], timeout=60)
+    assert done.returncode == 0, done

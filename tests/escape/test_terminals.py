@@ -7,7 +7,7 @@ import pty
 
 import pytest
 
-from tests.escape.attack import box, build, every_wall, native, ordinary
+from tests.escape.attack import box, build, every_wall, inside, native, ordinary
 
 ATTACK = r"""
 #include <termios.h>
@@ -61,3 +61,76 @@ def test_natively_it_does() -> None:
     finally:
         os.close(ours)
         os.close(theirs)
+
+
+RACE = r"""
+/* argv[1]: a terminal that nobody gave us. Its name is behind 50, and in turns what we may write to */
+static int named, mine;
+static void *swap(void *_) {
+    while (!race_over) { dup2(mine, 50); dup2(named, 50); }
+    return NULL;
+}
+int main(int argc, char **argv) {
+    int won = 0;
+    named = open(argv[1], O_PATH);
+    mine = open("/dev/null", O_RDWR);
+    dup2(named, 50);
+    race(swap);
+    for (int i = 0; i < 3000 && !won; i++) {
+        int fd = open(argv[1], O_RDWR | O_NOCTTY | O_NONBLOCK);
+        won = fd >= 0 && isatty(fd);
+        if (fd >= 0) close(fd);
+    }
+    race_over = 1;
+    return won ? WON : LOST;
+}
+"""
+
+
+@ordinary
+@every_wall
+def test_nor_while_its_name_is_swapped_for_what_may_be_written(walls: str) -> None:
+    """INVARIANT own-rights."""
+    ours, theirs = pty.openpty()
+    try:
+        assert not inside(build(RACE), os.ttyname(theirs), walls=walls).won
+    finally:
+        os.close(ours)
+        os.close(theirs)
+
+
+CONTROLLING = r"""
+/* standard input is a terminal, given for reading */
+int main(int argc, char **argv) {
+    int status;
+    if (fork()) return wait(&status) > 0 && WIFEXITED(status) ? WEXITSTATUS(status) : UNFIT;
+    setsid();
+    if (ioctl(0, TIOCSCTTY, 0)) return unfit("TIOCSCTTY");
+    printf("reads=%d\n", open("/dev/tty", O_RDONLY | O_NONBLOCK) < 0 ? errno : 0);
+    return open("/dev/tty", O_RDWR) >= 0 || open("/dev/tty", O_WRONLY) >= 0 ? WON : LOST;
+}
+"""
+
+
+@ordinary
+@every_wall
+def test_dev_tty_gives_what_the_descriptor_gives(walls: str) -> None:
+    """INVARIANT own-rights."""
+    ours, theirs = pty.openpty()
+    reads = os.open(os.ttyname(theirs), os.O_RDONLY | os.O_NOCTTY)
+    try:
+        outcome = inside(build(CONTROLLING), walls=walls, stdin=reads)
+        assert not outcome.won and outcome.told == {"reads": 0}
+    finally:
+        for fd in (ours, theirs, reads):
+            os.close(fd)
+
+
+def test_natively_it_gives_more() -> None:
+    ours, theirs = pty.openpty()
+    reads = os.open(os.ttyname(theirs), os.O_RDONLY | os.O_NOCTTY)
+    try:
+        assert native(build(CONTROLLING), stdin=reads).won
+    finally:
+        for fd in (ours, theirs, reads):
+            os.close(fd)

@@ -1,4 +1,4 @@
-/* with: procfs.c procfs_descriptor.c walk.c walk_text.c walk_careful.c walk_open.c walk_descriptor.c directory.c mounts.c mounts_in_place.c mounts_points.c mounts_table.c plan.c context.c guest.c wrap: guest_context guest_set_context openat readlinkat fstatat
+/* with: procfs.c procfs_descriptor.c process.c walk.c walk_text.c walk_careful.c walk_open.c walk_descriptor.c directory.c mounts.c mounts_in_place.c mounts_points.c mounts_table.c plan.c context.c guest.c wrap: guest_context guest_set_context openat readlinkat fstatat
  *
  * Names below /proc, as they are and by way of a walk, while another thread of the guest puts other descriptors behind the
  * numbers. What must hold: only this process, and of the rest only what procfs.h lists; no host path in any link; nothing
@@ -164,6 +164,7 @@ static void open_it(struct request *request, const struct place *place, uint8_t 
     if (fd < 0) return;
     int got = fcntl(fd, F_GETFL);
     CHECK(fcntl(fd, F_GETFD) & FD_CLOEXEC);
+    if (kinds[how & 7] & O_PATH) CHECK(got & O_PATH); /* a name and no more */
     if (is_host(fd)) CHECK(got & O_PATH || (got & O_ACCMODE) == O_RDONLY); /* no more than was handed in */
     close(fd);
 }

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import ctypes
 import fcntl
 import os
 import pty
 import re
 import signal
+import stat
 import struct
 import subprocess
 import termios
 import tty
 
-from probe import Probe, child, write
+from probe import AT_EMPTY_PATH, Probe, child, write
 
 FILES = ("stat", "status", "statm", "cmdline", "comm", "environ", "maps", "smaps", "mounts", "mountinfo", "limits",
          "oom_score_adj")  # fmt: skip
@@ -69,6 +71,88 @@ def own_descriptors(p: Probe) -> None:
     p.show("listed", {str(fd), str(reader), str(writer)} <= set(os.listdir("/proc/self/fd")))
     p.do("create in fd", os.open, "/proc/self/fd/new", os.O_CREAT | os.O_WRONLY)
     p.do("unlink in fd", os.unlink, f"/proc/self/fd/{fd}")
+
+
+def processes_that_have_ended(p: Probe) -> None:
+    """What their links say while nobody has waited for them, and afterwards."""
+    pid = os.fork()
+    if pid == 0:
+        os._exit(0)
+    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+    for state in ("waited for", "gone"):
+        for name in ("exe", "cwd", "root", "fd/0"):
+            path = f"/proc/{pid}/{name}"
+            p.do(f"{state}: readlink {name}", os.readlink, path)
+            p.do(f"{state}: open {name}", os.open, path, os.O_RDONLY)
+            p.do(f"{state}: name {name}", os.open, path, os.O_PATH)
+            p.do(f"{state}: stat {name}", os.stat, path)
+            p.do(f"{state}: through {name}", os.stat, path + "/.")
+            p.do(f"{state}: run {name}", os.execv, path, ["x"])
+            p.do(f"{state}: lstat {name}", lambda: oct(os.lstat(path).st_mode))  # noqa: B023
+            p.do(f"{state}: link {name}", lambda: os.close(os.open(path, os.O_PATH | os.O_NOFOLLOW)))  # noqa: B023
+        for name in ("maps", "stat", "task", "fd"):
+            p.do(f"{state}: open {name}", lambda: os.close(os.open(f"/proc/{pid}/{name}", os.O_RDONLY)))  # noqa: B023
+        if state == "waited for":
+            os.waitpid(pid, 0)
+
+
+def links_of_descriptors(p: Probe) -> None:
+    """Of what has no name: followed, not followed, as a directory."""
+    reader, _ = os.pipe()
+    for fd in (reader, os.memfd_create("x")):
+        path = f"/proc/self/fd/{fd}"
+        for flags in (os.O_NOFOLLOW, os.O_NOFOLLOW | os.O_DIRECTORY, os.O_DIRECTORY, os.O_PATH | os.O_DIRECTORY, os.O_PATH | os.O_NOFOLLOW | os.O_DIRECTORY):
+            p.do(f"open {flags:o}", os.open, path, flags)
+        p.show("named", stat.S_IFMT(os.fstat(os.open(path, os.O_PATH)).st_mode) == stat.S_IFMT(os.fstat(fd).st_mode))
+        link = os.open(path, os.O_PATH | os.O_NOFOLLOW)
+        p.show("the link", stat.S_ISLNK(os.fstat(link).st_mode))
+        p.show("its text", os.readlink("", dir_fd=link) == os.readlink(path))
+        p.do("read", os.read, link, 1)
+
+
+def terminals_that_are_only_named(p: Probe) -> None:
+    """O_PATH of /dev/tty, with a controlling terminal and without."""
+    def look() -> int:
+        p.do("as a directory", os.open, "/dev/tty", os.O_RDONLY | os.O_DIRECTORY)
+        p.do("named as one", os.open, "/dev/tty", os.O_PATH | os.O_DIRECTORY)
+        fd = os.open("/dev/tty", os.O_PATH)
+        p.do("read", os.read, fd, 1)
+        p.do("write", os.write, fd, b"x")
+        p.show("flags", bool(fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_PATH))
+        p.show("name", os.readlink(f"/proc/self/fd/{fd}"))
+        p.do("anew", lambda: os.isatty(os.open(f"/proc/self/fd/{fd}", os.O_RDWR)))
+        p.do("to read", lambda: os.isatty(os.open(f"/proc/self/fd/{fd}", os.O_RDONLY)))
+        return 0
+
+    child(lambda: os.setsid() or look())
+    master, slave = pty.openpty()
+
+    def with_terminal() -> int:
+        os.setsid()
+        fcntl.ioctl(slave, termios.TIOCSCTTY, 0)
+        return look()
+
+    p.show("ended", child(with_terminal))
+
+
+def texts_that_are_only_named(p: Probe) -> None:
+    """O_PATH of files of /proc: nothing is read, and each way anew opens the text."""
+    for name in ("self/mountinfo", "self/status", "self/limits", "self/fdinfo/0", "meminfo", "sys/kernel/ostype"):
+        fd = os.open(f"/proc/{name}", os.O_PATH)
+        p.do("read", os.read, fd, 1)
+        p.do("mode", lambda: oct(os.fstat(fd).st_mode))  # noqa: B023
+        p.do("chdir", os.fchdir, fd)
+        p.do("chmod", os.fchmod, fd, 0o600)
+        p.raw("execveat", fd, b"", 0, 0, AT_EMPTY_PATH)
+        p.show("name", os.readlink(f"/proc/self/fd/{fd}") == os.path.realpath(f"/proc/{name}"))
+        p.raw("readlinkat", fd, b"", ctypes.create_string_buffer(100), 100)
+        p.raw("statx", fd, b"", AT_EMPTY_PATH, 0x7ff, ctypes.create_string_buffer(256))
+        p.raw("faccessat2", fd, b"", os.R_OK, AT_EMPTY_PATH)
+        p.raw("newfstatat", fd, b"", ctypes.create_string_buffer(256), AT_EMPTY_PATH)
+        p.do("anew", lambda: len(os.read(os.open(f"/proc/self/fd/{fd}", os.O_RDONLY), 1)))  # noqa: B023
+        p.do("as a directory", os.open, f"/proc/self/fd/{fd}", os.O_PATH | os.O_DIRECTORY)
+        p.raw("openat", fd, b"", os.O_RDONLY)
+        p.raw("openat", fd, b".", os.O_RDONLY)
 
 
 def other_processes(p: Probe) -> None:

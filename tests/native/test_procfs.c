@@ -1,0 +1,89 @@
+/* with: procfs.c procfs_descriptor.c
+ *
+ * A number of a process that comes again: this one is the guest's when it is first asked about, and a stranger's from then on. */
+#undef NDEBUG
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include "interface.h"
+#include "loop.h"
+#include "mounts.h"
+#include "process.h"
+#include "procfs.h"
+#include "rpc.h"
+#include "walk_inner.h"
+
+static int proc, asked, changes_at, shown;
+
+int64_t guest_context(pid_t tid) { return tid == getpid() && asked++ < changes_at ? CONTEXT_LAUNCHER + 1 : -ESRCH; }
+pid_t guest_leader(pid_t tid) { return tid; }
+int guest_proc(void) { return proc; }
+void guest_close(int *fd) { if (*fd >= 0) close(*fd); }
+bool loop_leave(void) { return true; }
+bool interface_is_own(void) { return true; }
+int rpc_serve(enum sbx_serve service, int64_t handle, const char *name, int fd, uint64_t *id) {
+    (void)service, (void)handle, (void)name, (void)id;
+    shown++;
+    return dup(fd);
+}
+struct context *context_of(pid_t tid) { (void)tid; return NULL; }
+void context_put(struct context *context) { (void)context; }
+int walk_cwd(const struct context *context, char guest[SBX_PATH_MAX]) { (void)context, (void)guest; return -ENOENT; }
+int walk_descriptor(pid_t tid, int fd, struct place *place) { (void)tid, (void)fd, (void)place; return -EXDEV; }
+int walk_below(int dir, const char *name, int flags, mode_t mode) { (void)dir, (void)name, (void)flags, (void)mode; return -ENOENT; }
+void walk_none(struct place *place) { place->dir = -1; }
+void walk_done(struct place *place) { (void)place; }
+int mounts_find(const char *guest, uint32_t *rest) { (void)guest, (void)rest; return -1; }
+int mounts_fd(int mount) { (void)mount; return -1; }
+void process_each(bool (*visit)(pid_t leader, void *data), void *data) { (void)visit, (void)data; }
+
+static struct request request;
+static struct place place;
+
+static int open_at(int moment, int flags) {
+    asked = 0, changes_at = moment;
+    int fd = procfs_open(&request, &place, flags);
+    if (fd >= 0) close(fd);
+    return fd < 0 ? fd : 0;
+}
+
+static int stat_at(int moment) {
+    struct stat status;
+    asked = 0, changes_at = moment;
+    return procfs_stat(&request, &place, &status);
+}
+
+/* Stood at every moment it is served; judged once, and a stranger's when it is opened, it is not. */
+static void check(const char *name, int flags) {
+    int pid = getpid();
+    snprintf(place.name, sizeof place.name, "%d%s", pid, name);
+    assert(open_at(1000, flags) == 0 && stat_at(1000) == 0);
+    shown = 0;
+    assert(open_at(1, flags) == -ENOENT && shown == 0);
+    assert(stat_at(1) == -ENOENT);
+}
+
+int main(void) {
+    char fd[32];
+    int ends[2];
+    assert((proc = open("/proc", O_RDONLY | O_DIRECTORY)) >= 0 && pipe(ends) == 0);
+    request.tid = getpid();
+    static const char *const texts[] = {"/stat", "/cmdline", "/limits", "/environ", "/maps", "/fdinfo/0"};
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+        check(texts[i], O_RDONLY);
+        check(texts[i], O_PATH);
+    }
+    check("", O_RDONLY | O_DIRECTORY);
+    check("/fd", O_RDONLY | O_DIRECTORY);
+    check("/exe", O_PATH | O_NOFOLLOW);
+    snprintf(fd, sizeof fd, "/fd/%d", ends[0]);
+    check(fd, O_RDONLY);
+    check(fd, O_PATH);
+    puts("procfs: ok");
+    return 0;
+}
