@@ -13,6 +13,7 @@
 #include "abstract.h"
 #include "internet.h"
 #include "mounts.h"
+#include "socket.h"
 
 #define BOUND_MAX 4096
 #ifndef SO_NETNS_COOKIE
@@ -51,10 +52,7 @@ bool socket_name_is_private(int socket) { return own_network && network_of(socke
 void socket_name_done(struct socket_name *name) { guest_close(&name->held); }
 
 bool socket_name_may_part(int socket) {
-    int family = AF_UNSPEC;
-    socklen_t size = sizeof family;
-    if (getsockopt(socket, SOL_SOCKET, SO_DOMAIN, &family, &size) < 0) return false;
-    return family == AF_UNIX || socket_name_is_private(socket) || internet_is(socket);
+    return socket_family(socket) == AF_UNIX || socket_name_is_private(socket) || internet_is(socket);
 }
 
 static struct bound *find_bound(const char *kernel) {

@@ -1,4 +1,4 @@
-/* with: socket_message.c socket_control.c socket_send.c socket_receive.c flight.c
+/* with: socket.c socket_message.c socket_control.c socket_send.c socket_receive.c flight.c
  *
  * sendmsg, sendmmsg, sendto, recvmsg, recvmmsg and recvfrom with whatever the guest has put into its memory. What must hold:
  * every descriptor that goes over a socket is one of the guest's own, never of ours; nothing is written but where the guest
@@ -14,6 +14,7 @@
 #include "fuzz.h"
 #include "loop.h"
 #include "peers.h"
+#include "socket.h"
 #include "socket_name.h"
 #include "sockets.h"
 
@@ -113,7 +114,11 @@ int borrow_give_path(uint64_t id, pid_t tid, int fd, bool close_on_exec) {
     CHECK(tid == 77);
     return guest_inject(id, fd, close_on_exec);
 }
-bool loop_block_enter(void) { return true; }
+bool loop_leave(void) { return true; }
+bool loop_block_enter(size_t kept) {
+    (void)kept;
+    return true;
+}
 bool loop_block_leave(void) { return true; }
 int socket_name_read(struct request *request, uint64_t address, uint64_t length, struct socket_name *name) {
     (void)request, (void)address;
@@ -270,6 +275,11 @@ static void send_native(struct input *input) {
     if (sendmsg(guest_fds[OURS], &head, MSG_DONTWAIT | MSG_NOSIGNAL) < 0) return;
 }
 
+/* A kind that the kernel does not tell is none that more is allowed to. */
+static void ask_of_no_socket(void) {
+    CHECK(socket_family(-1) == AF_UNSPEC && !socket_is_stream(-1));
+}
+
 int LLVMFuzzerInitialize(int *argc, char ***argv) {
     (void)argc, (void)argv;
     for (int i = 0; i < FILES; i++) {
@@ -279,6 +289,7 @@ int LLVMFuzzerInitialize(int *argc, char ***argv) {
         guest_files[i] = status.st_ino;
     }
     for (int i = 0; i < 40; i++) CHECK(memfd_create("ours", MFD_CLOEXEC) >= 0); /* what a missed number would give away */
+    ask_of_no_socket();
     return 0;
 }
 
