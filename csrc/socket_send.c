@@ -16,6 +16,8 @@
 /* SIGPIPE would be ours: it is the guest's. */
 static void broken_pipe(const struct request *request) {
     pid_t leader = guest_leader(request->tid);
+    /* INVARIANT still-there: else both numbers may be others' by now. */
+    if (!borrow_stands() && !guest_alive(request->id)) return;
     if (leader > 0) syscall(SYS_tgkill, leader, request->tid, SIGPIPE);
 }
 
