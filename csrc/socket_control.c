@@ -137,16 +137,17 @@ static size_t give(const struct request *request, int *fds, size_t count, bool c
 
 /* As on Linux, what finds no place is dropped and said so. */
 static void hand_over(const struct request *request, struct socket_message *message, struct msghdr *header) {
+    const struct msghdr came = *header;
     bool full = false;
-    for (struct cmsghdr *at = control_first(header); at; at = control_next(header, at)) {
+    for (struct cmsghdr *at = control_first(&came), *next; at; at = next) {
+        next = control_next(&came, at); /* what is behind a cut is closed, too */
         if (at->cmsg_level != SOL_SOCKET || (at->cmsg_type != SCM_RIGHTS && at->cmsg_type != SCM_PIDFD)) continue;
         size_t count = (at->cmsg_len - CMSG_LEN(0)) / sizeof(int);
         size_t given = give(request, (int *)(void *)CMSG_DATA(at), count, message->flags & MSG_CMSG_CLOEXEC || at->cmsg_type == SCM_PIDFD, &full);
-        if (given == count) continue;
+        if (given == count || header->msg_controllen < came.msg_controllen) continue;
         header->msg_flags |= MSG_CTRUNC;
         at->cmsg_len = CMSG_LEN(given * sizeof(int));
         header->msg_controllen = (size_t)((uint8_t *)at - message->control) + (given ? CMSG_SPACE(given * sizeof(int)) : 0);
-        if (!given) return;
     }
 }
 
