@@ -7,6 +7,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 #include "socket.h"
+#include "socket_time.h"
 
 #define MANY_SIZE 64 /* sizeof(struct mmsghdr) */
 #define ADDRESS_MAX (1ull << 56)
@@ -143,7 +144,7 @@ static int64_t single(struct request *request, struct socket_message *message, u
 }
 
 /* sendmmsg, recvmmsg: how many went; the error of one is told only where it is the first. */
-static int64_t many(struct request *request, struct socket_message *message, socket_message_one *one) {
+static int64_t many(struct request *request, struct socket_message *message, socket_message_one *one, struct socket_time *time) {
     uint64_t count = (uint32_t)request->size < PARTS_MAX ? (uint32_t)request->size : PARTS_MAX, done = 0;
     while (done < count) {
         if (request->paths > 0 && done > 0) break; /* one address for each record: the caller goes on from here, as where the kernel stops */
@@ -155,16 +156,20 @@ static int64_t many(struct request *request, struct socket_message *message, soc
         if (did < 0) break;
         done++;
         if (message->flags & MSG_WAITFORONE) message->flags |= MSG_DONTWAIT;
+        if (socket_time_is_over(time)) break;
     }
-    return (int64_t)done;
+    int error = done > 0 ? socket_time_tell(request, time) : 0;
+    return error < 0 ? error : (int64_t)done;
 }
 
 struct answer socket_message_serve(struct request *request, socket_message_one *plain, socket_message_one *one) {
     struct socket_message message;
-    int64_t did = hold_socket(request, &message);
+    struct socket_time time;
+    int64_t did = socket_time_read(request, &time);
+    if (did == 0) did = hold_socket(request, &message);
     if (did < 0) return answer_error((int)-did);
     if (request->nr == SYS_sendmmsg) message.flags &= ~MSG_WAITFORONE;
-    if (request->nr == SYS_sendmmsg || request->nr == SYS_recvmmsg) did = many(request, &message, one);
+    if (request->nr == SYS_sendmmsg || request->nr == SYS_recvmmsg) did = many(request, &message, one, &time);
     else if (request->nr == SYS_sendmsg || request->nr == SYS_recvmsg) did = single(request, &message, request->in, one);
     else {
         did = plain(request, &message);

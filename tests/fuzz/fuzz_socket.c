@@ -1,4 +1,4 @@
-/* with: socket.c socket_message.c socket_control.c socket_send.c socket_receive.c flight.c wrap: syscall
+/* with: socket.c socket_time.c socket_message.c socket_control.c socket_send.c socket_receive.c flight.c wrap: syscall
  *
  * sendmsg, sendmmsg, sendto, recvmsg, recvmmsg and recvfrom with whatever the guest has put into its memory. What must hold:
  * every descriptor that goes over a socket is one of the guest's own, never of ours; nothing is written but where the guest

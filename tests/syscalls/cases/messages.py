@@ -3,15 +3,17 @@ from __future__ import annotations
 import array
 import ctypes
 import errno
+import mmap
 import os
 import signal
 import socket
 import struct
 import threading
+import time
 
 from probe import LIBC, Probe
 
-SENDMSG, RECVMSG = 46, 47
+SENDMSG, RECVMSG, RECVMMSG = 46, 47, 299
 BAD = 8  # no page of ours is there
 WHOLE = 9 << 20
 
@@ -23,6 +25,10 @@ class Part(ctypes.Structure):
 class Head(ctypes.Structure):
     _fields_ = [("name", ctypes.c_void_p), ("name_length", ctypes.c_int), ("parts", ctypes.c_void_p), ("count", ctypes.c_uint64),
                 ("control", ctypes.c_void_p), ("control_length", ctypes.c_uint64), ("flags", ctypes.c_int)]  # fmt: skip
+
+
+class Several(ctypes.Structure):
+    _fields_ = [("head", Head), ("length", ctypes.c_uint)]
 
 
 def _call(number: int, sock: socket.socket, *args: object) -> str:
@@ -205,3 +211,58 @@ def rooms_that_are_odd(p: Probe) -> None:
         p.show(f"parts of {lengths}", _call(RECVMSG, two, ctypes.byref(_head(*lengths)), ctypes.c_long(socket.MSG_DONTWAIT)))
     p.show("too many", _call(RECVMSG, two, ctypes.byref(_head(*[1] * 1025)), ctypes.c_long(socket.MSG_DONTWAIT)))
     p.show("too many, name too short", _call(RECVMSG, two, ctypes.byref(_head(*[1] * 1025, name=BAD, name_length=-1)), ctypes.c_long(socket.MSG_DONTWAIT)))
+
+
+def _several(sock: socket.socket, count: int, limit: object, flags: int = 0) -> str:
+    kept = [_head(10) for _ in range(count)]
+    heads = (Several * count)(*[Several(head) for head in kept])
+    return _call(RECVMMSG, sock, heads, ctypes.c_long(count), ctypes.c_long(flags), limit)
+
+
+def several_with_a_time(p: Probe) -> None:
+    """The time is looked at after each message."""
+    one, two = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+
+    def timed(label: str, seconds: int, nanoseconds: int, count: int = 3, flags: int = 0) -> None:
+        room = (ctypes.c_int64 * 2)(seconds, nanoseconds)
+        did = _several(two, count, room, flags)
+        left = room[0] + room[1] / 1e9
+        p.show(label, (did, 0 <= room[1] < 10**9 and room[0] >= 0, left == 0, left == seconds + nanoseconds / 1e9, left < seconds + 1))
+
+    def sends(count: int, pause: float = 0.0) -> threading.Thread:
+        def send() -> None:
+            for _ in range(count):
+                time.sleep(pause)
+                one.send(b"x")
+        made = threading.Thread(target=send)
+        made.start()
+        return made
+
+    sends(3).join()
+    timed("enough time", 10, 5)
+    sends(3).join()
+    timed("none", 0, 0)
+    timed("none", 0, 0)
+    timed("none", 0, 0)
+    sends(2).join()
+    timed("too little", 0, 1)
+    timed("again", 1 << 62, 0, count=1)
+    sender = sends(8, 0.05)
+    room = (ctypes.c_int64 * 2)(0, 120_000_000)
+    p.show("it ends while it waits", 0 < int(_several(two, 8, room)) < 8 and tuple(room) == (0, 0))
+    sender.join()
+    _several(two, 8, None, socket.MSG_DONTWAIT)
+    timed("nothing there", 5, 0, flags=socket.MSG_DONTWAIT)
+    for seconds, nanoseconds in ((-1, 0), (0, -1), (0, 10**9), (1, 10**10)):
+        timed(f"{seconds} {nanoseconds}", seconds, nanoseconds, flags=socket.MSG_DONTWAIT)
+    sends(1).join()
+    p.show("time nowhere", _several(two, 1, ctypes.c_void_p(BAD)))
+    p.show("still there", _several(two, 1, None))
+    with open("file", "w") as file:
+        p.show("no socket, a bad time", _several(file, 1, (ctypes.c_int64 * 2)(0, -1)))  # type: ignore[arg-type]
+        p.show("no socket, time nowhere", _several(file, 1, ctypes.c_void_p(BAD)))  # type: ignore[arg-type]
+        p.show("no socket", _several(file, 1, None))  # type: ignore[arg-type]
+    LIBC.mmap.restype = ctypes.c_void_p
+    at = LIBC.mmap(None, ctypes.c_size_t(4096), mmap.PROT_READ, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, -1, ctypes.c_long(0))
+    sends(1).join()
+    p.show("a time that cannot be written", _several(two, 1, ctypes.c_void_p(at)))
