@@ -11,6 +11,7 @@
 #include <time.h>
 #include <unistd.h>
 #include "abstract.h"
+#include "borrow.h"
 #include "internet.h"
 #include "mounts.h"
 #include "socket.h"
@@ -280,6 +281,8 @@ int socket_name_write(const struct request *request, const struct socket_name *n
     int room;
     if (guest_read(request->tid, length_at, &room, sizeof room) < 0) return -EFAULT;
     if (room < 0) return -EINVAL;
+    /* INVARIANT still-there: whoever asks may have waited long. */
+    if (!borrow_stands() && !guest_alive(request->id)) return -ESRCH;
     int length = (int)name->length;
     size_t copied = (size_t)(room < length ? room : length);
     if (guest_write(request->tid, address, &name->address, copied) < 0) return -EFAULT;
