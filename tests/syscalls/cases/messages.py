@@ -137,10 +137,12 @@ def long_datagrams(p: Probe) -> None:
     while _send(held, _head(60_000)) == "60000":
         many += 1
     held.setblocking(True)
-    sender = threading.Thread(target=lambda: p.show("sent after a wait", _send(held, _head(60_000))))
+    sent_last: list[str] = []
+    sender = threading.Thread(target=lambda: sent_last.append(_send(held, _head(60_000))))
     sender.start()
     p.show("whole", [len(theirs.recvmsg(1 << 20)[0]) for _ in range(many + 1)] == [60_000] * (many + 1))
     sender.join()
+    p.show("sent after a wait", sent_last)
 
 
 def much_room(p: Probe) -> None:
