@@ -135,7 +135,9 @@ void abstract_bind_sender(int socket) {
 bool abstract_admits(int accepted) {
     struct sockaddr_un name;
     socklen_t size = sizeof name;
-    if (!served || getsockname(accepted, (struct sockaddr *)&name, &size) < 0 || !is_hidden(&name, size)) return true;
+    if (!served) return true;
+    if (getsockname(accepted, (struct sockaddr *)&name, &size) < 0) return false;
+    if (!is_hidden(&name, size)) return true;
     struct ucred who = {0};
     size = sizeof who;
     return getsockopt(accepted, SOL_SOCKET, SO_PEERCRED, &who, &size) == 0 && who.pid == getpid(); /* we connect for the guest */

@@ -24,7 +24,7 @@ void flight_setup(void) {
     setrlimit(RLIMIT_NOFILE, &usual);
 }
 
-static uint64_t send_timeout(int socket) {
+uint64_t flight_patience(int socket) {
     struct timeval limit = {0};
     socklen_t size = sizeof limit;
     getsockopt(socket, SOL_SOCKET, SO_SNDTIMEO, &limit, &size);
@@ -34,7 +34,7 @@ static uint64_t send_timeout(int socket) {
 /* INVARIANT in-flight: the kernel looks at the count before a message is queued and adds to it afterwards, and whoever waits for room in
  * between is not counted. So the guest's messages go one after the other, and none waits inside. */
 ssize_t flight_send_guests(int socket, const struct msghdr *header, int flags, bool waits) {
-    uint64_t most = send_timeout(socket), begun = answer_now();
+    uint64_t most = flight_patience(socket), begun = answer_now();
     for (bool polled = false;;) {
         pthread_mutex_lock(&lock);
         ssize_t sent = sendmsg(socket, header, flags | MSG_DONTWAIT);

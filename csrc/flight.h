@@ -1,5 +1,6 @@
 #pragma once
 #include <stdbool.h>
+#include <stdint.h>
 #include <sys/socket.h>
 #include <sys/types.h>
 
@@ -10,6 +11,8 @@
 
 /* Set the limits of this process. What was cloned before keeps its own. */
 void flight_setup(void);
+/* SO_SNDTIMEO in nanoseconds; 0: none. */
+uint64_t flight_patience(int socket);
 /* sendmsg of descriptors that are the guest's. Like it returns -1 and errno; waits where the socket and `waits` do, EINTR. */
 ssize_t flight_send_guests(int socket, const struct msghdr *header, int flags, bool waits);
 /* sendmsg of one of ours, on a socket that waits. Where the count is past our limit, too, it waits; ENOMEM after long. */

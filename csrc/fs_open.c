@@ -69,7 +69,7 @@ static int checked(const struct place *place, int opened) {
 /* Opening one end of a FIFO waits for the other: as a call of the guest's that a signal can interrupt. */
 static int open_waiting(const struct place *place, int flags) {
     for (;;) {
-        if (!loop_block_enter()) return -ENOMEM;
+        if (!loop_block_enter(0)) return -ENOMEM;
         int fd = walk_open(place, flags, 0);
         bool interrupted = loop_block_leave();
         if (fd != -EINTR) return checked(place, fd);

@@ -8,15 +8,15 @@
 #include "loop.h"
 #include "mounts.h"
 #include "rpc.h"
+#include "socket.h"
 
 #define HELD_LOOKS 50 /* a millisecond each */
 
 bool internet_served(void) { return mounts_plan()->network == SBX_NETWORK_SERVED; }
 
 bool internet_is(int socket) {
-    int family = AF_UNSPEC;
-    socklen_t size = sizeof family;
-    return internet_served() && getsockopt(socket, SOL_SOCKET, SO_DOMAIN, &family, &size) == 0 && (family == AF_INET || family == AF_INET6);
+    int family = internet_served() ? socket_family(socket) : AF_UNSPEC;
+    return family == AF_INET || family == AF_INET6;
 }
 
 static int64_t ask(struct request *request, const struct sbx_net *question, int socket, struct rpc_answer *answer, bool *denied) {
@@ -117,7 +117,7 @@ static int wait_connected(int socket, bool relayed) {
     int limit = patience(socket);
     bool taken_back = false;
     for (int looks = 0;; looks++) {
-        if (!loop_block_enter()) return -ENOMEM;
+        if (!loop_block_enter(0)) return -ENOMEM;
         if (taken_back) poll(NULL, 0, 1);
         int got = poll(&polled, 1, limit);
         bool interrupted = loop_block_leave();

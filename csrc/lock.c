@@ -49,7 +49,7 @@ static int keep_trying(struct attempt *attempt, bool wait, int (*try)(struct att
     int did = -EAGAIN;
     attempt->waits = wait;
     for (bool interrupted = false; did == -EAGAIN && !interrupted;) {
-        if (wait && !loop_block_enter()) did = -ENOLCK;
+        if (wait && !loop_block_enter(0)) did = -ENOLCK;
         if (did == -ENOLCK) break;
         holder_lock();
         did = try(attempt);
@@ -216,7 +216,7 @@ static int try_private(struct attempt *attempt) {
 static int flock_shared(const struct attempt *attempt, bool wait) {
     int error = flock_now(attempt->file.fd, attempt->operation);
     while (error == -EAGAIN && wait) {
-        if (!loop_block_enter()) return -ENOLCK;
+        if (!loop_block_enter(0)) return -ENOLCK;
         error = flock(attempt->file.fd, attempt->operation) < 0 ? -errno : 0;
         bool interrupted = loop_block_leave();
         if (error != -EINTR) break;

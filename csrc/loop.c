@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 #include "answer.h"
@@ -47,10 +48,18 @@ static pthread_cond_t turn = PTHREAD_COND_INITIALIZER;
 static struct worker *blocked;
 static int blocked_event = -1;
 
+/* INVARIANT waits-light: a thread that waits holds none of the memory that the guest made it write to. */
+static void give_back(size_t kept) {
+    uintptr_t from = ((uintptr_t)self->request.buffer + kept + 4095) & ~(uintptr_t)4095;
+    uintptr_t to = (uintptr_t)(self->request.buffer + sizeof self->request.buffer) & ~(uintptr_t)4095;
+    if (from < to) madvise((void *)from, to - from, MADV_DONTNEED);
+}
+
 /* The kernel wakes every thread that receives, for each notification; so one receives, and the others wait
  * here until it leaves (loop_leave). */
 static void wait_turn(void) {
     if (!atomic_exchange(&receiving, true)) return;
+    give_back(0);
     pthread_mutex_lock(&lock);
     parked++;
     while (called == 0) pthread_cond_wait(&turn, &lock);
@@ -148,7 +157,8 @@ void loop_wake_main(void) {
     if (write(blocked_event, &one, sizeof one) < 0) return; /* full: it is readable already */
 }
 
-bool loop_block_enter(void) {
+bool loop_block_enter(size_t kept) {
+    give_back(kept);
     pthread_mutex_lock(&lock);
     bool room = blocking < THREADS_MAX - RESERVE && leave(), first = blocked == NULL;
     if (room) {

@@ -9,10 +9,10 @@ int loop_start(void);
 /* The calling thread is about to wait for something: make sure that another thread is receiving. False: there can be none. */
 bool loop_leave(void);
 #define ERESTARTSYS 512 /* the kernel's own: the call begins again after the handler, or is EINTR */
-/* Around a kernel call that may block on the guest's behalf. While it stands, a signal that the guest's thread would take,
+/* Around a kernel call that may block on the guest's behalf. Of request->buffer the first `kept` bytes stay as they are. While it stands, a signal that the guest's thread would take,
  * or its death, interrupts the call (EINTR). enter: false where too many calls block already; answer then ENOMEM. leave: true
  * if it was interrupted; answer then ERESTARTSYS. */
-bool loop_block_enter(void);
+bool loop_block_enter(size_t kept);
 bool loop_block_leave(void);
 /* For the main thread: when this returns, no call of ours holds what was a dead process's (a port is free again); later where the machine is
  * busy. */

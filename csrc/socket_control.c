@@ -5,7 +5,9 @@
 #include <unistd.h>
 #include "borrow.h"
 #include "peers.h"
+#include "socket.h"
 
+#define OPTION_MEMORY 131072 /* net.core.optmem_max: without it the kernel looks at none */
 #ifndef SCM_PIDFD
 #define SCM_PIDFD 4
 #endif
@@ -35,7 +37,7 @@ static bool is_harmless(const struct cmsghdr *at) {
 }
 
 /* INVARIANT own-network: one that was handed in, too, whatever network the guest has. */
-static bool is_of_the_host(int socket) { return !socket_message_is_local(socket) && !socket_name_is_private(socket); }
+static bool is_of_the_host(int socket) { return socket_family(socket) != AF_UNIX && !socket_name_is_private(socket); }
 
 static int translate_credentials(const struct request *request, struct cmsghdr *at) {
     struct ucred who;
@@ -70,10 +72,11 @@ static int translate(const struct request *request, struct socket_message *messa
 }
 
 int socket_control_read(const struct request *request, struct socket_message *message) {
-    if (message->head.control_length == 0 || message->head.control == 0) return 0;
-    if (message->head.control_length > CONTROL_MAX) return -ENOBUFS;
-    message->control_length = (size_t)message->head.control_length;
+    uint64_t length = message->head.control_length;
+    if (length > OPTION_MEMORY) return -ENOBUFS;
+    message->control_length = (size_t)(length < CONTROL_MAX ? length : CONTROL_MAX);
     if (guest_read(request->tid, message->head.control, message->control, message->control_length) < 0) return -EFAULT;
+    if (length > CONTROL_MAX) return -ENOBUFS;
     struct msghdr header = {.msg_control = message->control, .msg_controllen = message->control_length};
     int error = 0;
     for (struct cmsghdr *at = control_first(&header); at && !error; at = control_next(&header, at)) error = translate(request, message, at);
@@ -134,16 +137,17 @@ static size_t give(const struct request *request, int *fds, size_t count, bool c
 
 /* As on Linux, what finds no place is dropped and said so. */
 static void hand_over(const struct request *request, struct socket_message *message, struct msghdr *header) {
+    const struct msghdr came = *header;
     bool full = false;
-    for (struct cmsghdr *at = control_first(header); at; at = control_next(header, at)) {
+    for (struct cmsghdr *at = control_first(&came), *next; at; at = next) {
+        next = control_next(&came, at); /* what is behind a cut is closed, too */
         if (at->cmsg_level != SOL_SOCKET || (at->cmsg_type != SCM_RIGHTS && at->cmsg_type != SCM_PIDFD)) continue;
         size_t count = (at->cmsg_len - CMSG_LEN(0)) / sizeof(int);
         size_t given = give(request, (int *)(void *)CMSG_DATA(at), count, message->flags & MSG_CMSG_CLOEXEC || at->cmsg_type == SCM_PIDFD, &full);
-        if (given == count) continue;
+        if (given == count || header->msg_controllen < came.msg_controllen) continue;
         header->msg_flags |= MSG_CTRUNC;
         at->cmsg_len = CMSG_LEN(given * sizeof(int));
         header->msg_controllen = (size_t)((uint8_t *)at - message->control) + (given ? CMSG_SPACE(given * sizeof(int)) : 0);
-        if (!given) return;
     }
 }
 

@@ -1,36 +1,64 @@
 #include "socket_message.h"
 #include <errno.h>
-#include <fcntl.h>
 #include <limits.h>
-#include <stdlib.h>
+#include <stdatomic.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+#include "socket.h"
+#include "socket_time.h"
 
 #define MANY_SIZE 64 /* sizeof(struct mmsghdr) */
+#define ADDRESS_MAX (1ull << 56)
 
-bool socket_message_is_local(int socket) {
-    int family = AF_UNIX;
-    socklen_t size = sizeof family;
-    return getsockopt(socket, SOL_SOCKET, SO_DOMAIN, &family, &size) < 0 || family == AF_UNIX;
+bool socket_message_waits(const struct socket_message *message) { return !(message->flags & MSG_DONTWAIT) && socket_waits(message->socket); }
+
+/* ---- payload ----------------------------------------------------------------------------------------------------------------- */
+
+static _Atomic size_t held; /* by all messages */
+
+/* INVARIANT waits-light: what our calls hold of messages, while they wait above all, has one bound for the whole guest, and is counted before it
+ * is taken. */
+int socket_message_hold(struct socket_message *message, size_t size) {
+    if (size <= message->held || size <= WAITS_WITH) return 0;
+    size_t more = size - message->held;
+    if (atomic_fetch_add(&held, more) > HELD_MAX - more) {
+        atomic_fetch_sub(&held, more);
+        return -ENOBUFS;
+    }
+    message->held = size;
+    return 0;
 }
 
-bool socket_message_waits(const struct socket_message *message) {
-    return !(message->flags & MSG_DONTWAIT) && !(fcntl(message->socket, F_GETFL) & O_NONBLOCK);
+void socket_message_release(struct socket_message *message) {
+    if (message->mapped) munmap(message->payload, message->mapped);
+    atomic_fetch_sub(&held, message->held);
+    message->mapped = message->held = 0;
 }
 
+/* Large ones are mapped, not allocated: an allocator keeps what it is given back. */
 int socket_message_room(struct request *request, struct socket_message *message, size_t size) {
+    socket_message_release(message);
     message->payload = request->buffer;
-    message->allocated = size > sizeof request->buffer;
-    if (message->allocated && (message->payload = malloc(size)) == NULL) message->allocated = false;
-    return message->payload ? 0 : -ENOBUFS;
+    if (size <= sizeof request->buffer) return 0;
+    int error = socket_message_hold(message, size);
+    if (error < 0) return error;
+    void *at = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (at == MAP_FAILED) return -ENOBUFS;
+    message->payload = at;
+    message->mapped = size;
+    return 0;
 }
 
-int socket_message_move(const struct request *request, const struct socket_message *message, size_t size, enum socket_message_way way) {
+int socket_message_move(const struct request *request, const struct socket_message *message, size_t done, size_t size, enum socket_message_way way) {
     uint8_t *at = message->payload;
     for (size_t i = 0; size > 0 && i < (size_t)message->head.part_count; i++) {
-        size_t length = message->parts[i].iov_len < size ? message->parts[i].iov_len : size;
-        uint64_t address = (uint64_t)message->parts[i].iov_base;
+        size_t skipped = done < message->parts[i].iov_len ? done : message->parts[i].iov_len;
+        size_t length = message->parts[i].iov_len - skipped;
+        done -= skipped;
+        if (length > size) length = size;
+        uint64_t address = (uint64_t)message->parts[i].iov_base + skipped;
         int error = way == TO_GUEST ? guest_write(request->tid, address, at, length) : guest_read(request->tid, address, at, length);
         if (error < 0) return error;
         at += length;
@@ -43,7 +71,7 @@ int socket_message_move(const struct request *request, const struct socket_messa
 
 static void begin(struct socket_message *message, uint64_t at) {
     message->at = at;
-    message->allocated = false;
+    message->mapped = message->held = 0;
     message->passed_count = 0;
     message->control_length = 0;
     message->name.held = message->name.mount = -1;
@@ -51,21 +79,25 @@ static void begin(struct socket_message *message, uint64_t at) {
 }
 
 static void end(struct socket_message *message) {
-    if (message->allocated) free(message->payload);
+    socket_message_release(message);
     for (int i = 0; i < message->passed_count; i++) close(message->passed[i]);
-    message->allocated = false;
     message->passed_count = 0;
     guest_close(&message->name.held);
 }
 
-static int read_parts(const struct request *request, struct socket_message *message) {
+/* As Linux looks at them: what is more than BYTES_MAX is left out. */
+int socket_message_parts(const struct request *request, struct socket_message *message) {
     if (message->head.part_count > PARTS_MAX) return -EMSGSIZE;
     size_t count = (size_t)message->head.part_count;
-    if (guest_read(request->tid, message->head.parts, message->parts, count * sizeof *message->parts) < 0) return -EFAULT;
+    struct iovec *parts = message->parts;
+    if (guest_read(request->tid, message->head.parts, parts, count * sizeof *parts) < 0) return -EFAULT;
+    for (size_t i = 0; i < count; i++)
+        if (parts[i].iov_len > SSIZE_MAX) return -EINVAL;
     message->total = 0;
     for (size_t i = 0; i < count; i++) {
-        if (message->parts[i].iov_len > SSIZE_MAX) return -EINVAL;
-        if (__builtin_add_overflow(message->total, message->parts[i].iov_len, &message->total)) return -EINVAL;
+        if (count > 1 && ((uint64_t)parts[i].iov_base > ADDRESS_MAX || parts[i].iov_len > ADDRESS_MAX)) return -EFAULT;
+        if (parts[i].iov_len > BYTES_MAX - message->total) parts[i].iov_len = BYTES_MAX - message->total;
+        message->total += parts[i].iov_len;
     }
     return 0;
 }
@@ -73,8 +105,10 @@ static int read_parts(const struct request *request, struct socket_message *mess
 static int read_head(const struct request *request, struct socket_message *message, uint64_t at) {
     begin(message, at);
     if (guest_read(request->tid, at, &message->head, sizeof message->head) < 0) return -EFAULT;
+    if (message->head.name == 0) message->head.name_length = 0;
     if (message->head.name_length < 0) return -EINVAL;
-    return read_parts(request, message);
+    if (message->head.name_length > (int)sizeof message->name.address.space) message->head.name_length = (int)sizeof message->name.address.space;
+    return 0;
 }
 
 void socket_message_plain(struct socket_message *message, uint64_t buffer, uint64_t size, uint64_t name, int32_t name_length) {
@@ -83,21 +117,20 @@ void socket_message_plain(struct socket_message *message, uint64_t buffer, uint6
     message->head.name = name;
     message->head.name_length = name_length;
     message->head.part_count = 1;
-    message->total = size < PAYLOAD_MAX ? (size_t)size : PAYLOAD_MAX;
+    message->total = size < BYTES_MAX ? (size_t)size : BYTES_MAX;
     message->parts[0] = (struct iovec){(void *)buffer, message->total};
 }
 
 /* ---- the calls --------------------------------------------------------------------------------------------------------------- */
 
 static int hold_socket(const struct request *request, struct socket_message *message) {
-    cleanup_close int fd = guest_borrow_fd(request->tid, request->fd);
     struct stat status;
+    cleanup_close int fd = socket_borrow(request, &status);
     if (fd < 0) return fd;
-    if (fcntl(fd, F_GETFL) & O_PATH) return -EBADF;
-    if (fstat(fd, &status) < 0 || !S_ISSOCK(status.st_mode)) return -ENOTSOCK;
     message->denied = false;
     message->flags = (int)request->flags;
-    if (message->flags & MSG_OOB && socket_message_is_local(fd)) return -EOPNOTSUPP; /* hardly anyone sends any, and it has let guests out */
+    int family = message->flags & MSG_OOB ? socket_family(fd) : AF_INET;
+    if (family != AF_INET && family != AF_INET6) return -EOPNOTSUPP; /* of AF_UNIX: hardly anyone sends any, and it has let guests out */
     message->socket = take(&fd);
     message->inode = status.st_ino;
     return 0;
@@ -111,26 +144,32 @@ static int64_t single(struct request *request, struct socket_message *message, u
 }
 
 /* sendmmsg, recvmmsg: how many went; the error of one is told only where it is the first. */
-static int64_t many(struct request *request, struct socket_message *message, socket_message_one *one) {
+static int64_t many(struct request *request, struct socket_message *message, socket_message_one *one, struct socket_time *time) {
     uint64_t count = (uint32_t)request->size < PARTS_MAX ? (uint32_t)request->size : PARTS_MAX, done = 0;
-    for (; done < count; done++) {
+    while (done < count) {
         if (request->paths > 0 && done > 0) break; /* one address for each record: the caller goes on from here, as where the kernel stops */
         uint64_t at = request->in + done * MANY_SIZE;
         int64_t did = single(request, message, at, one);
         uint32_t length = (uint32_t)did;
         if (did >= 0 && guest_write(request->tid, at + sizeof(struct guest_message), &length, sizeof length) < 0) did = -EFAULT;
-        if (did < 0) return done ? (int64_t)done : did;
+        if (did < 0 && done == 0) return did;
+        if (did < 0) break;
+        done++;
         if (message->flags & MSG_WAITFORONE) message->flags |= MSG_DONTWAIT;
+        if (socket_time_is_over(time)) break;
     }
-    return (int64_t)done;
+    int error = done > 0 ? socket_time_tell(request, time) : 0;
+    return error < 0 ? error : (int64_t)done;
 }
 
 struct answer socket_message_serve(struct request *request, socket_message_one *plain, socket_message_one *one) {
     struct socket_message message;
-    int64_t did = hold_socket(request, &message);
+    struct socket_time time;
+    int64_t did = socket_time_read(request, &time);
+    if (did == 0) did = hold_socket(request, &message);
     if (did < 0) return answer_error((int)-did);
     if (request->nr == SYS_sendmmsg) message.flags &= ~MSG_WAITFORONE;
-    if (request->nr == SYS_sendmmsg || request->nr == SYS_recvmmsg) did = many(request, &message, one);
+    if (request->nr == SYS_sendmmsg || request->nr == SYS_recvmmsg) did = many(request, &message, one, &time);
     else if (request->nr == SYS_sendmsg || request->nr == SYS_recvmsg) did = single(request, &message, request->in, one);
     else {
         did = plain(request, &message);

@@ -6,7 +6,10 @@
 #include "socket_name.h"
 
 #define PARTS_MAX 1024             /* UIO_MAXIOV */
-#define PAYLOAD_MAX (8u << 20)     /* of one message */
+#define BYTES_MAX 0x7ffff000u      /* MAX_RW_COUNT: of one message, as Linux has it */
+#define PAYLOAD_MAX (8u << 20)     /* of one that goes as a whole, and of what is received at once */
+#define HELD_MAX (32u << 20)       /* of all calls of the guest's together */
+#define WAITS_WITH 4096            /* what any call may hold while it waits */
 #define CONTROL_MAX 16384
 #define PASSED_MAX 253             /* SCM_MAX_FD */
 
@@ -31,8 +34,8 @@ struct socket_message {
     uint64_t at;               /* of head in the guest; 0: sendto, recvfrom */
     struct iovec parts[PARTS_MAX];
     size_t total;
-    uint8_t *payload;          /* request->buffer, or allocated where it is too small */
-    bool allocated;
+    uint8_t *payload;          /* request->buffer, or mapped where it is too small */
+    size_t mapped, held;       /* bytes; the second counts in HELD_MAX */
     struct socket_name name;
     int passed[PASSED_MAX];
     int passed_count;
@@ -40,16 +43,20 @@ struct socket_message {
     size_t control_length;
 };
 
-bool socket_message_is_local(int socket); /* AF_UNIX */
 /* May the call wait? */
 bool socket_message_waits(const struct socket_message *message);
-/* Room for `size` bytes of payload. 0 or -errno. */
+/* Copy what the header says of the parts. 0 or -errno. */
+int socket_message_parts(const struct request *request, struct socket_message *message);
+/* Room for `size` bytes of payload, in place of what there was. 0 or -errno. */
 int socket_message_room(struct request *request, struct socket_message *message, size_t size);
-/* Payload between our copy and the guest's parts; `size` bytes of it. 0 or -errno. */
+/* `size` bytes of the room will be held while the call waits. 0 or -ENOBUFS. */
+int socket_message_hold(struct socket_message *message, size_t size);
+void socket_message_release(struct socket_message *message);
+/* Payload between our copy and the guest's parts; `size` bytes of it, behind the first `done` of the parts. 0 or -errno. */
 enum socket_message_way { FROM_GUEST, TO_GUEST };
-int socket_message_move(const struct request *request, const struct socket_message *message, size_t size, enum socket_message_way way);
+int socket_message_move(const struct request *request, const struct socket_message *message, size_t done, size_t size, enum socket_message_way way);
 
-/* Sends or receives one message that has been read: how many bytes, or -errno. */
+/* Sends or receives one message whose header has been read: how many bytes, or -errno. */
 typedef int64_t socket_message_one(struct request *request, struct socket_message *message);
 /* sendto and recvfrom as a message of one part. */
 void socket_message_plain(struct socket_message *message, uint64_t buffer, uint64_t size, uint64_t name, int32_t name_length);

@@ -11,8 +11,10 @@
 #include <time.h>
 #include <unistd.h>
 #include "abstract.h"
+#include "borrow.h"
 #include "internet.h"
 #include "mounts.h"
+#include "socket.h"
 
 #define BOUND_MAX 4096
 #ifndef SO_NETNS_COOKIE
@@ -51,10 +53,7 @@ bool socket_name_is_private(int socket) { return own_network && network_of(socke
 void socket_name_done(struct socket_name *name) { guest_close(&name->held); }
 
 bool socket_name_may_part(int socket) {
-    int family = AF_UNSPEC;
-    socklen_t size = sizeof family;
-    if (getsockopt(socket, SOL_SOCKET, SO_DOMAIN, &family, &size) < 0) return false;
-    return family == AF_UNIX || socket_name_is_private(socket) || internet_is(socket);
+    return socket_family(socket) == AF_UNIX || socket_name_is_private(socket) || internet_is(socket);
 }
 
 static struct bound *find_bound(const char *kernel) {
@@ -282,6 +281,8 @@ int socket_name_write(const struct request *request, const struct socket_name *n
     int room;
     if (guest_read(request->tid, length_at, &room, sizeof room) < 0) return -EFAULT;
     if (room < 0) return -EINVAL;
+    /* INVARIANT still-there: whoever asks may have waited long. */
+    if (!borrow_stands() && !guest_alive(request->id)) return -ESRCH;
     int length = (int)name->length;
     size_t copied = (size_t)(room < length ? room : length);
     if (guest_write(request->tid, address, &name->address, copied) < 0) return -EFAULT;

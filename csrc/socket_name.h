@@ -32,6 +32,6 @@ int socket_name_bind(struct request *request, int socket, struct socket_name *na
 /* What the kernel says becomes what the guest shall read: of a socket's own end, or of another. */
 enum socket_end { SOCKET_OWN, SOCKET_PEER };
 void socket_name_show(struct socket_name *name, enum socket_end end);
-/* Write it with its length where the guest wants them: 0 or -EFAULT, -EINVAL. */
+/* Write it with its length where the guest wants them: 0 or -EFAULT, -EINVAL; -ESRCH where the caller is gone. */
 int socket_name_write(const struct request *request, const struct socket_name *name, uint64_t address, uint64_t length_at);
 #endif

@@ -5,24 +5,47 @@
 #include "borrow.h"
 #include "internet.h"
 #include "loop.h"
+#include "socket.h"
 #include "socket_control.h"
 #include "sockets.h"
 
-static int64_t receive_in(struct socket_message *message, struct msghdr *header) {
+/* Can it wait for a message without room for it, by looking at nothing of the next? */
+static bool can_look(const struct socket_message *message) {
+    bool own = message->flags & (MSG_WAITALL | MSG_OOB | MSG_ERRQUEUE); /* waits for something else, or for nothing */
+    return !own && socket_option(message->socket, SO_PEEK_OFF, -1) < 0 && socket_option(message->socket, SO_RCVLOWAT, 1) <= 1;
+}
+
+/* Room for what is to come, and nothing in it that was there before. */
+static int make_room(struct request *request, struct socket_message *message, struct iovec *part, struct msghdr *header) {
+    size_t size = message->total < PAYLOAD_MAX ? message->total : PAYLOAD_MAX;
+    size_t control = message->head.control ? (size_t)message->head.control_length : 0;
+    int error = socket_message_room(request, message, size);
+    if (error < 0) return error;
+    if (control > CONTROL_MAX) control = CONTROL_MAX;
+    memset(message->control, 0, control); /* the kernel leaves the padding as it is, and all of it goes to the guest */
+    if (message->flags & MSG_TRUNC && !message->mapped) memset(message->payload, 0, size); /* and here it may say more than it has written */
+    *part = (struct iovec){message->payload, size};
+    *header = (struct msghdr){.msg_name = &message->name.address, .msg_namelen = sizeof message->name.address, .msg_iov = part, .msg_iovlen = 1,
+                              .msg_control = message->control, .msg_controllen = control};
+    return 0;
+}
+
+static int64_t receive_in(struct request *request, struct socket_message *message, struct iovec *part, struct msghdr *header) {
+    bool waits = socket_message_waits(message), look = message->total > sizeof request->buffer && waits && can_look(message);
     int flags = message->flags | MSG_CMSG_CLOEXEC;
-    bool waits = socket_message_waits(message);
-    socklen_t name_room = header->msg_namelen;
-    size_t control_room = header->msg_controllen;
-    for (bool tried = flags & MSG_WAITALL;; tried = true) {
-        header->msg_namelen = name_room;
-        header->msg_controllen = control_room;
-        if (tried && waits && !loop_block_enter()) return -ENOMEM;
-        ssize_t got = recvmsg(message->socket, header, flags | (waits && !tried ? MSG_DONTWAIT : 0));
+    for (bool wait = waits && flags & MSG_WAITALL;;) {
+        bool looks = wait && look;
+        int error = looks ? 0 : make_room(request, message, part, header);
+        if (error == 0 && wait && !looks && flags & MSG_WAITALL) error = socket_message_hold(message, part->iov_len);
+        if (error == 0 && wait && !loop_block_enter(0)) error = -ENOMEM;
+        if (error < 0) return error;
+        ssize_t got = looks ? recvmsg(message->socket, &(struct msghdr){0}, MSG_PEEK) : recvmsg(message->socket, header, flags | (waits && !wait ? MSG_DONTWAIT : 0));
         int why = errno;
-        bool interrupted = tried && waits && loop_block_leave();
-        if (got >= 0) return got;
-        if ((why == EAGAIN && waits && !tried) || (why == EINTR && waits && !interrupted)) continue;
-        return why == EINTR ? -ERESTARTSYS : -why;
+        bool interrupted = wait && loop_block_leave();
+        if (got >= 0 && !looks) return got;
+        if (got < 0 && !(why == EAGAIN && waits && !wait) && !(why == EINTR && waits && !interrupted)) return why == EINTR ? -ERESTARTSYS : -why;
+        wait = got < 0;
+        if (look) socket_message_release(message);
     }
 }
 
@@ -34,30 +57,17 @@ static int write_back(const struct request *request, struct socket_message *mess
     }
     if (guest_write(request->tid, message->head.control, message->control, header->msg_controllen) < 0) return -EFAULT;
     if (!message->at) return 0;
-    int32_t name_length = (int32_t)message->name.length, flags = header->msg_flags & ~MSG_CMSG_CLOEXEC;
+    int32_t name_length = (int32_t)message->name.length, flags = (header->msg_flags & ~MSG_CMSG_CLOEXEC) | (message->flags & MSG_CMSG_CLOEXEC);
     uint64_t control_length = header->msg_controllen;
     if (message->head.name && guest_write(request->tid, message->at + offsetof(struct guest_message, name_length), &name_length, 4) < 0) return -EFAULT;
     if (guest_write(request->tid, message->at + offsetof(struct guest_message, control_length), &control_length, 8) < 0) return -EFAULT;
     return guest_write(request->tid, message->at + offsetof(struct guest_message, flags), &flags, 4);
 }
 
-/* Room for what is to come, and nothing in it that was there before. */
-static struct msghdr header_of(struct socket_message *message, struct iovec *part) {
-    size_t control = message->head.control ? (size_t)message->head.control_length : 0;
-    if (control > CONTROL_MAX) control = CONTROL_MAX;
-    memset(message->control, 0, control); /* the kernel leaves the padding as it is, and all of it goes to the guest */
-    if (message->flags & MSG_TRUNC) memset(part->iov_base, 0, part->iov_len); /* and here it may say more than it has written */
-    return (struct msghdr){.msg_name = &message->name.address, .msg_namelen = sizeof message->name.address, .msg_iov = part, .msg_iovlen = 1,
-                           .msg_control = message->control, .msg_controllen = control};
-}
-
 static int64_t receive_one(struct request *request, struct socket_message *message) {
-    size_t size = message->total < PAYLOAD_MAX ? message->total : PAYLOAD_MAX;
-    int error = socket_message_room(request, message, size);
-    if (error < 0) return error;
-    struct iovec part = {message->payload, size};
-    struct msghdr header = header_of(message, &part);
-    int64_t got = receive_in(message, &header);
+    struct iovec part;
+    struct msghdr header;
+    int64_t got = receive_in(request, message, &part, &header);
     if (got < 0) return got;
     message->name.length = header.msg_namelen;
     internet_show_relayed(request, message->socket, SOCKET_PEER, &message->name);
@@ -65,9 +75,14 @@ static int64_t receive_one(struct request *request, struct socket_message *messa
     socket_control_give(request, message, &header);
     /* INVARIANT still-there: it may have waited long. */
     if (!borrow_stands() && !guest_alive(request->id)) return -ESRCH;
-    error = socket_message_move(request, message, (size_t)got < size ? (size_t)got : size, TO_GUEST);
+    int error = socket_message_move(request, message, 0, (size_t)got < part.iov_len ? (size_t)got : part.iov_len, TO_GUEST);
     if (error == 0) error = write_back(request, message, &header);
     return error < 0 ? error : got;
+}
+
+static int64_t receive_message(struct request *request, struct socket_message *message) {
+    int error = socket_message_parts(request, message);
+    return error < 0 ? error : receive_one(request, message);
 }
 
 /* The room for the address is in the guest, as its length will be. */
@@ -79,4 +94,4 @@ static int64_t receive_plain(struct request *request, struct socket_message *mes
     return error < 0 ? error : got;
 }
 
-struct answer sockets_receive(struct request *request) { return socket_message_serve(request, receive_plain, receive_one); }
+struct answer sockets_receive(struct request *request) { return socket_message_serve(request, receive_plain, receive_message); }

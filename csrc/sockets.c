@@ -10,6 +10,7 @@
 #include "loop.h"
 #include "mounts.h"
 #include "peers.h"
+#include "socket.h"
 #include "socket_name.h"
 
 int sockets_setup(bool own_network) {
@@ -33,11 +34,8 @@ struct answer sockets_socket(struct request *request) {
 }
 
 static int borrow_socket(const struct request *request) {
-    cleanup_close int fd = guest_borrow_fd(request->tid, request->fd);
     struct stat status;
-    if (fd < 0) return fd;
-    if (fcntl(fd, F_GETFL) & O_PATH) return -EBADF;
-    return fstat(fd, &status) == 0 && S_ISSOCK(status.st_mode) ? take(&fd) : -ENOTSOCK;
+    return socket_borrow(request, &status);
 }
 
 /* Of what getsockopt tells all passes straight but this, and names that there are not. */
@@ -96,8 +94,6 @@ struct answer sockets_bind(struct request *request) {
     return named(&name, error, denied);
 }
 
-static bool blocks(int fd) { return !(fcntl(fd, F_GETFL) & O_NONBLOCK); }
-
 struct answer sockets_connect(struct request *request) {
     cleanup_close int socket = borrow_socket(request);
     if (socket < 0) return answer_error(-socket);
@@ -110,10 +106,10 @@ struct answer sockets_connect(struct request *request) {
     if (served) error = internet_connect(request, socket, &name, &denied);
     else if (error == 0 && !apart) error = socket_name_find(request, socket, &name, &denied);
     if (error < 0 || served) return named(&name, error, denied);
-    bool waits = blocks(socket);
+    bool waits = socket_waits(socket);
     pid_t before = peers_connects(socket, guest_leader(request->tid));
     for (;;) { /* a full backlog makes it wait */
-        error = waits && !loop_block_enter() ? -ENOMEM : 0;
+        error = waits && !loop_block_enter(0) ? -ENOMEM : 0;
         if (error < 0) break;
         error = connect(socket, &name.address.any, name.length) < 0 ? -errno : 0;
         bool interrupted = waits && loop_block_leave();
@@ -152,11 +148,11 @@ struct answer sockets_accept(struct request *request) {
     cleanup_close int socket = borrow_socket(request);
     if (socket < 0) return answer_error(-socket);
     struct socket_name name = {.held = -1, .mount = -1};
-    bool waits = blocks(socket);
+    bool waits = socket_waits(socket);
     cleanup_close int fd = -1;
     for (;;) {
         name.length = sizeof name.address;
-        if (waits && !loop_block_enter()) return answer_error(ENOMEM);
+        if (waits && !loop_block_enter(0)) return answer_error(ENOMEM);
         fd = accept4(socket, &name.address.any, &name.length, (int)(flags | SOCK_CLOEXEC));
         int why = errno;
         bool interrupted = waits && loop_block_leave(), stranger = fd >= 0 && !(internet_admits(request, fd, &name) && abstract_admits(fd));

@@ -13,7 +13,7 @@ from tests import other_user
 from tests.other_user import ROOT
 
 CHOSEN = ["tests/programs", "tests/syscalls", "tests/test_walls.py", "tests/test_lifetime.py", "tests/test_limits.py",
-          "tests/test_differential.py", "tests/test_loopback.py", "tests/test_internet.py", "tests/test_internet_names.py", "tests/test_names_audit.py", "tests/test_byte_limits.py", "tests/test_relay.py", "tests/test_connect.py", "tests/test_ports.py", "tests/test_socket_options.py", "tests/test_publish.py", "tests/test_publish_udp.py", "tests/escape/test_host_sockets.py", "tests/escape/test_path_only.py", "tests/escape/test_pipe_ends.py", "tests/escape/test_terminals.py", "tests/escape/test_proc_fd_reopen.py",
+          "tests/test_differential.py", "tests/test_loopback.py", "tests/test_internet.py", "tests/test_internet_names.py", "tests/test_names_audit.py", "tests/test_byte_limits.py", "tests/test_relay.py", "tests/test_connect.py", "tests/test_ports.py", "tests/test_socket_options.py", "tests/test_publish.py", "tests/test_publish_udp.py", "tests/escape/test_host_sockets.py", "tests/escape/test_path_only.py", "tests/escape/test_pipe_ends.py", "tests/escape/test_terminals.py", "tests/escape/test_proc_fd_reopen.py", "tests/escape/test_sentry_memory.py", "tests/escape/test_scm_rights.py",
           *sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("tests/escape/test_net_*.py")),
           "tests/test_http_proxy.py", "tests/test_http_trust.py", *sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("tests/escape/test_http_*.py"))]  # fmt: skip
 CAP_SYS_RESOURCE = 24

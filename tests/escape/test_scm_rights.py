@@ -7,6 +7,8 @@ import array
 import os
 import socket
 
+import pytest
+
 from tests.escape.attack import LOST, box, build, every_wall, open_files, ordinary, sentry_of
 from tests.escape.conftest import Host
 
@@ -70,6 +72,24 @@ int main(int argc, char **argv) {
 """
 
 
+CUT = r"""
+/* reads messages whose descriptors have no place; standard input is the socket */
+int main(int argc, char **argv) {
+    char byte, space[256];
+    struct rlimit none = {3, 3};
+    if (setrlimit(RLIMIT_NOFILE, &none)) return unfit("setrlimit");
+    for (int i = 0; i < atoi(argv[1]); i++) {
+        struct iovec part = {&byte, 1};
+        struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1, .msg_control = space, .msg_controllen = sizeof space};
+        if (recvmsg(0, &message, 0) != 1) return unfit("recvmsg");
+        if (!(message.msg_flags & MSG_CTRUNC)) return WON;
+    }
+    return LOST;
+}
+"""
+SO_PASSPIDFD = 76
+
+
 @ordinary
 @every_wall
 def test_a_descriptor_from_outside_is_no_door(host: Host, walls: str) -> None:
@@ -107,4 +127,27 @@ def test_the_sentry_keeps_none(walls: str) -> None:
         assert made.run(["/attack/attack"], timeout=60).returncode == LOST
         before = open_files(sentry_of(made))
         assert made.run(["/attack/attack"], timeout=60).returncode == LOST
+        assert open_files(sentry_of(made)) <= before + 8
+
+
+@ordinary
+@every_wall
+def test_the_sentry_keeps_none_behind_a_cut(walls: str) -> None:
+    """A descriptor of the sender's process, behind others that found no place."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours, theirs, open("/dev/null") as file, box(walls, build(CUT)) as made:
+        try:
+            theirs.setsockopt(socket.SOL_SOCKET, SO_PASSPIDFD, 1)
+        except OSError:
+            pytest.skip("before Linux 6.5 there is no such option")
+
+        def receive(count: int) -> None:
+            process = made.popen(["/attack/attack", str(count)], stdin=theirs.fileno(), stdout=-1)
+            for _ in range(count):
+                ours.sendmsg([b"x"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [file.fileno()]))])
+            assert process.wait(60) == LOST
+
+        receive(1)
+        before = open_files(sentry_of(made))
+        receive(200)
         assert open_files(sentry_of(made)) <= before + 8

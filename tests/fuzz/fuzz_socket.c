@@ -1,11 +1,12 @@
-/* with: socket_message.c socket_control.c socket_send.c socket_receive.c flight.c
+/* with: socket.c socket_time.c socket_message.c socket_control.c socket_send.c socket_receive.c flight.c wrap: syscall
  *
  * sendmsg, sendmmsg, sendto, recvmsg, recvmmsg and recvfrom with whatever the guest has put into its memory. What must hold:
  * every descriptor that goes over a socket is one of the guest's own, never of ours; nothing is written but where the guest
- * has asked for it; no descriptor of ours stays open. */
+ * has asked for it; no descriptor of ours stays open; no signal goes to whoever has the numbers of a caller that is gone. */
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <stdarg.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -14,6 +15,7 @@
 #include "fuzz.h"
 #include "loop.h"
 #include "peers.h"
+#include "socket.h"
 #include "socket_name.h"
 #include "sockets.h"
 
@@ -86,7 +88,14 @@ void guest_close(int *fd) {
     *fd = -1;
 }
 pid_t guest_leader(pid_t tid) { return tid; }
-bool guest_alive(uint64_t id) { return id == 9; }
+static bool gone; /* the caller is */
+static int signals;
+bool guest_alive(uint64_t id) { return id == 9 && !gone; }
+long __wrap_syscall(long nr, ...) {
+    CHECK(nr == SYS_tgkill && !gone);
+    signals++;
+    return 0;
+}
 void peers_sends(uint64_t inode, pid_t tid) { CHECK(inode && tid == 77); }
 pid_t peers_sender(int socket) { return socket < 0 ? 0 : 78; }
 int guest_borrow_fd(pid_t tid, int fd) {
@@ -113,7 +122,11 @@ int borrow_give_path(uint64_t id, pid_t tid, int fd, bool close_on_exec) {
     CHECK(tid == 77);
     return guest_inject(id, fd, close_on_exec);
 }
-bool loop_block_enter(void) { return true; }
+bool loop_leave(void) { return true; }
+bool loop_block_enter(size_t kept) {
+    (void)kept;
+    return true;
+}
 bool loop_block_leave(void) { return true; }
 int socket_name_read(struct request *request, uint64_t address, uint64_t length, struct socket_name *name) {
     (void)request, (void)address;
@@ -270,6 +283,26 @@ static void send_native(struct input *input) {
     if (sendmsg(guest_fds[OURS], &head, MSG_DONTWAIT | MSG_NOSIGNAL) < 0) return;
 }
 
+/* Nobody reads any more: SIGPIPE is the caller's, while there is one. */
+static void send_to_nobody(bool caller_is_gone) {
+    static struct request request;
+    int pair[2];
+    CHECK(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) == 0);
+    guest_fds[OURS] = pair[0];
+    close(pair[1]);
+    request = (struct request){.id = 9, .tid = 77, .nr = SYS_sendto, .fd = OURS, .in = BASE, .size = 1};
+    gone = caller_is_gone;
+    signals = 0;
+    CHECK(sockets_send(&request).error == EPIPE && signals == !caller_is_gone);
+    gone = false;
+    close(pair[0]);
+}
+
+/* A kind that the kernel does not tell is none that more is allowed to. */
+static void ask_of_no_socket(void) {
+    CHECK(socket_family(-1) == AF_UNSPEC && !socket_is_stream(-1));
+}
+
 int LLVMFuzzerInitialize(int *argc, char ***argv) {
     (void)argc, (void)argv;
     for (int i = 0; i < FILES; i++) {
@@ -279,6 +312,9 @@ int LLVMFuzzerInitialize(int *argc, char ***argv) {
         guest_files[i] = status.st_ino;
     }
     for (int i = 0; i < 40; i++) CHECK(memfd_create("ours", MFD_CLOEXEC) >= 0); /* what a missed number would give away */
+    send_to_nobody(false);
+    send_to_nobody(true);
+    ask_of_no_socket();
     return 0;
 }
 
