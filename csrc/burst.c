@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include "crowd.h"
 #include "guest.h"
 #include "loop.h"
 
@@ -17,9 +18,8 @@
 #define ENDS_TOGETHER_NS 1000000
 #define WINDOW 32            /* calls of several that share */
 #define SLOW_NS 15000        /* where half of them take longer, they compute in between, and are better off apart */
-#define APART_NS 50000000    /* until they may share again */
+#define APART_NS 1000000000  /* until they may share again */
 #define MEMBERS 8
-#define LOOK_MS 10
 #define LOOK_TOGETHER_MS 2
 #define MASK_SIZE sizeof(cpu_set_t)
 #define GET(value) atomic_load_explicit(&(value), memory_order_relaxed)
@@ -49,7 +49,8 @@ static _Thread_local int streak;
 static _Thread_local uint64_t seen_ns;
 /* Whoever else calls meanwhile. */
 static _Thread_local struct caller { pid_t tid; int calls; bool given; uint64_t seen_ns; } callers[MEMBERS];
-static _Thread_local struct { int calls, slow; uint64_t apart_ns; } window;
+static _Thread_local struct { int calls, slow; } window;
+static _Atomic uint64_t apart_ns; /* when those who shared were found to compute in between */
 
 /* The newest pid or tid of our pid namespace: while it stays, nothing was forked. -1: unknown. */
 static long newest_pid(void) {
@@ -123,6 +124,12 @@ static void give_back(struct sharing *sharing, struct member *member) { /* with 
     if (newest < 0 || newest != member->newest) restore_all(sharing->processor, &member->guest);
 }
 
+static bool is_idle(const struct sharing *sharing, uint64_t now_ns, uint64_t idle_ns) {
+    for (int i = 0; i < MEMBERS; i++)
+        if (GET(sharing->members[i].tid) && now_ns - GET(sharing->members[i].last_ns) >= idle_ns) return true;
+    return false;
+}
+
 /* With lock held: who has not called for `idle_ns` leaves. */
 static void leave(struct sharing *sharing, uint64_t now_ns, uint64_t idle_ns) {
     for (int i = 0; i < MEMBERS; i++)
@@ -166,18 +173,20 @@ static void look_together(uint64_t now_ns, uint64_t before_ns) {
     if (++window.calls < WINDOW) return;
     bool apart = window.slow > WINDOW / 2;
     window.calls = window.slow = 0;
-    if (apart) window.apart_ns = now_ns;
+    if (apart) SET(apart_ns, now_ns);
     pthread_mutex_lock(&lock);
     leave(&mine, now_ns, apart ? 0 : GAP_NS);
     pthread_mutex_unlock(&lock);
 }
+
+bool burst_apart(uint64_t now_ns) { return now_ns - GET(apart_ns) < APART_NS; }
 
 /* Does `tid` share with whoever else does? It calls again and again, and is given descriptors. */
 static bool joins(pid_t tid, uint64_t now_ns) {
     struct caller *caller = &callers[tid % MEMBERS];
     bool again = caller->tid == tid && now_ns - caller->seen_ns < GAP_NS;
     *caller = (struct caller){tid, again ? caller->calls + 1 : 0, again && caller->given, now_ns};
-    return caller->calls >= BEGINS && caller->given && now_ns - window.apart_ns > APART_NS;
+    return caller->calls >= BEGINS && caller->given && !burst_apart(now_ns);
 }
 
 void burst_given(pid_t tid) {
@@ -195,10 +204,12 @@ void burst_received(pid_t tid, uint64_t now_ns) {
     if (member) SET(member->last_ns, now_ns);
     if (count > 1) look_together(now_ns, before_ns);
     bool joining = !member && joins(tid, now_ns);
-    if (member || (!joining && streak < BEGINS)) return;
+    bool gives_way = count && crowd_receivers() == 1 && is_idle(&mine, now_ns, ALONE_NS); /* of a crowd, ours is likely to come back */
+    bool alone = streak >= BEGINS && (count == 0 || gives_way);
+    if (member || (!joining && !gives_way && !alone)) return;
     pthread_mutex_lock(&lock);
     if (!joining) leave(&mine, now_ns, ALONE_NS);
-    if (joining || GET(mine.count) == 0) share(tid, now_ns);
+    if (joining || (alone && GET(mine.count) == 0)) share(tid, now_ns);
     pthread_mutex_unlock(&lock);
 }
 
@@ -209,7 +220,7 @@ int burst_look(uint64_t now_ns) {
         next = at->next;
         leave(at, now_ns, GET(at->count) > 1 ? ENDS_TOGETHER_NS : ENDS_NS);
         if (GET(at->count) > 1) pause = LOOK_TOGETHER_MS;
-        else if (GET(at->count) && pause == 0) pause = LOOK_MS;
+        else if (GET(at->count) && pause == 0) pause = BURST_LOOK_MS;
     }
     pthread_mutex_unlock(&lock);
     return pause;

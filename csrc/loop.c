@@ -16,6 +16,7 @@
 #include <unistd.h>
 #include "answer.h"
 #include "burst.h"
+#include "crowd.h"
 #include "exec.h"
 #include "guest.h"
 #include "serve.h"
@@ -27,9 +28,13 @@
 #define LET_GO_LOOKS 20 /* a millisecond each, but for the first */
 #define WATCH_LOOKS 32 /* some 12 us each, in which others wait; of more calls that block each has its turn */
 
+enum { SERVES, RECEIVES, WOKEN };
 /* One receiving thread. Its request lives as long as it does. */
 struct worker {
+    struct worker *next;
     pid_t tid;
+    atomic_int state; /* of these; WOKEN: by a signal, since another receives and is enough */
+    _Atomic uint64_t received_ns; /* its last call */
     struct request request;
     bool left; /* loop_leave was called for this request */
     struct worker *next_blocked; /* of calls that may block */
@@ -40,12 +45,12 @@ struct worker {
 static _Thread_local struct worker *self;
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static atomic_bool receiving; /* somebody does, or is about to */
+static atomic_int receiving; /* or about to: one too many parks when it has served */
 static int threads, blocking;
 static atomic_int holding; /* threads that do */
 static int parked, called; /* threads that wait for their turn to receive, and how many of them have been given it */
 static pthread_cond_t turn = PTHREAD_COND_INITIALIZER;
-static struct worker *blocked;
+static struct worker *workers, *blocked;
 static int blocked_event = -1;
 
 /* INVARIANT waits-light: a thread that waits holds none of the memory that the guest made it write to. */
@@ -55,17 +60,39 @@ static void give_back(size_t kept) {
     if (from < to) madvise((void *)from, to - from, MADV_DONTNEED);
 }
 
-/* The kernel wakes every thread that receives, for each notification; so one receives, and the others wait
- * here until it leaves (loop_leave). */
+/* The kernel wakes every thread that receives, for each notification; so one receives, two for a crowd, and the others wait
+ * here until somebody leaves (loop_leave). */
 static void wait_turn(void) {
-    if (!atomic_exchange(&receiving, true)) return;
-    give_back(0);
-    pthread_mutex_lock(&lock);
-    parked++;
-    while (called == 0) pthread_cond_wait(&turn, &lock);
-    called--;
-    parked--;
+    int now = atomic_load(&receiving);
+    bool ours = false;
+    while (!ours && now < crowd_receivers()) ours = atomic_compare_exchange_weak(&receiving, &now, now + 1);
+    if (!ours) { /* whoever receives now comes here again, or leaves */
+        give_back(0);
+        pthread_mutex_lock(&lock);
+        parked++;
+        while (called == 0) pthread_cond_wait(&turn, &lock);
+        called--;
+        parked--;
+        pthread_mutex_unlock(&lock);
+    }
+    atomic_store(&self->state, RECEIVES);
+}
+
+static void stop_receiving(void) {
+    atomic_fetch_sub(&receiving, 1);
+    if (atomic_exchange(&self->state, SERVES) != WOKEN) return;
+    pthread_mutex_lock(&lock); /* the signal has been sent */
     pthread_mutex_unlock(&lock);
+    sched_yield(); /* and comes here at the latest, to no call that we serve */
+}
+
+static void call_another(void);
+
+static void received(pid_t tid) {
+    uint64_t now = answer_now();
+    atomic_store_explicit(&self->received_ns, now, memory_order_relaxed);
+    if (crowd_received(tid, now)) call_another();
+    burst_received(tid, now);
 }
 
 static void *receive(void *argument) {
@@ -76,9 +103,9 @@ static void *receive(void *argument) {
         memset(&notification, 0, sizeof notification);
         int got = ioctl(guest_listener(), SECCOMP_IOCTL_NOTIF_RECV, &notification);
         int why = errno;
-        atomic_store(&receiving, false);
+        stop_receiving();
         if (got < 0 && why != EINTR && why != ENOENT) break; /* ENOENT: the caller died before we looked */
-        if (got == 0) burst_received((pid_t)notification.pid, answer_now());
+        if (got == 0) received((pid_t)notification.pid);
         while (got == 0) { /* and whatever exec had to put off until now: before our turn, which may not come soon */
             worker->left = false;
             serve(&worker->request, &notification);
@@ -98,24 +125,27 @@ static int start_thread(void) { /* with lock held */
     pthread_attr_init(&attributes);
     pthread_attr_setstacksize(&attributes, STACK_SIZE);
     pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
-    atomic_store(&receiving, true);
+    worker->state = RECEIVES;
+    atomic_fetch_add(&receiving, 1);
     pthread_t thread;
     int error = thread_create(&thread, &attributes, receive, worker);
     pthread_attr_destroy(&attributes);
     if (error) {
-        atomic_store(&receiving, false);
+        atomic_fetch_sub(&receiving, 1);
         free(worker);
         return -error;
     }
+    worker->next = workers;
+    workers = worker;
     threads++;
     return 0;
 }
 
 static bool somebody_receives(void) { /* with lock held: from now on, if nobody has */
-    if (receiving) return true;
+    if (receiving > 0) return true;
     if (parked == called) return threads < THREADS_MAX && start_thread() == 0;
     called++;
-    atomic_store(&receiving, true);
+    atomic_fetch_add(&receiving, 1);
     pthread_cond_signal(&turn);
     return true;
 }
@@ -124,7 +154,25 @@ static bool leave(void) { /* with lock held */
     return self->left = self->left || somebody_receives();
 }
 
+static void call_another(void) {
+    pthread_mutex_lock(&lock);
+    somebody_receives();
+    pthread_mutex_unlock(&lock);
+    loop_wake_main();
+}
+
 static void interrupt(const struct worker *worker) { syscall(SYS_tgkill, getpid(), worker->tid, SIGUSR1); }
+
+/* The crowd is gone: of two that receive, the one that did last longer ago goes to wait. */
+void loop_disperse(void) {
+    struct worker *idle = NULL;
+    int expected = RECEIVES;
+    pthread_mutex_lock(&lock);
+    for (struct worker *at = workers; at && receiving > 1; at = at->next)
+        if (at->state == RECEIVES && (idle == NULL || at->received_ns < idle->received_ns)) idle = at;
+    if (idle && atomic_compare_exchange_strong(&idle->state, &expected, WOKEN)) interrupt(idle);
+    pthread_mutex_unlock(&lock);
+}
 
 bool loop_leave(void) {
     if (self == NULL) return true;

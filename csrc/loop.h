@@ -19,6 +19,7 @@ bool loop_block_leave(void);
 void loop_let_go(void);
 /* For the main thread: look after blocked calls, some at a time; returns how many stand. Called every few milliseconds while any do. */
 int loop_watch(void);
+void loop_disperse(void); /* one thread that receives is enough (crowd.h) */
 void loop_wake_main(void);   /* look at once, and every few milliseconds from now on */
 int loop_watch_event(void); /* eventfd that becomes readable when the first call blocks */
 #endif

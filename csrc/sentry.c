@@ -23,6 +23,7 @@
 #include "burst.h"
 #include "confine.h"
 #include "context.h"
+#include "crowd.h"
 #include "exec.h"
 #include "fetch.h"
 #include "filter.h"
@@ -272,6 +273,7 @@ static int look_after(void) {
     uint64_t now = answer_now();
     look_at_quota(now);
     int bursts = burst_look(now);
+    if (crowd_look(now) && bursts == 0) bursts = BURST_LOOK_MS;
     uint64_t blocked = look_at_blocked(now);
     if (bursts) return bursts;
     if (blocked) return (int)blocked;
