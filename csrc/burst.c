@@ -203,10 +203,11 @@ void burst_received(pid_t tid, uint64_t now_ns) {
     struct member *member = count ? find(&mine, tid) : NULL;
     if (member) SET(member->last_ns, now_ns);
     if (count > 1) look_together(now_ns, before_ns);
-    bool joining = !member && joins(tid, now_ns);
+    if (member) return;
+    bool joining = joins(tid, now_ns);
     bool gives_way = count && crowd_receivers() == 1 && is_idle(&mine, now_ns, ALONE_NS); /* of a crowd, ours is likely to come back */
     bool alone = streak >= BEGINS && (count == 0 || gives_way);
-    if (member || (!joining && !gives_way && !alone)) return;
+    if (!joining && !gives_way && !alone) return;
     pthread_mutex_lock(&lock);
     if (!joining) leave(&mine, now_ns, ALONE_NS);
     if (joining || (alone && GET(mine.count) == 0)) share(tid, now_ns);
