@@ -18,7 +18,6 @@
 #define ENDS_TOGETHER_NS 1000000
 #define WINDOW 32            /* calls of several that share */
 #define SLOW_NS 15000        /* where half of them take longer, they compute in between, and are better off apart */
-#define APART_NS 1000000000  /* until they may share again */
 #define MEMBERS 8
 #define LOOK_TOGETHER_MS 2
 #define MASK_SIZE sizeof(cpu_set_t)
@@ -50,7 +49,6 @@ static _Thread_local uint64_t seen_ns;
 /* Whoever else calls meanwhile. */
 static _Thread_local struct caller { pid_t tid; int calls; bool given; uint64_t seen_ns; } callers[MEMBERS];
 static _Thread_local struct { int calls, slow; } window;
-static _Atomic uint64_t apart_ns; /* when those who shared were found to compute in between */
 
 /* The newest pid or tid of our pid namespace: while it stays, nothing was forked. -1: unknown. */
 static long newest_pid(void) {
@@ -173,20 +171,18 @@ static void look_together(uint64_t now_ns, uint64_t before_ns) {
     if (++window.calls < WINDOW) return;
     bool apart = window.slow > WINDOW / 2;
     window.calls = window.slow = 0;
-    if (apart) SET(apart_ns, now_ns);
+    if (apart) crowd_computed(now_ns);
     pthread_mutex_lock(&lock);
     leave(&mine, now_ns, apart ? 0 : GAP_NS);
     pthread_mutex_unlock(&lock);
 }
-
-bool burst_apart(uint64_t now_ns) { return now_ns - GET(apart_ns) < APART_NS; }
 
 /* Does `tid` share with whoever else does? It calls again and again, and is given descriptors. */
 static bool joins(pid_t tid, uint64_t now_ns) {
     struct caller *caller = &callers[tid % MEMBERS];
     bool again = caller->tid == tid && now_ns - caller->seen_ns < GAP_NS;
     *caller = (struct caller){tid, again ? caller->calls + 1 : 0, again && caller->given, now_ns};
-    return caller->calls >= BEGINS && caller->given && !burst_apart(now_ns);
+    return caller->calls >= BEGINS && caller->given && !crowd_computes(now_ns);
 }
 
 void burst_given(pid_t tid) {

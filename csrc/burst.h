@@ -14,8 +14,6 @@
 void burst_received(pid_t tid, uint64_t now_ns);
 /* This thread of ours has given it a descriptor. */
 void burst_given(pid_t tid);
-/* Has it been seen lately that those who call at the same time compute in between? */
-bool burst_apart(uint64_t now_ns);
 /* Give back the processors of threads that have gone on to something else. Milliseconds to the next look; 0: none share any. */
 int burst_look(uint64_t now_ns);
 /* Give back now: the guest asks for its affinity, or sets it, and is shown its own, never a burst's. */

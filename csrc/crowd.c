@@ -1,23 +1,27 @@
 #include "crowd.h"
 #include <sched.h>
 #include <unistd.h>
-#include "burst.h"
 #include "loop.h"
 
 #define BEGINS 32       /* crowd_changes counts each change twice */
 #define GAP_NS 300000   /* between two of them */
 #define ENDS_NS 5000000 /* after the last */
+#define COMPUTES_NS 1000000000
 #define SET(value, to) atomic_store_explicit(&(value), to, memory_order_relaxed)
 
 _Atomic pid_t crowd_last;
 atomic_int crowd_changes;
 atomic_bool crowd_stands;
-static _Atomic uint64_t changed_ns;
+static _Atomic uint64_t changed_ns, computed_ns;
 
 static bool has_processors(void) {
     cpu_set_t mask;
     return sched_getaffinity(getpid(), sizeof mask, &mask) == 0 && CPU_COUNT(&mask) > 1; /* of our main thread, which shares none */
 }
+
+void crowd_computed(uint64_t now_ns) { SET(computed_ns, now_ns); }
+
+bool crowd_computes(uint64_t now_ns) { return now_ns - CROWD_GET(computed_ns) < COMPUTES_NS; }
 
 bool crowd_changed(pid_t tid, uint64_t now_ns) {
     int count = CROWD_GET(crowd_changes);
@@ -25,7 +29,7 @@ bool crowd_changed(pid_t tid, uint64_t now_ns) {
         SET(crowd_changes, count - 1);
         return false;
     }
-    bool stands = CROWD_GET(crowd_stands), begins = count >= BEGINS && !stands && burst_apart(now_ns);
+    bool stands = CROWD_GET(crowd_stands), begins = count >= BEGINS && !stands && crowd_computes(now_ns);
     bool counts = !stands && !begins && now_ns - CROWD_GET(changed_ns) < GAP_NS;
     SET(crowd_last, tid);
     SET(changed_ns, now_ns);

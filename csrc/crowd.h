@@ -18,6 +18,9 @@ bool crowd_changed(pid_t tid, uint64_t now_ns);
 static inline bool crowd_received(pid_t tid, uint64_t now_ns) {
     return (tid != CROWD_GET(crowd_last) || CROWD_GET(crowd_changes)) && crowd_changed(tid, now_ns);
 }
+/* Those who called at the same time were found to compute in between: now; in the last second. */
+void crowd_computed(uint64_t now_ns);
+bool crowd_computes(uint64_t now_ns);
 /* How many are to receive. */
 static inline int crowd_receivers(void) { return CROWD_GET(crowd_stands) ? 2 : 1; }
 /* Is there a crowd still? To be looked at as bursts are. */
