@@ -49,6 +49,7 @@ static _Thread_local uint64_t seen_ns;
 /* Whoever else calls meanwhile. */
 static _Thread_local struct caller { pid_t tid; int calls; bool given; uint64_t seen_ns; } callers[MEMBERS];
 static _Thread_local struct { int calls, slow; } window;
+static bool chosen; /* the guest itself has chosen processors, which look like those that a burst has left behind: it has no more bursts */
 
 /* The newest pid or tid of our pid namespace: while it stays, nothing was forked. -1: unknown. */
 static long newest_pid(void) {
@@ -122,16 +123,21 @@ static void give_back(struct sharing *sharing, struct member *member) { /* with 
     if (newest < 0 || newest != member->newest) restore_all(sharing->processor, &member->guest);
 }
 
+static bool has_idled(const struct member *member, uint64_t now_ns, uint64_t idle_ns) {
+    uint64_t last_ns = GET(member->last_ns); /* may be later than `now_ns`, which another thread read */
+    return GET(member->tid) && now_ns >= last_ns && now_ns - last_ns >= idle_ns;
+}
+
 static bool is_idle(const struct sharing *sharing, uint64_t now_ns, uint64_t idle_ns) {
     for (int i = 0; i < MEMBERS; i++)
-        if (GET(sharing->members[i].tid) && now_ns - GET(sharing->members[i].last_ns) >= idle_ns) return true;
+        if (has_idled(&sharing->members[i], now_ns, idle_ns)) return true;
     return false;
 }
 
 /* With lock held: who has not called for `idle_ns` leaves. */
 static void leave(struct sharing *sharing, uint64_t now_ns, uint64_t idle_ns) {
     for (int i = 0; i < MEMBERS; i++)
-        if (GET(sharing->members[i].tid) && now_ns - GET(sharing->members[i].last_ns) >= idle_ns) give_back(sharing, &sharing->members[i]);
+        if (has_idled(&sharing->members[i], now_ns, idle_ns)) give_back(sharing, &sharing->members[i]);
 }
 
 static bool taken(int processor) { /* with lock held: by another of ours */
@@ -144,7 +150,8 @@ static void share(pid_t tid, uint64_t now_ns) { /* with lock held */
     int processor = sched_getcpu();
     struct member *member = find(&mine, 0);
     bool first = GET(mine.count) == 0;
-    if (processor < 0 || member == NULL || taken(processor)) return;
+    if (chosen || processor < 0 || member == NULL || taken(processor) || (!first && processor != mine.processor)) return;
+    if (guest_context(tid) < 0) return; /* its number is a stranger's by now */
     if (sched_getaffinity(tid, MASK_SIZE, &member->guest) < 0 || (first && sched_getaffinity(0, MASK_SIZE, &mine.own) < 0)) return;
     if (CPU_COUNT(&member->guest) < 2 || !CPU_ISSET(processor, &member->guest)) return;
     cpu_set_t one;
@@ -232,4 +239,11 @@ void burst_end(pid_t tid) {
     }
     pthread_mutex_unlock(&lock);
     streak = 0;
+}
+
+void burst_never(void) {
+    pthread_mutex_lock(&lock);
+    chosen = true;
+    while (sharings) leave(sharings, UINT64_MAX, 0);
+    pthread_mutex_unlock(&lock);
 }

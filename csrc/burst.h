@@ -16,6 +16,8 @@ void burst_received(pid_t tid, uint64_t now_ns);
 void burst_given(pid_t tid);
 /* Give back the processors of threads that have gone on to something else. Milliseconds to the next look; 0: none share any. */
 int burst_look(uint64_t now_ns);
-/* Give back now: the guest asks for its affinity, or sets it, and is shown its own, never a burst's. */
+/* Give back now: the guest asks for its affinity, and is shown its own, never a burst's. */
 void burst_end(pid_t tid);
+/* Give all back, and share none from now on: the guest chooses its processors itself. */
+void burst_never(void);
 #endif

@@ -146,6 +146,7 @@ static void hand_over(const struct request *request, struct socket_message *mess
         size_t given = give(request, (int *)(void *)CMSG_DATA(at), count, message->flags & MSG_CMSG_CLOEXEC || at->cmsg_type == SCM_PIDFD, &full);
         if (given == count || header->msg_controllen < came.msg_controllen) continue;
         header->msg_flags |= MSG_CTRUNC;
+        memset(CMSG_DATA(at) + given * sizeof(int), 0, (count - given) * sizeof(int)); /* numbers of ours, of which padding would show one */
         at->cmsg_len = CMSG_LEN(given * sizeof(int));
         header->msg_controllen = (size_t)((uint8_t *)at - message->control) + (given ? CMSG_SPACE(given * sizeof(int)) : 0);
     }

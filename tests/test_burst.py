@@ -93,6 +93,33 @@ def test_what_was_shared_is_given_back(box: sandbox.Sandbox) -> None:
         _becomes("burst-forks", lambda found: found == [own] * 4)
 
 
+CHOOSES = f"""
+import os, threading, time
+chosen = dict.fromkeys(sorted(os.sched_getaffinity(0))[:2])
+stands, ends = threading.Barrier(3), threading.Event()
+def stay(processor):
+    os.sched_setaffinity(0, {{processor}})
+    chosen[processor] = threading.get_native_id()
+    stands.wait()
+    ends.wait()
+for processor in chosen: threading.Thread(target=stay, args=(processor,)).start()
+stands.wait()
+for _ in range(20):
+    for _ in range(500): {OPEN}
+    if os.fork() == 0: os._exit(0)
+    os.wait()
+    time.sleep(0.02)
+print(all(os.sched_getaffinity(thread) == {{processor}} for processor, thread in chosen.items()))
+ends.set()
+"""
+
+
+def test_what_the_guest_has_chosen_stays(box: sandbox.Sandbox) -> None:
+    """Threads that it has bound to the processor of a burst look as if they had inherited that."""
+    done = box.run([PYTHON, "-c", CHOOSES], text=True)
+    assert (done.returncode, done.stdout) == (0, "True\n"), done.stderr
+
+
 def _processors_of_ours() -> str:
     return Path("/proc/self/status").read_text().partition("\nCpus_allowed_list:")[2].split()[0]
 

@@ -13,7 +13,7 @@ import time
 
 from probe import LIBC, Probe
 
-SENDMSG, RECVMSG, RECVMMSG = 46, 47, 299
+SENDMSG, RECVMSG, RECVMMSG, SENDMMSG = 46, 47, 299, 307
 BAD = 8  # no page of ours is there
 WHOLE = 9 << 20
 
@@ -219,6 +219,17 @@ def _several(sock: socket.socket, count: int, limit: object, flags: int = 0) -> 
     kept = [_head(10) for _ in range(count)]
     heads = (Several * count)(*[Several(head) for head in kept])
     return _call(RECVMMSG, sock, heads, ctypes.c_long(count), ctypes.c_long(flags), limit)
+
+
+def nothing_behind_a_part(p: Probe) -> None:
+    """A stream that takes a part of one message gets no other behind it."""
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    made = [_head(900_000) for _ in range(4)]
+    heads = (Several * 4)(*[Several(head) for head in made])
+    p.show("messages", _call(SENDMMSG, ours, heads, ctypes.c_long(4), ctypes.c_long(0)))
+    p.show("lengths", [0 < heads[0].length < 900_000, *(each.length for each in heads[1:])])
+    theirs.close()
 
 
 def several_with_a_time(p: Probe) -> None:
