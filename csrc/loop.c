@@ -53,7 +53,7 @@ static pthread_cond_t turn = PTHREAD_COND_INITIALIZER;
 static struct worker *workers, *blocked;
 static int blocked_event = -1;
 
-/* INVARIANT waits-light: a thread that waits holds none of the memory that the guest made it write to. */
+/* INVARIANT waits-light: a thread that waits holds of the guest's data what it still needs, and its stack. */
 static void give_back(size_t kept) {
     uintptr_t from = ((uintptr_t)self->request.buffer + kept + 4095) & ~(uintptr_t)4095;
     uintptr_t to = (uintptr_t)(self->request.buffer + sizeof self->request.buffer) & ~(uintptr_t)4095;

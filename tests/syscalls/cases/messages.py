@@ -222,14 +222,22 @@ def _several(sock: socket.socket, count: int, limit: object, flags: int = 0) -> 
 
 
 def nothing_behind_a_part(p: Probe) -> None:
-    """A stream that takes a part of one message gets no other behind it."""
+    """A stream that has taken a part of one message, since a signal came, gets no other behind it."""
     ours, theirs = socket.socketpair()
-    ours.setblocking(False)
     made = [_head(900_000) for _ in range(4)]
     heads = (Several * 4)(*[Several(head) for head in made])
-    p.show("messages", _call(SENDMMSG, ours, heads, ctypes.c_long(4), ctypes.c_long(0)))
-    p.show("lengths", [0 < heads[0].length < 900_000, *(each.length for each in heads[1:])])
-    theirs.close()
+    reader = threading.Thread(target=lambda: all(time.sleep(0.001) or each for each in iter(lambda: theirs.recv(65536), b"")))
+    reader.start()
+    signal.signal(signal.SIGALRM, lambda *_: None)
+    signal.setitimer(signal.ITIMER_REAL, 0.003, 0.003)
+    holes = 0
+    for _ in range(30):
+        sent = _call(SENDMMSG, ours, heads, ctypes.c_long(4), ctypes.c_long(0))
+        holes += any(each.length < 900_000 for each in heads[: int(sent) - 1]) if sent.isdigit() else 0
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    ours.close()
+    reader.join()
+    p.show("holes", holes)
 
 
 def several_with_a_time(p: Probe) -> None:
