@@ -92,7 +92,7 @@ def _in_git(directory: Path, script: str) -> Job:
 def status(setup: Setup, directory: Path) -> Job:
     top = _repository(setup, directory)
     next(top.rglob("*.txt")).write_text("changed\n")
-    return Job(["git", "status", "--short"], top, env=author())
+    return Job([shutil.which("git") or "git", "status", "--short"], top, env=author())
 
 
 def clone(setup: Setup, directory: Path) -> Job:
