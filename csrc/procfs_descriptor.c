@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include "loop.h"
 #include "mounts.h"
 #include "process.h"
 #include "walk_inner.h"
@@ -76,11 +77,31 @@ static int tell(int directory, const char *info, struct told *told) {
     return sscanf(text, "pos: %*d flags: %o mnt_id: %ld ino: %llu", &told->flags, &told->mount, &told->inode) == 3 ? 0 : -ENOENT;
 }
 
-int procfs_descriptor_reopen(int held, int flags) {
-    char link[32];
+static bool is_pipe(int held, const struct stat *status) {
+    char link[32], text[5];
     snprintf(link, sizeof link, "self/fd/%d", held);
-    int opened = openat(guest_proc(), link, (flags & ~(O_CREAT | O_EXCL | O_NOFOLLOW)) | O_CLOEXEC | O_NOCTTY, 0); /* O_TMPFILE wants a mode */
+    return S_ISFIFO(status->st_mode) && readlinkat(guest_proc(), link, text, sizeof text) == sizeof text && memcmp(text, "pipe:", sizeof text) == 0;
+}
+
+struct opening { int held, flags; };
+static int open_now(const void *what) {
+    const struct opening *opening = what;
+    char link[32];
+    snprintf(link, sizeof link, "self/fd/%d", opening->held);
+    int opened = openat(guest_proc(), link, (opening->flags & ~(O_CREAT | O_EXCL | O_NOFOLLOW)) | O_CLOEXEC | O_NOCTTY, 0); /* O_TMPFILE wants a mode */
     return opened < 0 ? -errno : opened;
+}
+
+/* A FIFO waits for its other end, a device for what it likes; a pipe, though it has the same type, for nothing. */
+static bool may_wait(int held, int flags) {
+    struct stat status;
+    if (flags & (O_PATH | O_NONBLOCK) || fstat(held, &status) < 0) return false;
+    return S_ISCHR(status.st_mode) || (S_ISFIFO(status.st_mode) && !is_pipe(held, &status));
+}
+
+int procfs_descriptor_reopen(int held, int flags) {
+    struct opening opening = {held, flags};
+    return may_wait(held, flags) ? loop_block_open(open_now, &opening) : open_now(&opening);
 }
 
 static bool same_file(const struct told *a, const struct told *b) { return a->inode == b->inode && a->mount == b->mount; }
@@ -110,12 +131,6 @@ static bool has_ends(const struct told *pipe, unsigned wanted) {
     struct search search = {pipe, wanted, 0};
     process_each(look_for, &search);
     return wanted && (wanted & ~search.found) == 0;
-}
-
-static bool is_pipe(int held, const struct stat *status) {
-    char link[32], text[5];
-    snprintf(link, sizeof link, "self/fd/%d", held);
-    return S_ISFIFO(status->st_mode) && readlinkat(guest_proc(), link, text, sizeof text) == sizeof text && memcmp(text, "pipe:", sizeof text) == 0;
 }
 
 static int hold(int process, const char *name, struct told *told) {
