@@ -126,11 +126,14 @@ static bool look_for(pid_t leader, void *data) {
     return search->wanted & ~search->found;
 }
 
-/* Each end of a pipe leads to the other, as on Linux, if the guest has it: it has made the pipe, or was given both. */
-static bool has_ends(const struct told *pipe, unsigned wanted) {
+/* Each end of a pipe leads to the other, as on Linux, if the guest has it: it has made the pipe, or was given both. Others are served
+ * meanwhile: it may have many descriptors. 0 or -errno. */
+static int find_ends(const struct told *pipe, unsigned wanted) {
     struct search search = {pipe, wanted, 0};
+    if (wanted == 0) return -EACCES;
+    if (!loop_leave()) return -ENOMEM;
     process_each(look_for, &search);
-    return wanted && (wanted & ~search.found) == 0;
+    return wanted & ~search.found ? -EACCES : 0;
 }
 
 static int hold(int process, const char *name, struct told *told) {
@@ -162,8 +165,9 @@ int procfs_descriptor_open(int process, const char *name, int flags) {
     if (fstat(held, &status) < 0) return -errno;
     if (S_ISLNK(status.st_mode) && !(flags & O_PATH && !(flags & O_DIRECTORY))) return flags & O_DIRECTORY ? -ENOTDIR : -ELOOP;
     if (flags & O_PATH) return procfs_descriptor_reopen(held, flags); /* gives no right: whoever opens that anew is asked again */
-    bool may = procfs_descriptor_may(has.flags, flags);
-    if (!may && !(is_pipe(held, &status) && has_ends(&has, procfs_descriptor_rights((unsigned)flags)))) return -EACCES;
+    int error = procfs_descriptor_may(has.flags, flags) ? 0 : -EACCES;
+    if (error && is_pipe(held, &status)) error = find_ends(&has, procfs_descriptor_rights((unsigned)flags));
+    if (error) return error;
     if ((flags & O_TRUNC) && !procfs_descriptor_may(has.flags, O_WRONLY) && !S_ISFIFO(status.st_mode)) return -EACCES;
     return procfs_descriptor_reopen(held, flags);
 }

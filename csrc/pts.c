@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
+#include "loop.h"
 #include "mounts.h"
 #include "process.h"
 #include "procfs_descriptor.h"
@@ -56,10 +57,12 @@ static bool look(pid_t leader, void *data) {
     return !search->found;
 }
 
-static bool is_own(dev_t slave, unsigned number, int access) {
+/* Others are served meanwhile: the guest may have many descriptors. 0 or -errno. */
+static int find_own(dev_t slave, unsigned number, int access) {
     struct search search = {slave, number, access, false};
+    if (!loop_leave()) return -ENOMEM;
     process_each(look, &search);
-    return search.found;
+    return search.found ? 0 : -EACCES;
 }
 
 static int open_multiplexer(int flags) {
@@ -78,8 +81,10 @@ int pts_open(const struct place *place, int flags) {
     if (place->name[0] == 0 || fstatat(place->dir, place->name, &status, AT_SYMLINK_NOFOLLOW) < 0) return walk_open(place, flags, 0);
     unsigned number = (unsigned)strtoul(place->name, NULL, 10);
     int access = flags & O_ACCMODE;
-    if (!S_ISCHR(status.st_mode) || !is_own(status.st_rdev, number, access)) return -EACCES;
+    int error = S_ISCHR(status.st_mode) ? find_own(status.st_rdev, number, access) : -EACCES;
+    if (error) return error;
     cleanup_close int fd = walk_open(place, flags, 0);
     if (fd < 0) return take(&fd);
-    return is_own(status.st_rdev, number, access) ? take(&fd) : -EACCES;
+    error = find_own(status.st_rdev, number, access);
+    return error ? error : take(&fd);
 }

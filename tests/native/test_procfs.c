@@ -24,7 +24,9 @@ int64_t guest_context(pid_t tid) { return tid == getpid() && asked++ < changes_a
 pid_t guest_leader(pid_t tid) { return tid; }
 int guest_proc(void) { return proc; }
 void guest_close(int *fd) { if (*fd >= 0) close(*fd); }
-bool loop_leave(void) { return true; }
+static int left;
+static bool may_leave = true;
+bool loop_leave(void) { left++; return may_leave; }
 int loop_block_open(int (*open)(const void *what), const void *what) { return open(what); }
 bool interface_is_own(void) { return true; }
 int rpc_serve(enum sbx_serve service, int64_t handle, const char *name, int fd, uint64_t *id) {
@@ -41,7 +43,10 @@ void walk_none(struct place *place) { place->dir = -1; }
 void walk_done(struct place *place) { (void)place; }
 int mounts_find(const char *guest, uint32_t *rest) { (void)guest, (void)rest; return -1; }
 int mounts_fd(int mount) { (void)mount; return -1; }
-void process_each(bool (*visit)(pid_t leader, void *data), void *data) { (void)visit, (void)data; }
+void process_each(bool (*visit)(pid_t leader, void *data), void *data) {
+    assert(left > 0 && may_leave); /* it may take long */
+    visit(getpid(), data);
+}
 
 static struct request request;
 static struct place place;
@@ -69,6 +74,17 @@ static void check(const char *name, int flags) {
     assert(stat_at(1) == -ENOENT);
 }
 
+/* The other end of a pipe that is the guest's: others are served while it is looked for. */
+static void check_other_end(int end) {
+    snprintf(place.name, sizeof place.name, "%d/fd/%d", getpid(), end);
+    left = 0;
+    assert(open_at(1000, O_RDONLY) == 0 && left == 0); /* the same end is not looked for */
+    assert(open_at(1000, O_WRONLY) == 0 && left > 0);
+    may_leave = false;
+    assert(open_at(1000, O_WRONLY) == -ENOMEM);
+    may_leave = true;
+}
+
 int main(void) {
     char fd[32];
     int ends[2];
@@ -85,6 +101,7 @@ int main(void) {
     snprintf(fd, sizeof fd, "/fd/%d", ends[0]);
     check(fd, O_RDONLY);
     check(fd, O_PATH);
+    check_other_end(ends[0]);
     puts("procfs: ok");
     return 0;
 }
