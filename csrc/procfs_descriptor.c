@@ -1,5 +1,4 @@
 #include "procfs_descriptor.h"
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -109,16 +108,11 @@ static bool same_file(const struct told *a, const struct told *b) { return a->in
 /* What the guest may do with a file, by whatever descriptor of whatever process. */
 struct search { const struct told *file; unsigned wanted, found; };
 
-static bool look_for(pid_t leader, void *data) {
+static bool look_for(pid_t leader, int process, void *data) {
+    (void)leader;
     struct search *search = data;
-    char path[32];
-    snprintf(path, sizeof path, "%d/fdinfo", leader);
-    int fd = openat(guest_proc(), path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    DIR *descriptors = fd < 0 ? NULL : fdopendir(fd);
-    if (descriptors == NULL) {
-        guest_close(&fd);
-        return true;
-    }
+    DIR *descriptors = process_list(process, "fdinfo");
+    if (descriptors == NULL) return true;
     struct told told; /* at once of one descriptor: whatever the guest puts there, its rights are those of its file */
     for (struct dirent *entry; (search->wanted & ~search->found) && (entry = readdir(descriptors)) != NULL;)
         if (entry->d_name[0] != '.' && tell(dirfd(descriptors), entry->d_name, &told) == 0 && same_file(&told, search->file)) search->found |= procfs_descriptor_rights(told.flags);
