@@ -5,6 +5,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include "handed.h"
 #include "loop.h"
 #include "mounts.h"
 #include "process.h"
@@ -120,11 +121,12 @@ static bool look_for(pid_t leader, int process, void *data) {
     return search->wanted & ~search->found;
 }
 
-/* Each end of a pipe leads to the other, as on Linux, if the guest has it: it has made the pipe, or was given both. Others are served
- * meanwhile: it may have many descriptors. 0 or -errno. */
+/* Each end of a pipe leads to the other, as on Linux, if the guest has it: it has made the pipe, or was given both. Of the caller's pipes
+ * what was given counts, though the guest has one of its own by the same number. Others are served meanwhile: it may have many
+ * descriptors. 0 or -errno. */
 static int find_ends(const struct told *pipe, unsigned wanted) {
     struct search search = {pipe, wanted, 0};
-    if (wanted == 0) return -EACCES;
+    if (wanted == 0 || wanted & ~handed_rights(pipe->inode)) return -EACCES;
     if (!loop_leave()) return -ENOMEM;
     process_each(look_for, &search);
     return wanted & ~search.found ? -EACCES : 0;

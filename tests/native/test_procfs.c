@@ -1,4 +1,4 @@
-/* with: procfs.c procfs_descriptor.c process.c
+/* with: procfs.c procfs_descriptor.c handed.c process.c
  *
  * A number of a process that comes again: this one is the guest's when it is first asked about, and a stranger's from then on. Where it
  * comes again just after it was judged, what was held is not the stranger's. */
@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include "handed.h"
 #include "interface.h"
 #include "loop.h"
 #include "mounts.h"
@@ -94,6 +95,15 @@ static void check_other_end(int end) {
     may_leave = true;
 }
 
+/* The number is that of a pipe of which the caller has given one end: that there is another end by it does not count. */
+static void check_handed_in(const int ends[2]) {
+    snprintf(place.name, sizeof place.name, "%d/fd/%d", getpid(), ends[0]);
+    assert(handed_note(&ends[0], 1) == 0);
+    assert(open_at(1000, O_RDONLY) == 0 && open_at(1000, O_WRONLY) == -EACCES && open_at(1000, O_RDWR) == -EACCES);
+    assert(handed_note(&ends[1], 1) == 0);
+    assert(open_at(1000, O_WRONLY) == 0 && open_at(1000, O_RDWR) == 0);
+}
+
 static void make_process(const char *name, struct stat *status) {
     char path[48];
     assert(mkdirat(proc, name, 0700) == 0);
@@ -146,6 +156,7 @@ int main(void) {
     check(fd, O_RDONLY);
     check(fd, O_PATH);
     check_other_end(ends[0]);
+    check_handed_in(ends);
     close(proc);
     assert(visits_at(1) == 0 && visits_at(2) == 1);
     puts("procfs: ok");
