@@ -66,15 +66,16 @@ static int checked(const struct place *place, int opened) {
     return fstat(fd, &status) < 0 || is_device(status.st_mode) ? -EACCES : take(&fd);
 }
 
-/* Opening one end of a FIFO waits for the other: as a call of the guest's that a signal can interrupt. */
+struct opening { const struct place *place; int flags; };
+static int open_now(const void *what) {
+    const struct opening *opening = what;
+    return walk_open(opening->place, opening->flags, 0);
+}
+
+/* Opening one end of a FIFO waits for the other. */
 static int open_waiting(const struct place *place, int flags) {
-    for (;;) {
-        if (!loop_block_enter(0)) return -ENOMEM;
-        int fd = walk_open(place, flags, 0);
-        bool interrupted = loop_block_leave();
-        if (fd != -EINTR) return checked(place, fd);
-        if (interrupted) return -ERESTARTSYS;
-    }
+    struct opening opening = {place, flags};
+    return checked(place, loop_block_open(open_now, &opening));
 }
 
 static int open_place(struct request *request, struct place *place, enum walk_last last, int flags) {

@@ -11,6 +11,7 @@
 #include "context.h"
 #include "exec.h"
 #include "guest.h"
+#include "handed.h"
 #include "loop.h"
 #include "private.h"
 #include "rpc.h"
@@ -62,11 +63,12 @@ static void append(struct command *command) {
 
 int launcher_run(uint64_t number, int memfd, const int *fds, int fd_count) {
     struct command *command = calloc(1, sizeof *command);
-    if (command == NULL || fd_count > SBX_COMMAND_FDS) {
+    int error = command == NULL ? -ENOMEM : fd_count > SBX_COMMAND_FDS ? -E2BIG : handed_note(fds, fd_count);
+    if (error < 0) {
         free(command);
         close(memfd);
         for (int i = 0; i < fd_count; i++) close(fds[i]);
-        return command ? -E2BIG : -ENOMEM;
+        return error;
     }
     command->number = number;
     command->memfd = memfd;

@@ -129,10 +129,16 @@ static int make_private_bearer(const struct held *file) {
     return memfd_create("lock", MFD_CLOEXEC);
 }
 
+/* Has its process the file, by whatever descriptor? */
+static bool has_file(const struct holder *holder) {
+    cleanup_close int process = process_hold(holder->leader);
+    return process >= 0 && process_holds(holder->leader, process, holder->device, holder->inode, -1);
+}
+
 static void prune_all(void) {
     for (struct holder *at = holders, *next; at; at = next) {
         next = at->next;
-        if (!process_holds(at->leader, at->device, at->inode, -1)) holder_drop(at);
+        if (!has_file(at)) holder_drop(at);
     }
 }
 
@@ -158,14 +164,14 @@ int holder_make(const struct held *file, pid_t leader, bool by_description, stru
 }
 
 struct looking { const struct holder *holder; bool held; };
-static bool look(pid_t leader, void *data) {
+static bool look(pid_t leader, int process, void *data) {
     struct looking *looking = data;
-    looking->held = process_holds(leader, looking->holder->device, looking->holder->inode, looking->holder->owner);
+    looking->held = process_holds(leader, process, looking->holder->device, looking->holder->inode, looking->holder->owner);
     return !looking->held;
 }
 
 static bool stale(const struct holder *holder) {
-    if (!holder->by_description) return ended(holder->owner) || !process_holds(holder->leader, holder->device, holder->inode, -1);
+    if (!holder->by_description) return ended(holder->owner) || !has_file(holder);
     struct looking looking = {holder, false};
     process_each(look, &looking);
     return !looking.held;

@@ -234,6 +234,16 @@ bool loop_block_leave(void) {
     return interrupted;
 }
 
+int loop_block_open(int (*open)(const void *what), const void *what) {
+    for (;;) {
+        if (!loop_block_enter(0)) return -ENOMEM;
+        int fd = open(what);
+        bool interrupted = loop_block_leave();
+        if (fd != -EINTR) return fd;
+        if (interrupted) return -ERESTARTSYS;
+    }
+}
+
 /* Would a signal interrupt the thread's call on Linux? One is pending for it or its process, and not blocked. */
 static bool signal_waits(pid_t tid) {
     char path[32], text[2048];

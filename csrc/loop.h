@@ -14,6 +14,8 @@ bool loop_leave(void);
  * if it was interrupted; answer then ERESTARTSYS. */
 bool loop_block_enter(size_t kept);
 bool loop_block_leave(void);
+/* An open that may wait for somebody, as a call of the guest's that a signal can interrupt. What `open` returns, -ENOMEM or -ERESTARTSYS. */
+int loop_block_open(int (*open)(const void *what), const void *what);
 /* For the main thread: when this returns, no call of ours holds what was a dead process's (a port is free again); later where the machine is
  * busy. */
 void loop_let_go(void);

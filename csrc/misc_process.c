@@ -80,7 +80,8 @@ struct answer misc_kill(struct request *request) {
 /* ---- priorities ---------------------------------------------------------------------------------------------------------- */
 
 struct census { pid_t group; int value; bool set; long best; int error; };
-static bool count_in(pid_t leader, void *data) {
+static bool count_in(pid_t leader, int process, void *data) {
+    (void)process;
     struct census *census = data;
     if (census->group && getpgid(leader) != census->group) return true;
     long did = census->set ? syscall(SYS_setpriority, PRIO_PROCESS, leader, census->value) : syscall(SYS_getpriority, PRIO_PROCESS, leader);

@@ -1,5 +1,4 @@
 #include "process.h"
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -9,8 +8,8 @@
 #include <unistd.h>
 #include "context.h"
 
-static DIR *open_directory(const char *path) {
-    int fd = openat(guest_proc(), path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+DIR *process_list(int process, const char *name) {
+    int fd = openat(process, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     DIR *directory = fd < 0 ? NULL : fdopendir(fd);
     if (directory == NULL && fd >= 0) close(fd);
     return directory;
@@ -18,20 +17,28 @@ static DIR *open_directory(const char *path) {
 
 bool process_is_guest(pid_t tid) { return tid > 0 && guest_context(tid) > CONTEXT_LAUNCHER; }
 
-void process_each(bool (*visit)(pid_t leader, void *data), void *data) {
-    DIR *processes = open_directory(".");
+/* INVARIANT own-processes */
+int process_hold(pid_t pid) {
+    char name[16];
+    snprintf(name, sizeof name, "%d", pid);
+    cleanup_close int process = openat(guest_proc(), name, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (process < 0) return -errno;
+    return process_is_guest(pid) ? take(&process) : -ENOENT;
+}
+
+void process_each(bool (*visit)(pid_t leader, int process, void *data), void *data) {
+    DIR *processes = process_list(guest_proc(), ".");
     if (processes == NULL) return;
     for (struct dirent *entry; (entry = readdir(processes)) != NULL;) {
         pid_t pid = (pid_t)atoi(entry->d_name);
-        if (process_is_guest(pid) && !visit(pid, data)) break;
+        cleanup_close int process = process_is_guest(pid) ? process_hold(pid) : -1; /* asked first: there may be many others */
+        if (process >= 0 && !visit(pid, process, data)) break;
     }
     closedir(processes);
 }
 
-bool process_holds(pid_t leader, dev_t device, ino_t inode, int ours) {
-    char path[32];
-    snprintf(path, sizeof path, "%d/fd", leader);
-    DIR *descriptors = open_directory(path);
+bool process_holds(pid_t leader, int process, dev_t device, ino_t inode, int ours) {
+    DIR *descriptors = process_list(process, "fd");
     if (descriptors == NULL) return false;
     bool holds = false;
     for (struct dirent *entry; !holds && (entry = readdir(descriptors)) != NULL;) {
@@ -52,7 +59,8 @@ int process_signal(pid_t pid, int signal, siginfo_t *info) {
 }
 
 struct volley { int signal; pid_t group, but; int done, error; };
-static bool fire(pid_t leader, void *data) {
+static bool fire(pid_t leader, int process, void *data) {
+    (void)process;
     struct volley *volley = data;
     if (leader == volley->but || (volley->group && getpgid(leader) != volley->group)) return true;
     int error = process_signal(leader, volley->signal, NULL);

@@ -7,6 +7,7 @@
 #include <unistd.h>
 #include "interface.h"
 #include "loop.h"
+#include "process.h"
 #include "procfs_descriptor.h"
 #include "rpc.h"
 #include "walk.h"
@@ -76,7 +77,7 @@ static long number_of(const char *text, size_t length) {
 }
 
 /* INVARIANT own-processes: only processes whose tag is this guest's, and the launcher is not one of them. */
-static bool is_guest(long pid) { return pid > 0 && guest_context((pid_t)pid) > CONTEXT_LAUNCHER; }
+static bool is_guest(long pid) { return process_is_guest((pid_t)pid); }
 
 static int look_sys(pid_t pid, const char *name, enum procfs_kind *kind, char target[SBX_PATH_MAX]) {
     (void)pid, (void)target;
@@ -172,18 +173,15 @@ struct within { int directory, owned; const char *name; };
 static void within_done(struct within *within) { guest_close(&within->owned); }
 #define cleanup_within __attribute__((cleanup(within_done)))
 
-/* INVARIANT own-processes: a process is held by its directory before its number is judged. The number may be another's by
- * then, or later; the directory of a process that has ended shows nothing. 0 or -errno. */
+/* INVARIANT own-processes: a process is held by its directory before its number is judged. 0 or -errno. */
 static int hold(const char *name, struct within *within) {
     size_t length = strcspn(name, "/");
-    char process[16];
     *within = (struct within){guest_proc(), -1, name[0] ? name : "."};
-    if (number_of(name, length) < 0) return 0;
-    snprintf(process, sizeof process, "%.*s", (int)length, name);
-    within->directory = within->owned = openat(guest_proc(), process, O_PATH | O_DIRECTORY | O_CLOEXEC);
-    if (within->owned < 0) return -errno;
+    long pid = number_of(name, length);
+    if (pid < 0) return 0;
+    within->directory = within->owned = process_hold((pid_t)pid);
     within->name = name[length] ? name + length + 1 : ".";
-    return is_guest(number_of(name, length)) ? 0 : -ENOENT;
+    return within->owned < 0 ? within->owned : 0;
 }
 
 int procfs_stat(const struct request *request, const struct place *place, struct stat *status) {

@@ -1,11 +1,12 @@
 #include "procfs_descriptor.h"
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include "handed.h"
+#include "loop.h"
 #include "mounts.h"
 #include "process.h"
 #include "walk_inner.h"
@@ -76,11 +77,31 @@ static int tell(int directory, const char *info, struct told *told) {
     return sscanf(text, "pos: %*d flags: %o mnt_id: %ld ino: %llu", &told->flags, &told->mount, &told->inode) == 3 ? 0 : -ENOENT;
 }
 
-int procfs_descriptor_reopen(int held, int flags) {
-    char link[32];
+static bool is_pipe(int held, const struct stat *status) {
+    char link[32], text[5];
     snprintf(link, sizeof link, "self/fd/%d", held);
-    int opened = openat(guest_proc(), link, (flags & ~(O_CREAT | O_EXCL | O_NOFOLLOW)) | O_CLOEXEC | O_NOCTTY, 0); /* O_TMPFILE wants a mode */
+    return S_ISFIFO(status->st_mode) && readlinkat(guest_proc(), link, text, sizeof text) == sizeof text && memcmp(text, "pipe:", sizeof text) == 0;
+}
+
+struct opening { int held, flags; };
+static int open_now(const void *what) {
+    const struct opening *opening = what;
+    char link[32];
+    snprintf(link, sizeof link, "self/fd/%d", opening->held);
+    int opened = openat(guest_proc(), link, (opening->flags & ~(O_CREAT | O_EXCL | O_NOFOLLOW)) | O_CLOEXEC | O_NOCTTY, 0); /* O_TMPFILE wants a mode */
     return opened < 0 ? -errno : opened;
+}
+
+/* A FIFO waits for its other end, a device for what it likes; a pipe, though it has the same type, for nothing. */
+static bool may_wait(int held, int flags) {
+    struct stat status;
+    if (flags & (O_PATH | O_NONBLOCK) || fstat(held, &status) < 0) return false;
+    return S_ISCHR(status.st_mode) || (S_ISFIFO(status.st_mode) && !is_pipe(held, &status));
+}
+
+int procfs_descriptor_reopen(int held, int flags) {
+    struct opening opening = {held, flags};
+    return may_wait(held, flags) ? loop_block_open(open_now, &opening) : open_now(&opening);
 }
 
 static bool same_file(const struct told *a, const struct told *b) { return a->inode == b->inode && a->mount == b->mount; }
@@ -88,16 +109,11 @@ static bool same_file(const struct told *a, const struct told *b) { return a->in
 /* What the guest may do with a file, by whatever descriptor of whatever process. */
 struct search { const struct told *file; unsigned wanted, found; };
 
-static bool look_for(pid_t leader, void *data) {
+static bool look_for(pid_t leader, int process, void *data) {
+    (void)leader;
     struct search *search = data;
-    char path[32];
-    snprintf(path, sizeof path, "%d/fdinfo", leader);
-    int fd = openat(guest_proc(), path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    DIR *descriptors = fd < 0 ? NULL : fdopendir(fd);
-    if (descriptors == NULL) {
-        guest_close(&fd);
-        return true;
-    }
+    DIR *descriptors = process_list(process, "fdinfo");
+    if (descriptors == NULL) return true;
     struct told told; /* at once of one descriptor: whatever the guest puts there, its rights are those of its file */
     for (struct dirent *entry; (search->wanted & ~search->found) && (entry = readdir(descriptors)) != NULL;)
         if (entry->d_name[0] != '.' && tell(dirfd(descriptors), entry->d_name, &told) == 0 && same_file(&told, search->file)) search->found |= procfs_descriptor_rights(told.flags);
@@ -105,17 +121,15 @@ static bool look_for(pid_t leader, void *data) {
     return search->wanted & ~search->found;
 }
 
-/* Each end of a pipe leads to the other, as on Linux, if the guest has it: it has made the pipe, or was given both. */
-static bool has_ends(const struct told *pipe, unsigned wanted) {
+/* Each end of a pipe leads to the other, as on Linux, if the guest has it: it has made the pipe, or was given both. Of the caller's pipes
+ * what was given counts, though the guest has one of its own by the same number. Others are served meanwhile: it may have many
+ * descriptors. 0 or -errno. */
+static int find_ends(const struct told *pipe, unsigned wanted) {
     struct search search = {pipe, wanted, 0};
+    if (wanted == 0 || wanted & ~handed_rights(pipe->inode)) return -EACCES;
+    if (!loop_leave()) return -ENOMEM;
     process_each(look_for, &search);
-    return wanted && (wanted & ~search.found) == 0;
-}
-
-static bool is_pipe(int held, const struct stat *status) {
-    char link[32], text[5];
-    snprintf(link, sizeof link, "self/fd/%d", held);
-    return S_ISFIFO(status->st_mode) && readlinkat(guest_proc(), link, text, sizeof text) == sizeof text && memcmp(text, "pipe:", sizeof text) == 0;
+    return wanted & ~search.found ? -EACCES : 0;
 }
 
 static int hold(int process, const char *name, struct told *told) {
@@ -147,8 +161,9 @@ int procfs_descriptor_open(int process, const char *name, int flags) {
     if (fstat(held, &status) < 0) return -errno;
     if (S_ISLNK(status.st_mode) && !(flags & O_PATH && !(flags & O_DIRECTORY))) return flags & O_DIRECTORY ? -ENOTDIR : -ELOOP;
     if (flags & O_PATH) return procfs_descriptor_reopen(held, flags); /* gives no right: whoever opens that anew is asked again */
-    bool may = procfs_descriptor_may(has.flags, flags);
-    if (!may && !(is_pipe(held, &status) && has_ends(&has, procfs_descriptor_rights((unsigned)flags)))) return -EACCES;
+    int error = procfs_descriptor_may(has.flags, flags) ? 0 : -EACCES;
+    if (error && is_pipe(held, &status)) error = find_ends(&has, procfs_descriptor_rights((unsigned)flags));
+    if (error) return error;
     if ((flags & O_TRUNC) && !procfs_descriptor_may(has.flags, O_WRONLY) && !S_ISFIFO(status.st_mode)) return -EACCES;
     return procfs_descriptor_reopen(held, flags);
 }

@@ -19,6 +19,7 @@ static inline bool procfs_descriptor_may(unsigned has, int asked) {
 }
 /* An O_PATH descriptor of what is behind such a name, and the O_* flags of the descriptor there: both of one file. -errno. */
 int procfs_descriptor_hold(int process, const char *name, unsigned *flags);
-/* Open anew what a descriptor of ours holds: the guest cannot put something else in its place. */
+/* Open anew what a descriptor of ours holds: the guest cannot put something else in its place.
+ * Where that may wait it does so as loop_block_open. */
 int procfs_descriptor_reopen(int held, int flags);
 #endif

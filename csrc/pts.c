@@ -1,5 +1,4 @@
 #include "pts.h"
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -8,6 +7,7 @@
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
+#include "loop.h"
 #include "mounts.h"
 #include "process.h"
 #include "procfs_descriptor.h"
@@ -17,9 +17,9 @@
 struct search { dev_t slave; unsigned number; int access; bool found; };
 
 /* The number of the terminal, where `info` is that of its master. */
-static unsigned master_of(const char *info) {
+static unsigned master_of(int process, const char *info) {
     char text[512];
-    cleanup_close int fd = openat(guest_proc(), info, O_RDONLY | O_CLOEXEC);
+    cleanup_close int fd = openat(process, info, O_RDONLY | O_CLOEXEC);
     ssize_t got = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
     text[got > 0 ? got : 0] = 0;
     const char *index = strstr(text, "tty-index:");
@@ -28,38 +28,36 @@ static unsigned master_of(const char *info) {
 
 /* Has the process the master of the terminal, or the terminal itself with the rights that are asked for? What a descriptor may do is told
  * of the file that is held: the guest may put another there between two looks, the terminal's name after one that it may write. */
-static bool look(pid_t leader, void *data) {
+static bool look(pid_t leader, int process, void *data) {
+    (void)leader;
     struct search *search = data;
-    char path[32], name[48];
-    snprintf(path, sizeof path, "%d/fd", leader);
-    int fd = openat(guest_proc(), path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    DIR *descriptors = fd < 0 ? NULL : fdopendir(fd);
-    if (descriptors == NULL) {
-        guest_close(&fd);
-        return true;
-    }
+    char name[32];
+    DIR *descriptors = process_list(process, "fd");
+    if (descriptors == NULL) return true;
     for (struct dirent *entry; !search->found && (entry = readdir(descriptors)) != NULL;) {
         struct stat status;
         unsigned flags;
         if (entry->d_name[0] == '.' || fstatat(dirfd(descriptors), entry->d_name, &status, 0) < 0) continue;
         if (!S_ISCHR(status.st_mode) || (status.st_rdev != MULTIPLEXER && status.st_rdev != search->slave)) continue;
-        snprintf(name, sizeof name, "%d/fdinfo/%.16s", leader, entry->d_name);
+        snprintf(name, sizeof name, "fdinfo/%.16s", entry->d_name);
         if (status.st_rdev == MULTIPLEXER) { /* nothing but a master tells such a number */
-            search->found = master_of(name) == search->number;
+            search->found = master_of(process, name) == search->number;
             continue;
         }
-        snprintf(name, sizeof name, "%d/fd/%.16s", leader, entry->d_name);
-        cleanup_close int held = procfs_descriptor_hold(guest_proc(), name, &flags);
+        snprintf(name, sizeof name, "fd/%.16s", entry->d_name);
+        cleanup_close int held = procfs_descriptor_hold(process, name, &flags);
         search->found = held >= 0 && fstat(held, &status) == 0 && S_ISCHR(status.st_mode) && status.st_rdev == search->slave && procfs_descriptor_may(flags, search->access);
     }
     closedir(descriptors);
     return !search->found;
 }
 
-static bool is_own(dev_t slave, unsigned number, int access) {
+/* Others are served meanwhile: the guest may have many descriptors. 0 or -errno. */
+static int find_own(dev_t slave, unsigned number, int access) {
     struct search search = {slave, number, access, false};
+    if (!loop_leave()) return -ENOMEM;
     process_each(look, &search);
-    return search.found;
+    return search.found ? 0 : -EACCES;
 }
 
 static int open_multiplexer(int flags) {
@@ -78,8 +76,10 @@ int pts_open(const struct place *place, int flags) {
     if (place->name[0] == 0 || fstatat(place->dir, place->name, &status, AT_SYMLINK_NOFOLLOW) < 0) return walk_open(place, flags, 0);
     unsigned number = (unsigned)strtoul(place->name, NULL, 10);
     int access = flags & O_ACCMODE;
-    if (!S_ISCHR(status.st_mode) || !is_own(status.st_rdev, number, access)) return -EACCES;
+    int error = S_ISCHR(status.st_mode) ? find_own(status.st_rdev, number, access) : -EACCES;
+    if (error) return error;
     cleanup_close int fd = walk_open(place, flags, 0);
     if (fd < 0) return take(&fd);
-    return is_own(status.st_rdev, number, access) ? take(&fd) : -EACCES;
+    error = find_own(status.st_rdev, number, access);
+    return error ? error : take(&fd);
 }

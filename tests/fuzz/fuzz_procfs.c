@@ -1,4 +1,4 @@
-/* with: procfs.c procfs_descriptor.c process.c walk.c walk_text.c walk_careful.c walk_open.c walk_descriptor.c directory.c mounts.c mounts_in_place.c mounts_points.c mounts_table.c plan.c context.c guest.c wrap: guest_context guest_set_context openat readlinkat fstatat
+/* with: procfs.c procfs_descriptor.c handed.c process.c walk.c walk_text.c walk_careful.c walk_open.c walk_descriptor.c directory.c mounts.c mounts_in_place.c mounts_points.c mounts_table.c plan.c context.c guest.c wrap: guest_context guest_set_context openat readlinkat fstatat
  *
  * Names below /proc, as they are and by way of a walk, while another thread of the guest puts other descriptors behind the
  * numbers. What must hold: only this process, and of the rest only what procfs.h lists; no host path in any link; nothing

@@ -1,4 +1,4 @@
-/* with: walk.c walk_text.c walk_careful.c walk_open.c walk_descriptor.c directory.c mounts.c mounts_in_place.c mounts_points.c mounts_table.c plan.c context.c guest.c procfs.c procfs_descriptor.c process.c wrap: syscall openat readlinkat guest_context guest_set_context mounts_whole
+/* with: walk.c walk_text.c walk_careful.c walk_open.c walk_descriptor.c directory.c mounts.c mounts_in_place.c mounts_points.c mounts_table.c plan.c context.c guest.c procfs.c procfs_descriptor.c handed.c process.c wrap: syscall openat readlinkat guest_context guest_set_context mounts_whole
  *
  * A random tree of directories, files and links below several mounts, and walks in it, while names are moved and swapped
  * for links between any two steps. What must hold: every descriptor that openat2 gives, and every one that walk_open
