@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pty
+from collections.abc import Iterator
 
 import pytest
 
@@ -37,30 +38,38 @@ int main(int argc, char **argv) {
 """
 
 
+@pytest.fixture
+def terminal() -> Iterator[tuple[int, int]]:
+    """Of the host's: its master, and itself."""
+    both = pty.openpty()
+    yield both
+    for fd in both:
+        os.close(fd)
+
+
+@pytest.fixture
+def reads(terminal: tuple[int, int]) -> Iterator[int]:
+    """It, opened for reading."""
+    fd = os.open(os.ttyname(terminal[1]), os.O_RDONLY | os.O_NOCTTY)
+    yield fd
+    os.close(fd)
+
+
 @ordinary
 @every_wall
-def test_a_terminal_of_the_hosts_does_not_open(walls: str) -> None:
-    ours, theirs = pty.openpty()
-    try:
-        os.set_blocking(ours, False)
-        with box(walls, build(ATTACK)) as made:
-            done = made.run(["/attack/attack", os.ttyname(theirs)], timeout=60)
-        assert done.returncode == 43, done
-        assert b"own=0" in done.stdout
-        with pytest.raises(BlockingIOError):
-            os.read(ours, 100)
-    finally:
-        os.close(ours)
-        os.close(theirs)
+def test_a_terminal_of_the_hosts_does_not_open(walls: str, terminal: tuple[int, int]) -> None:
+    ours, theirs = terminal
+    os.set_blocking(ours, False)
+    with box(walls, build(ATTACK)) as made:
+        done = made.run(["/attack/attack", os.ttyname(theirs)], timeout=60)
+    assert done.returncode == 43, done
+    assert b"own=0" in done.stdout
+    with pytest.raises(BlockingIOError):
+        os.read(ours, 100)
 
 
-def test_natively_it_does() -> None:
-    ours, theirs = pty.openpty()
-    try:
-        assert native(build(ATTACK), os.ttyname(theirs)).won
-    finally:
-        os.close(ours)
-        os.close(theirs)
+def test_natively_it_does(terminal: tuple[int, int]) -> None:
+    assert native(build(ATTACK), os.ttyname(terminal[1])).won
 
 
 RACE = r"""
@@ -89,14 +98,9 @@ int main(int argc, char **argv) {
 
 @ordinary
 @every_wall
-def test_nor_while_its_name_is_swapped_for_what_may_be_written(walls: str) -> None:
+def test_nor_while_its_name_is_swapped_for_what_may_be_written(walls: str, terminal: tuple[int, int]) -> None:
     """INVARIANT own-rights."""
-    ours, theirs = pty.openpty()
-    try:
-        assert not inside(build(RACE), os.ttyname(theirs), walls=walls).won
-    finally:
-        os.close(ours)
-        os.close(theirs)
+    assert not inside(build(RACE), os.ttyname(terminal[1]), walls=walls).won
 
 
 CONTROLLING = r"""
@@ -114,23 +118,11 @@ int main(int argc, char **argv) {
 
 @ordinary
 @every_wall
-def test_dev_tty_gives_what_the_descriptor_gives(walls: str) -> None:
+def test_dev_tty_gives_what_the_descriptor_gives(walls: str, reads: int) -> None:
     """INVARIANT own-rights."""
-    ours, theirs = pty.openpty()
-    reads = os.open(os.ttyname(theirs), os.O_RDONLY | os.O_NOCTTY)
-    try:
-        outcome = inside(build(CONTROLLING), walls=walls, stdin=reads)
-        assert not outcome.won and outcome.told == {"reads": 0}
-    finally:
-        for fd in (ours, theirs, reads):
-            os.close(fd)
+    outcome = inside(build(CONTROLLING), walls=walls, stdin=reads)
+    assert not outcome.won and outcome.told == {"reads": 0}
 
 
-def test_natively_it_gives_more() -> None:
-    ours, theirs = pty.openpty()
-    reads = os.open(os.ttyname(theirs), os.O_RDONLY | os.O_NOCTTY)
-    try:
-        assert native(build(CONTROLLING), stdin=reads).won
-    finally:
-        for fd in (ours, theirs, reads):
-            os.close(fd)
+def test_natively_it_gives_more(reads: int) -> None:
+    assert native(build(CONTROLLING), stdin=reads).won
