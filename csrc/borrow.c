@@ -40,6 +40,8 @@ struct sending {
 
 bool borrow_stands(void) { return mine.stands; }
 
+bool borrow_caller_is_there(const struct request *request) { return mine.stands || guest_alive(request->id); }
+
 static void expect(pid_t tid, uint64_t nr, uint64_t first, uint64_t second) {
     pthread_mutex_lock(&lock);
     mine.nr = nr;
@@ -161,9 +163,7 @@ static int send_by(struct trace *trace, int fd) {
 static bool is_alone(pid_t leader) {
     char path[32], text[2048];
     snprintf(path, sizeof path, "%d/status", leader);
-    cleanup_close int fd = openat(guest_proc(), path, O_RDONLY | O_CLOEXEC);
-    ssize_t got = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
-    text[got > 0 ? got : 0] = 0;
+    guest_text(guest_proc(), path, text, sizeof text);
     const char *threads = strstr(text, "\nThreads:");
     return threads && atoi(threads + 9) == 1;
 }

@@ -10,6 +10,8 @@ int borrow_setup(void); /* once, before the sentry's own filter stands: makes th
 int borrow_fd(uint64_t id, pid_t tid, int fd);
 /* Is the calling sentry thread's request held in this way? Then its notification is answered already. */
 bool borrow_stands(void);
+/* INVARIANT still-there: is the caller there, after a wait too? Its notification stands, or it is held. */
+bool borrow_caller_is_there(const struct request *request);
 /* Put a descriptor into the held thread: its number there, or -errno. */
 int borrow_inject(int fd, bool close_on_exec);
 /* Put an O_PATH descriptor into the thread that waits for the answer to notification `id`, which is held from then on: the

@@ -1,8 +1,6 @@
 #include "burst.h"
-#include <dirent.h>
 #include <fcntl.h>
 #include <pthread.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,6 +8,7 @@
 #include "crowd.h"
 #include "guest.h"
 #include "loop.h"
+#include "process.h"
 
 #define BEGINS 4             /* calls in a row */
 #define GAP_NS 300000        /* between two of them; of several that share, who has not called for so long leaves */
@@ -21,8 +20,6 @@
 #define MEMBERS 8
 #define LOOK_TOGETHER_MS 2
 #define MASK_SIZE sizeof(cpu_set_t)
-#define GET(value) atomic_load_explicit(&(value), memory_order_relaxed)
-#define SET(value, to) atomic_store_explicit(&(value), to, memory_order_relaxed)
 
 /* A thread of the guest that shares the processor of one of ours. */
 struct member {
@@ -79,17 +76,10 @@ static void restore(pid_t tid, int processor, const cpu_set_t *guest) {
     sched_setaffinity(tid, MASK_SIZE, guest);
 }
 
-static DIR *list(const char *name) {
-    int fd = openat(guest_proc(), name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    DIR *entries = fd < 0 ? NULL : fdopendir(fd);
-    if (entries == NULL && fd >= 0) close(fd);
-    return entries;
-}
-
 static void restore_threads(pid_t pid, int processor, const cpu_set_t *guest) {
     char path[32];
     snprintf(path, sizeof path, "%d/task", pid);
-    DIR *threads = list(path);
+    DIR *threads = process_list(guest_proc(), path);
     for (struct dirent *entry; threads && (entry = readdir(threads)) != NULL;) {
         pid_t tid = atoi(entry->d_name);
         if (tid > 0) restore(tid, processor, guest);
@@ -99,7 +89,7 @@ static void restore_threads(pid_t pid, int processor, const cpu_set_t *guest) {
 
 /* Whatever was forked during the burst, by whom and how deep ever. */
 static void restore_all(int processor, const cpu_set_t *guest) {
-    DIR *processes = list(".");
+    DIR *processes = process_list(guest_proc(), ".");
     for (struct dirent *entry; processes && (entry = readdir(processes)) != NULL;) {
         pid_t pid = atoi(entry->d_name);
         if (pid > 0 && guest_context(pid) >= 0) restore_threads(pid, processor, guest);
@@ -234,8 +224,8 @@ void burst_end(pid_t tid) {
     pthread_mutex_lock(&lock);
     for (struct sharing *at = sharings, *next; at; at = next) {
         next = at->next;
-        for (int i = 0; i < MEMBERS; i++)
-            if (GET(at->members[i].tid) == tid) give_back(at, &at->members[i]);
+        struct member *member = find(at, tid);
+        if (member) give_back(at, member);
     }
     pthread_mutex_unlock(&lock);
     streak = 0;

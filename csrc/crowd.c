@@ -7,7 +7,6 @@
 #define GAP_NS 300000   /* between two of them */
 #define ENDS_NS 5000000 /* after the last */
 #define COMPUTES_NS 1000000000
-#define SET(value, to) atomic_store_explicit(&(value), to, memory_order_relaxed)
 
 _Atomic pid_t crowd_last;
 atomic_int crowd_changes;
@@ -21,26 +20,26 @@ static bool has_processors(void) {
 
 void crowd_computed(uint64_t now_ns) { SET(computed_ns, now_ns); }
 
-bool crowd_computes(uint64_t now_ns) { return now_ns - CROWD_GET(computed_ns) < COMPUTES_NS; }
+bool crowd_computes(uint64_t now_ns) { return now_ns - GET(computed_ns) < COMPUTES_NS; }
 
 bool crowd_changed(pid_t tid, uint64_t now_ns) {
-    int count = CROWD_GET(crowd_changes);
-    if (tid == CROWD_GET(crowd_last)) {
+    int count = GET(crowd_changes);
+    if (tid == GET(crowd_last)) {
         SET(crowd_changes, count - 1);
         return false;
     }
-    bool stands = CROWD_GET(crowd_stands), begins = count >= BEGINS && !stands && crowd_computes(now_ns);
-    bool counts = !stands && !begins && now_ns - CROWD_GET(changed_ns) < GAP_NS;
+    bool stands = GET(crowd_stands), begins = count >= BEGINS && !stands && crowd_computes(now_ns);
+    bool counts = !stands && !begins && now_ns - GET(changed_ns) < GAP_NS;
     SET(crowd_last, tid);
     SET(changed_ns, now_ns);
     SET(crowd_changes, !counts ? 0 : count < BEGINS ? count + 2 : count);
     if (begins && has_processors()) SET(crowd_stands, true);
-    return begins && CROWD_GET(crowd_stands);
+    return begins && GET(crowd_stands);
 }
 
 bool crowd_look(uint64_t now_ns) {
-    bool stands = CROWD_GET(crowd_stands);
-    if (!stands || now_ns - CROWD_GET(changed_ns) <= ENDS_NS) return stands;
+    bool stands = GET(crowd_stands);
+    if (!stands || now_ns - GET(changed_ns) <= ENDS_NS) return stands;
     SET(crowd_stands, false);
     loop_disperse();
     return false;

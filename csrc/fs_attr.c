@@ -107,7 +107,7 @@ static bool too_large(const struct request *request, off_t now, off_t wanted) {
     if (limit.rlim_cur == RLIM64_INFINITY || (uint64_t)wanted <= limit.rlim_cur) return false;
     pid_t leader = guest_leader(request->tid);
     /* INVARIANT still-there: else both numbers may be others' by now. */
-    if (leader > 0 && (borrow_stands() || guest_alive(request->id))) syscall(SYS_tgkill, leader, request->tid, SIGXFSZ);
+    if (leader > 0 && borrow_caller_is_there(request)) syscall(SYS_tgkill, leader, request->tid, SIGXFSZ);
     return true;
 }
 

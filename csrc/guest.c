@@ -133,11 +133,7 @@ pid_t guest_leader(pid_t tid) {
     if (syscall(SYS_tgkill, tid, tid, 0) == 0) return tid; /* it is a leader: most are, and /proc takes its time */
     char path[32], text[512];
     snprintf(path, sizeof path, "%d/status", tid);
-    cleanup_close int fd = openat(proc, path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0) return -ESRCH;
-    ssize_t got = read(fd, text, sizeof text - 1);
-    if (got <= 0) return -ESRCH;
-    text[got] = 0;
+    if (guest_text(proc, path, text, sizeof text) == 0) return -ESRCH;
     char *at = strstr(text, "\nTgid:");
     int leader = 0;
     if (at == NULL || sscanf(at + 6, "%d", &leader) != 1) return -ESRCH;

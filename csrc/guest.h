@@ -2,16 +2,26 @@
  * Alone may call process_vm_*, /proc/TID/mem, pidfd_getfd, kcmp and the prlimit that reads and moves tags. */
 #ifndef SBX_GUEST_H
 #define SBX_GUEST_H
+#include <fcntl.h>
 #include <linux/seccomp.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <sys/resource.h>
 #include <sys/types.h>
+#include <unistd.h>
 #include "core.h"
 
 #define cleanup_close __attribute__((cleanup(guest_close)))
 void guest_close(int *fd);                 /* closes *fd where it is >= 0 */
 static inline int take(int *fd) { int had = *fd; *fd = -1; return had; }
+
+/* A small text below a directory of /proc: how many bytes, 0 where it cannot be read. A NUL is behind them. */
+static inline size_t guest_text(int directory, const char *path, char *text, size_t size) {
+    cleanup_close int fd = openat(directory, path, O_RDONLY | O_CLOEXEC);
+    ssize_t got = fd < 0 ? -1 : read(fd, text, size - 1);
+    text[got > 0 ? got : 0] = 0;
+    return got > 0 ? (size_t)got : 0;
+}
 
 /* Choose how guest memory is reached: process_vm_* where a recycled pid cannot be another's process (a pid namespace or
  * Landlock stands), else a descriptor of /proc/TID/mem opened before the notification is checked. */

@@ -156,9 +156,7 @@ static int open_descriptor(struct search *search, int guest_fd) {
 static bool closes_on_exec(pid_t tid, int fd) {
     char name[48], text[256];
     snprintf(name, sizeof name, "%d/fdinfo/%d", tid, fd);
-    cleanup_close int info = openat(guest_proc(), name, O_RDONLY | O_CLOEXEC);
-    ssize_t got = info < 0 ? -1 : read(info, text, sizeof text - 1);
-    text[got > 0 ? got : 0] = '\0';
+    guest_text(guest_proc(), name, text, sizeof text);
     const char *flags = strstr(text, "flags:");
     return flags == NULL || (strtoul(flags + 6, NULL, 8) & O_CLOEXEC);
 }

@@ -248,10 +248,7 @@ int loop_block_open(int (*open)(const void *what), const void *what) {
 static bool signal_waits(pid_t tid) {
     char path[32], text[2048];
     snprintf(path, sizeof path, "%d/status", tid);
-    cleanup_close int fd = openat(guest_proc(), path, O_RDONLY | O_CLOEXEC);
-    ssize_t got = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
-    if (got <= 0) return true;
-    text[got] = 0;
+    if (guest_text(guest_proc(), path, text, sizeof text) == 0) return true;
     static const char *const names[3] = {"\nSigPnd:", "\nShdPnd:", "\nSigBlk:"};
     uint64_t masks[3] = {0};
     for (int i = 0; i < 3; i++) {

@@ -109,12 +109,8 @@ struct answer misc_capget(struct request *request) {
 static int thread_time(pid_t tid, struct timespec *time) {
     char path[32], text[64];
     snprintf(path, sizeof path, "%d/schedstat", tid);
-    cleanup_close int fd = openat(guest_proc(), path, O_RDONLY | O_CLOEXEC);
-    ssize_t got = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
     unsigned long long ran;
-    if (got <= 0) return -EINVAL;
-    text[got] = 0;
-    if (sscanf(text, "%llu", &ran) != 1) return -EINVAL;
+    if (guest_text(guest_proc(), path, text, sizeof text) == 0 || sscanf(text, "%llu", &ran) != 1) return -EINVAL;
     *time = (struct timespec){(time_t)(ran / 1000000000), (long)(ran % 1000000000)};
     return 0;
 }

@@ -41,10 +41,7 @@ static int signal_pidfd(const struct request *request, siginfo_t *info) {
     cleanup_close int pidfd = guest_borrow_fd(request->tid, (int)request->args[0]);
     if (pidfd < 0) return pidfd;
     snprintf(path, sizeof path, "self/fdinfo/%d", pidfd);
-    cleanup_close int fd = openat(guest_proc(), path, O_RDONLY | O_CLOEXEC);
-    ssize_t got = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
-    if (got <= 0) return -EBADF;
-    text[got] = 0;
+    if (guest_text(guest_proc(), path, text, sizeof text) == 0) return -EBADF;
     const char *at = strstr(text, "\nPid:");
     int pid;
     if (at == NULL || sscanf(at + 5, "%d", &pid) != 1) return -EBADF;

@@ -9,7 +9,7 @@
 #include "context.h"
 
 DIR *process_list(int process, const char *name) {
-    int fd = openat(process, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int fd = openat(process, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     DIR *directory = fd < 0 ? NULL : fdopendir(fd);
     if (directory == NULL && fd >= 0) close(fd);
     return directory;

@@ -8,7 +8,7 @@
 /* The directory of a process in /proc, held before its number is judged: the number may be another's by then, or later; the directory of a
  * process that has ended shows nothing. A descriptor, or -errno; -ENOENT: it is none of the guest. */
 int process_hold(pid_t pid);
-/* A directory below one that is held, to be read; or NULL. */
+/* A directory below one that is held, and not by a link, to be read; or NULL. */
 DIR *process_list(int process, const char *name);
 /* Every process of the guest, but the launcher and what it has not started yet: its directory, held. `visit` returns false to stop. */
 void process_each(bool (*visit)(pid_t leader, int process, void *data), void *data);

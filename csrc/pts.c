@@ -19,9 +19,7 @@ struct search { dev_t slave; unsigned number; int access; bool found; };
 /* The number of the terminal, where `info` is that of its master. */
 static unsigned master_of(int process, const char *info) {
     char text[512];
-    cleanup_close int fd = openat(process, info, O_RDONLY | O_CLOEXEC);
-    ssize_t got = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
-    text[got > 0 ? got : 0] = 0;
+    guest_text(process, info, text, sizeof text);
     const char *index = strstr(text, "tty-index:");
     return index ? (unsigned)strtoul(index + 10, NULL, 10) : UINT32_MAX;
 }

@@ -1,6 +1,5 @@
 
 #include "quota.h"
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -15,6 +14,7 @@
 #include <unistd.h>
 #include "context.h"
 #include "guest.h"
+#include "process.h"
 
 #ifndef SYS_fchmodat2
 #define SYS_fchmodat2 452 /* Linux 6.6 */
@@ -42,21 +42,6 @@ void quota_setup(const struct sbx_plan *plan, int scratch, int cgroup, int tmpfs
 
 int quota_needed(void) { return limits.memory || limits.processes || limits.cpu_seconds || limits.scratch_bytes || limits.scratch_files; }
 
-static DIR *list(int directory, const char *name) {
-    int fd = openat(directory, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    DIR *entries = fd < 0 ? NULL : fdopendir(fd);
-    if (entries == NULL && fd >= 0) close(fd);
-    return entries;
-}
-
-/* A small text of /proc: bytes read, or 0. */
-static size_t read_text(const char *path, char *text, size_t size) {
-    cleanup_close int fd = openat(guest_proc(), path, O_RDONLY | O_CLOEXEC);
-    ssize_t got = fd < 0 ? -1 : read(fd, text, size - 1);
-    text[got > 0 ? got : 0] = 0;
-    return got > 0 ? (size_t)got : 0;
-}
-
 static uint64_t kib_after(const char *text, const char *name) {
     const char *at = strstr(text, name);
     return at ? strtoull(at + strlen(name), NULL, 10) * 1024 : 0;
@@ -67,7 +52,7 @@ static uint64_t resident_of(pid_t pid) {
     char path[32], text[256];
     snprintf(path, sizeof path, "%d/statm", pid);
     unsigned long size, resident;
-    if (read_text(path, text, sizeof text) == 0 || sscanf(text, "%lu %lu", &size, &resident) != 2) return 0;
+    if (guest_text(guest_proc(), path, text, sizeof text) == 0 || sscanf(text, "%lu %lu", &size, &resident) != 2) return 0;
     return (uint64_t)resident * 4096;
 }
 
@@ -75,10 +60,7 @@ static uint64_t resident_of(pid_t pid) {
 static uint64_t ticks_of(pid_t pid, bool own) {
     char path[32], text[1024];
     snprintf(path, sizeof path, "%d/stat", pid);
-    cleanup_close int fd = openat(guest_proc(), path, O_RDONLY | O_CLOEXEC);
-    ssize_t got = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
-    if (got <= 0) return 0;
-    text[got] = 0;
+    guest_text(guest_proc(), path, text, sizeof text);
     const char *after = strrchr(text, ')'); /* the name before it may hold anything */
     unsigned long long user, system, children_user, children_system;
     if (after == NULL || sscanf(after + 1, " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %llu %llu %llu %llu", &user, &system,
@@ -87,7 +69,7 @@ static uint64_t ticks_of(pid_t pid, bool own) {
 }
 
 static void each_process(void (*visit)(pid_t pid, void *with), void *with) {
-    DIR *processes = list(guest_proc(), ".");
+    DIR *processes = process_list(guest_proc(), ".");
     if (processes == NULL) return;
     for (struct dirent *entry; (entry = readdir(processes)) != NULL;) {
         pid_t pid = atoi(entry->d_name);
@@ -126,7 +108,7 @@ static void add_descriptors(pid_t pid, void *with) {
     struct nameless *found = with;
     char path[32];
     snprintf(path, sizeof path, "%d/fd", pid);
-    DIR *entries = list(guest_proc(), path);
+    DIR *entries = process_list(guest_proc(), path);
     if (entries == NULL) return;
     for (struct dirent *entry; (entry = readdir(entries)) != NULL;) {
         struct stat status;
@@ -145,7 +127,7 @@ static void add_descriptors(pid_t pid, void *with) {
 static void add_nameless(struct sums *sums) {
     char text[4096];
     static struct nameless found; /* of the main thread */
-    uint64_t shared = limits.memory && read_text("meminfo", text, sizeof text) ? kib_after(text, "Shmem:") : 0;
+    uint64_t shared = limits.memory && guest_text(guest_proc(), "meminfo", text, sizeof text) ? kib_after(text, "Shmem:") : 0;
     bool grown = shared > shared_at_look + limits.memory / 16 || memory_files > limits.memory / 2;
     if (scratch_directory < 0 && !(limits.memory && grown)) return;
     found.memory = found.bytes = found.files = found.seen = 0;
@@ -164,7 +146,7 @@ static void add_shares(pid_t pid, void *with) {
     struct shares *shares = with;
     char path[32], text[2048];
     snprintf(path, sizeof path, "%d/smaps_rollup", pid);
-    if (read_text(path, text, sizeof text) == 0) return;
+    if (guest_text(guest_proc(), path, text, sizeof text) == 0) return;
     shares->own += kib_after(text, "Pss_Anon:");
     shares->shared += kib_after(text, "Pss_Shmem:");
 }
@@ -201,7 +183,7 @@ static void close_again(struct closed *closed) {
 /* What cannot be looked at for want of descriptors counts as too much. */
 static void add_files(int directory, const char *name, int depth, struct sums *sums) {
     struct closed closed = open_up(directory, name);
-    DIR *entries = depth < DEPTH_MAX ? list(directory, name) : NULL;
+    DIR *entries = depth < DEPTH_MAX ? process_list(directory, name) : NULL;
     if (entries == NULL && (depth >= DEPTH_MAX || errno == EMFILE || errno == ENFILE || errno == ENOMEM)) sums->bytes = UINT64_MAX / 2;
     if (entries == NULL) {
         close_again(&closed);

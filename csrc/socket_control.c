@@ -98,11 +98,9 @@ void socket_control_set_source(struct socket_message *message) {
 
 /* A datagram socket with a name hears from others than it is connected to: by whom a message is, nobody tells. */
 static bool hears_many(int socket) {
-    int type = SOCK_DGRAM;
     struct sockaddr_un own;
-    socklen_t room = sizeof type, size = sizeof own;
-    getsockopt(socket, SOL_SOCKET, SO_TYPE, &type, &room);
-    return type == SOCK_DGRAM && (getsockname(socket, (struct sockaddr *)&own, &size) < 0 || size > sizeof own.sun_family);
+    socklen_t size = sizeof own;
+    return socket_option(socket, SO_TYPE, SOCK_DGRAM) == SOCK_DGRAM && (getsockname(socket, (struct sockaddr *)&own, &size) < 0 || size > sizeof own.sun_family);
 }
 
 /* Who has sent what we sent. */

@@ -144,9 +144,6 @@ static int64_t single(struct request *request, struct socket_message *message, u
     return did;
 }
 
-/* INVARIANT still-there: a message may have waited long. */
-static bool is_there(const struct request *request) { return borrow_stands() || guest_alive(request->id); }
-
 /* sendmmsg, recvmmsg: how many went; the error of one is told only where it is the first. */
 static int64_t many(struct request *request, struct socket_message *message, socket_message_one *one, struct socket_time *time) {
     uint64_t count = (uint32_t)request->size < PARTS_MAX ? (uint32_t)request->size : PARTS_MAX, done = 0;
@@ -155,7 +152,7 @@ static int64_t many(struct request *request, struct socket_message *message, soc
         uint64_t at = request->in + done * MANY_SIZE;
         int64_t did = single(request, message, at, one);
         uint32_t length = (uint32_t)did;
-        if (did >= 0 && !is_there(request)) return -ESRCH;
+        if (did >= 0 && !borrow_caller_is_there(request)) return -ESRCH; /* INVARIANT still-there: a message may have waited long */
         if (did >= 0 && guest_write(request->tid, at + sizeof(struct guest_message), &length, sizeof length) < 0) did = -EFAULT;
         if (did < 0 && done == 0) return did;
         if (did < 0) break;
@@ -164,7 +161,7 @@ static int64_t many(struct request *request, struct socket_message *message, soc
         if (message->flags & MSG_WAITFORONE) message->flags |= MSG_DONTWAIT;
         if (socket_time_is_over(time)) break;
     }
-    if (!is_there(request)) return -ESRCH;
+    if (!borrow_caller_is_there(request)) return -ESRCH;
     int error = done > 0 ? socket_time_tell(request, time) : 0;
     return error < 0 ? error : (int64_t)done;
 }

@@ -282,7 +282,7 @@ int socket_name_write(const struct request *request, const struct socket_name *n
     if (guest_read(request->tid, length_at, &room, sizeof room) < 0) return -EFAULT;
     if (room < 0) return -EINVAL;
     /* INVARIANT still-there: whoever asks may have waited long. */
-    if (!borrow_stands() && !guest_alive(request->id)) return -ESRCH;
+    if (!borrow_caller_is_there(request)) return -ESRCH;
     int length = (int)name->length;
     size_t copied = (size_t)(room < length ? room : length);
     if (guest_write(request->tid, address, &name->address, copied) < 0) return -EFAULT;

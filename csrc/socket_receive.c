@@ -74,7 +74,7 @@ static int64_t receive_one(struct request *request, struct socket_message *messa
     socket_name_show(&message->name, SOCKET_PEER);
     socket_control_give(request, message, &header);
     /* INVARIANT still-there: it may have waited long. */
-    if (!borrow_stands() && !guest_alive(request->id)) return -ESRCH;
+    if (!borrow_caller_is_there(request)) return -ESRCH;
     int error = socket_message_move(request, message, 0, (size_t)got < part.iov_len ? (size_t)got : part.iov_len, TO_GUEST);
     if (error == 0) error = write_back(request, message, &header);
     return error < 0 ? error : got;

@@ -17,7 +17,7 @@
 static void broken_pipe(const struct request *request) {
     pid_t leader = guest_leader(request->tid);
     /* INVARIANT still-there: else both numbers may be others' by now. */
-    if (!borrow_stands() && !guest_alive(request->id)) return;
+    if (!borrow_caller_is_there(request)) return;
     if (leader > 0) syscall(SYS_tgkill, leader, request->tid, SIGPIPE);
 }
 
@@ -35,7 +35,7 @@ static ssize_t send_piece(struct socket_message *message, size_t sent, size_t si
 /* What is sent next is copied when its turn comes. INVARIANT still-there: that may be late. */
 static int take_piece(const struct request *request, const struct socket_message *message, size_t sent, size_t size, bool late) {
     int error = socket_message_move(request, message, sent, size, FROM_GUEST);
-    bool gone = late && error == 0 && !borrow_stands() && !guest_alive(request->id);
+    bool gone = late && error == 0 && !borrow_caller_is_there(request);
     return gone ? -ESRCH : error;
 }
 

@@ -22,10 +22,7 @@ static int controlling(pid_t tid) {
     char path[64], text[512];
     int terminal = 0;
     snprintf(path, sizeof path, "%d/stat", tid);
-    cleanup_close int fd = openat(guest_proc(), path, O_RDONLY | O_CLOEXEC);
-    ssize_t got = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
-    if (got <= 0) return 0;
-    text[got] = 0;
+    guest_text(guest_proc(), path, text, sizeof text);
     const char *after = strrchr(text, ')'); /* the name before it may hold anything */
     return after && sscanf(after + 1, " %*c %*d %*d %*d %d", &terminal) == 1 ? terminal : 0;
 }

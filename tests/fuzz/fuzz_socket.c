@@ -117,6 +117,7 @@ int guest_inject(uint64_t id, int fd, bool close_on_exec) {
     return ++injected % 7 == 0 ? -EMFILE : 100 + injected;
 }
 bool borrow_stands(void) { return false; }
+bool borrow_caller_is_there(const struct request *request) { return guest_alive(request->id); }
 int borrow_inject(int fd, bool close_on_exec) { return guest_inject(9, fd, close_on_exec); }
 int borrow_give_path(uint64_t id, pid_t tid, int fd, bool close_on_exec) {
     CHECK(tid == 77);
