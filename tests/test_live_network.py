@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -372,6 +373,45 @@ def test_whom_it_sends_to_again_is_not_forgotten(udp: int) -> None:
     with Sandbox(network=[Allow(f"udp://127.0.0.1:{udp}"), Allow("127.1.0.0/16")]) as box:
         done = box.run([sys.executable, "-c", RESENT, str(udp)], text=True)
         assert done.stdout == "heard\n" and done.usage.network is not None and done.usage.network.connections == 71
+
+
+ALTERNATES = """
+import socket
+sock = socket.socket(type=socket.SOCK_DGRAM)
+for turn in range(1 << 40):
+    for n in range(40): sock.sendto(b"x", ("127.1.0.1", n + 1))
+    if turn == 0: print("sends", flush=True)
+"""
+
+
+class Watched(dict):  # type: ignore[type-arg]
+    """Tells what is taken out of it."""
+
+    def __init__(self, *args: object) -> None:
+        super().__init__(*args)
+        self.taken: list[object] = []
+
+    def pop(self, key: object, *default: object) -> object:
+        self.taken.append(key)
+        return super().pop(key, *default)
+
+    def __delitem__(self, key: object) -> None:
+        self.taken.append(key)
+        super().__delitem__(key)
+
+
+def test_no_peer_is_missing_while_it_is_sent_to_again() -> None:
+    """Who revokes looks at them from another thread, without the lock: one that it missed would be cut."""
+    with Sandbox(network=[Allow("127.1.0.0/16")]) as box:
+        process = box.popen([sys.executable, "-c", ALTERNATES], stdout=-1, text=True)
+        assert process.stdout and process.stdout.readline() == "sends\n"
+        (outward,) = box._guest.parts.net._outward._sockets.values()  # type: ignore[union-attr]
+        watched = outward.peers = Watched(outward.peers)
+        deadline = time.monotonic() + 60
+        while outward.peers is watched and not watched.taken:
+            assert time.monotonic() < deadline
+        process.kill()
+        assert watched.taken == [] and len(watched) == 40
 
 
 def test_other_port_of_a_peer_is_still_heard(udp: int) -> None:

@@ -43,11 +43,13 @@ class Hearing:
         if known is None:
             self._meter.connecting()
         reach = Reach(self._judging.names_by(known.names if known else (), peer))
-        before = outward.addresses() if reach != known else None
-        outward.peers.pop(peer, None)
-        outward.peers[peer] = reach  # whom it has sent to last is the last to be forgotten
-        if before is None:
+        if reach == known and peer == next(reversed(outward.peers)):
             return  # it hears them already
+        before = outward.addresses() if reach != known else None
+        # Whom it has sent to last is the last to be forgotten. Made anew: others look without the lock, and miss none.
+        outward.peers = {**{each: by for each, by in outward.peers.items() if each != peer}, peer: reach}
+        if before is None:
+            return
         self._forget_oldest(sock, outward)
         if outward.addresses() != before:
             self.hear(sock, outward.addresses())
