@@ -138,5 +138,10 @@ def test_no_service_of_the_host_is_met(walls: str, kind: socket.SocketKind) -> N
 
 @kinds
 def test_natively_it_is(kind: socket.SocketKind) -> None:
+    """A race, so in one of some goes."""
+    assert any(_natively(kind) for _ in range(5))
+
+
+def _natively(kind: socket.SocketKind) -> bool:
     with Popen([str(attack(kind)), "0"], stdin=PIPE, stdout=PIPE) as process:
-        assert met(process, kind)
+        return met(process, kind)
