@@ -13,7 +13,7 @@
 #define SWEEP_AT 64 /* contexts alive before the first sweep */
 
 /* Slot n holds context n; slot 0 is the launcher's. A number is used again only after a sweep found it on no process. */
-static struct context *table[CONTEXTS_MAX];
+static struct context *table[CONTEXTS_MAX], *all;
 static uint32_t alive, sweep_at = SWEEP_AT, newest = CONTEXT_LAUNCHER;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
@@ -31,10 +31,12 @@ struct context *context_of(pid_t tid) {
     return context;
 }
 
-static void release(uint32_t number) {
-    if (table[number]->cwd >= 0) close(table[number]->cwd);
-    free(table[number]);
-    table[number] = NULL;
+static void release(struct context **at) {
+    struct context *context = *at;
+    *at = context->next;
+    table[context->number] = NULL;
+    if (context->cwd >= 0) close(context->cwd);
+    free(context);
     alive--;
 }
 
@@ -77,8 +79,9 @@ static void sweep(void) {
     static uint8_t used[CONTEXTS_MAX];
     memset(used, 0, sizeof used);
     mark(used);
-    for (uint32_t i = CONTEXT_LAUNCHER + 1; i < CONTEXTS_MAX; i++)
-        if (table[i] && !used[i] && table[i]->uses == 0) release(i);
+    for (struct context **at = &all; *at;)
+        if (!used[(*at)->number] && (*at)->uses == 0) release(at);
+        else at = &(*at)->next;
     sweep_at = alive * 2 > SWEEP_AT ? alive * 2 : SWEEP_AT;
     if (sweep_at > CONTEXTS_MAX - 2) sweep_at = CONTEXTS_MAX - 2;
 }
@@ -105,6 +108,8 @@ static int make(const struct context *wanted, uint32_t *number) {
     do newest = newest + 1 < CONTEXTS_MAX ? newest + 1 : CONTEXT_LAUNCHER + 1; while (table[newest]);
     table[newest] = context;
     context->number = *number = newest;
+    context->next = all;
+    all = context;
     alive++;
     return 0;
 }
@@ -118,8 +123,8 @@ int context_enter(pid_t tid, const struct context *from) {
     pthread_mutex_lock(&lock);
     uint32_t number = 0;
     int error = 0;
-    for (uint32_t i = CONTEXT_LAUNCHER + 1; i < CONTEXTS_MAX && !number; i++)
-        if (table[i] && same(table[i], &wanted)) number = i;
+    for (const struct context *at = all; at && !number; at = at->next)
+        if (same(at, &wanted)) number = at->number;
     if (!number) error = make(&wanted, &number);
     if (!error) error = guest_set_context(tid, number);
     pthread_mutex_unlock(&lock);

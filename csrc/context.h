@@ -7,6 +7,7 @@
 #define CONTEXT_LAUNCHER 0 /* the launcher and its fresh children: trusted, not yet a guest */
 
 struct context {
+    struct context *next;          /* of all */
     uint32_t number;
     uint32_t uses;                 /* references held by sentry threads, see context_put */
     mode_t umask;
@@ -21,6 +22,6 @@ struct context {
 /* The context of a thread's process, or NULL where it is gone or no process of the guest. Give it back. */
 struct context *context_of(pid_t tid);
 void context_put(struct context *context);
-/* Move the process of `tid` to a context like `wanted` (number, uses ignored; cwd descriptor is copied). 0 or -errno. */
+/* Move the process of `tid` to a context like `wanted` (next, number, uses ignored; cwd descriptor is copied). 0 or -errno. */
 int context_enter(pid_t tid, const struct context *wanted);
 #endif

@@ -153,7 +153,7 @@ struct sbx_plan {
     uint32_t sentry_filter;
     uint32_t sentry_filter_count;
     uint32_t scratch_host; /* offset: host directory for skeleton and scratch where no tmpfs can be mounted; "" is none */
-    uint32_t walls;        /* walls that may be used: bits of 1 << enum sbx_wall */
+    uint32_t required;     /* walls without which no command begins: bits of 1 << enum sbx_wall */
     uint64_t tag;          /* identity of the guest: random in the high 32 bits, low 32 bits zero */
     uint32_t cgroup;       /* offset: cgroup directory already made for this guest, or "" */
     uint32_t descriptors;  /* how many descriptors the BYTES mounts use */
@@ -163,7 +163,6 @@ struct sbx_plan {
     uint32_t resolver;     /* SERVED: port at slice + 53 of what the guest has at 127.0.0.53:53 */
     uint32_t address;      /* SERVED: the guest's own beside its loopback, at slice + 253 on the host; eth0's where it has one */
     uint32_t publish_count;
-    uint64_t caller_mounts; /* inode of the caller's mount namespace: a sentry that finds itself in it touches no mount */
     struct sbx_limits limits;
     struct sbx_publish publish[SBX_PUBLISH_MAX];
 };
@@ -185,8 +184,8 @@ enum sbx_message_type {
     SBX_MSG_SETUP,   /* first message. fds: plan (memfd), stub, trail (memfd), pidfd of the caller; then BYTES descriptors
                         follow in SBX_MSG_FILES messages, in order */
     SBX_MSG_FILES,   /* fds: more descriptors of BYTES mounts */
-    SBX_MSG_RUN,     /* number: command id. fds[0]: memfd with struct sbx_command and strings; then the command's fds
-                        (more in SBX_MSG_FDS messages right after, same number) */
+    SBX_MSG_RUN,     /* number: command id; value: 1 where the guest is over with it, when no other process is left. fds[0]: memfd with
+                        struct sbx_command and strings; then the command's fds (more in SBX_MSG_FDS messages right after, same number) */
     SBX_MSG_FDS,
     SBX_MSG_SIGNAL,  /* number: command id, value: signal; value2: process group that gets it instead, or 0 */
     SBX_MSG_END,     /* kill the guest and exit */
@@ -285,6 +284,7 @@ struct sbx_record {
     uint32_t unused;
 };
 
+#define SBX_TRAIL_ROWS 512
 /* Head of the shared memory; the ring of `capacity` bytes follows at offset 64 KiB. The sentry writes head, the
  * Supervisor tail; both only grow. */
 struct sbx_trail {
@@ -293,7 +293,7 @@ struct sbx_trail {
     uint64_t head;
     uint64_t tail;
     uint64_t waiting;     /* futex word: sentry threads waiting for room */
-    uint64_t count[512][4]; /* served calls by number and enum sbx_verdict */
+    uint64_t count[SBX_TRAIL_ROWS][4]; /* served calls by number and enum sbx_verdict */
 };
 #define SBX_TRAIL_DATA 65536
 
@@ -323,6 +323,8 @@ int sbx_send_beyond(int socket, const struct sbx_message *message, const void *t
 
 /* Records up to `tail` have been moved out: publish it and wake the sentry threads that wait for room. */
 void sbx_trail_drained(struct sbx_trail *trail, uint64_t tail);
+/* The rows of `count` that count anything. How many. */
+int sbx_trail_counted(const struct sbx_trail *trail, uint16_t rows[SBX_TRAIL_ROWS]);
 
 /* Kill every process whose RLIMIT_LOCKS hard limit is tag | 0xffffffff. Returns how many were found. */
 int sbx_sweep(uint64_t tag);

@@ -182,7 +182,7 @@ static const char *check(const void *bytes, uint64_t size) {
         return "mounts outside the plan";
     if (plan->scratch_host >= plan->size || plan->cgroup >= plan->size) return "text outside the plan";
     if ((plan->tag & 0xffffffffu) != 0 || plan->tag == 0) return "the tag";
-    if (plan->walls >= 1u << SBX_WALL_COUNT || plan->audit > 1 || plan->network > SBX_NETWORK_SERVED || plan->slice & 0xff || plan->resolver > 0xffff) return "walls or switches";
+    if (plan->required >= 1u << SBX_WALL_COUNT || plan->audit > 1 || plan->network > SBX_NETWORK_SERVED || plan->slice & 0xff || plan->resolver > 0xffff) return "walls or switches";
     if (plan->publish_count > SBX_PUBLISH_MAX) return "number of published ports";
     const char *why = check_filters(plan);
     for (uint32_t i = 0; why == NULL && i < plan->mount_count; i++) why = check_mount(plan, i);

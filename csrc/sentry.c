@@ -1,8 +1,10 @@
 /* The sentry: one process for one guest. It is started with the control socket and, in a pid namespace of its own, a mount of
  * its /proc (mounts.h), and nothing else; takes the plan, builds the walls around itself and its guest, and serves. The main thread here talks to the Supervisor and reaps;
- * loop.c's threads serve the guest. */
+ * loop.c's threads serve the guest. Its arguments are what it needs before the plan: the walls that may be used (bits of 1 << enum sbx_wall)
+ * and the inode of the caller's mount namespace: a sentry that finds itself in that touches no mount. */
 #include <errno.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -51,6 +53,7 @@ static struct {
     pid_t launcher;
     struct sbx_ready ready;
     uint32_t walls;
+    uint64_t only; /* the command that the guest is for, 0: for any */
     enum sbx_exceeded exceeded;
 } sentry = {.stub = -1, .trail = -1, .caller = -1};
 
@@ -132,19 +135,17 @@ static bool has_own_users(void) {
     return one;
 }
 
-static void set_up(void) {
+static void set_up(uint32_t wanted, uint64_t caller_mounts) {
     umask(0); /* modes are the guest's, less its own umask */
     struct rlimit files;
     getrlimit(RLIMIT_NOFILE, &files);
     files.rlim_cur = files.rlim_max; /* the launcher's, and so the guest's */
     setrlimit(RLIMIT_NOFILE, &files);
     prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
-    receive_setup();
-    uint32_t wanted = sentry.plan->walls;
-    int error;
     for (int wall = 0; wall < SBX_WALL_COUNT; wall++) sentry.ready.wall_error[wall] = wanted & (1u << wall) ? 0 : EPERM;
-    sentry.walls = confine_namespaces(wanted, sentry.plan->caller_mounts, &sentry.ready);
-    error = sentry.plan->network && has_wall(SBX_WALL_NETNS) ? confine_loopback() : 0;
+    sentry.walls = confine_namespaces(wanted, caller_mounts, &sentry.ready); /* takes as long as the caller does for the plan */
+    receive_setup();
+    int error = sentry.plan->network && has_wall(SBX_WALL_NETNS) ? confine_loopback() : 0;
     if (error < 0 && sentry.plan->network == SBX_NETWORK_LOOPBACK) fault(error, "loopback");
     if (has_wall(SBX_WALL_NETNS)) interface_setup(sentry.plan->address);
     if (getpid() == 1) sentry.walls |= 1u << SBX_WALL_PIDNS;
@@ -190,6 +191,20 @@ static void report_exit(uint64_t number, int status, const struct rusage *used) 
     rpc_send(SBX_MSG_EXITED, number, status, exceeded, &usage, sizeof usage, -1);
 }
 
+static bool one_is_enough(pid_t pid, int process, void *found) {
+    (void)pid, (void)process;
+    *(bool *)found = true;
+    return false;
+}
+
+/* Has the guest nothing left to do? In a pid namespace a listing tells: who has forked has a child with a higher number. */
+static bool is_over(uint64_t ended) {
+    bool left = false;
+    if (ended != sentry.only || !has_wall(SBX_WALL_PIDNS)) return false;
+    process_each(one_is_enough, &left);
+    return !left;
+}
+
 static void reap(void) {
     int status;
     struct rusage usage;
@@ -200,6 +215,7 @@ static void reap(void) {
         if (number == 0) continue;
         loop_let_go();
         report_exit(number, status, &usage);
+        if (is_over(number)) end(); /* what the caller would say next */
     }
 }
 
@@ -211,7 +227,9 @@ static void run_command(const struct sbx_message *message, const int *fds, int c
     if (message->type == SBX_MSG_RUN) {
         if (count < 1 || pread(fds[0], &header, sizeof header, 0) != sizeof header || header.fd_count > SBX_COMMAND_FDS)
             fault(EPROTO, "RUN message");
+        if (sentry.plan->required & ~sentry.walls) fault(EPERM, "walls that are required do not stand");
         number = message->number;
+        if (message->value) sentry.only = number;
         memfd = fds[0];
         want = (int)header.fd_count;
         have = 0;
@@ -280,7 +298,9 @@ static int look_after(void) {
     return quota_needed() ? QUOTA_LOOK_MS : -1;
 }
 
-int main(void) {
+int main(int argc, char **argv) {
+    if (argc != 3) return 2;
+    mallopt(M_ARENA_MAX, 1); /* threads hardly allocate: not each a heap of its own */
     rpc_setup(CONTROL);
     fcntl(CONTROL, F_SETFD, FD_CLOEXEC);
     sigset_t children;
@@ -290,7 +310,7 @@ int main(void) {
     struct sigaction ends_only = {.sa_handler = SIG_DFL, .sa_flags = SA_NOCLDSTOP}; /* not the stops of every exec (trace.c) */
     sigaction(SIGCHLD, &ends_only, NULL);
     int child_events = signalfd(-1, &children, SFD_CLOEXEC | SFD_NONBLOCK);
-    set_up();
+    set_up((uint32_t)strtoul(argv[1], NULL, 10), strtoull(argv[2], NULL, 10));
     struct pollfd polled[] = {
         {.fd = CONTROL, .events = POLLIN}, {.fd = sentry.caller, .events = POLLIN},
         {.fd = child_events, .events = POLLIN}, {.fd = loop_watch_event(), .events = POLLIN},

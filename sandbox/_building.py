@@ -26,7 +26,7 @@ from ._messages import Request, Service
 from ._metrics import MeteredSink, Totals
 from ._network import is_served
 from ._parts import Parts
-from ._plan import OUTPUT_BYTES, Plan
+from ._plan import OUTPUT_BYTES, Plan, compile_policy, plan_limits
 from ._policy import Policy
 from ._remove import make_scratch, remove_tree
 from ._rules import Rules
@@ -43,7 +43,6 @@ if TYPE_CHECKING:
 class Order:
     """What a guest is to be: `walls` may be tried, the others are left out."""
 
-    plan: Plan
     policy: Policy
     audit: AuditTarget | None = None
     walls: tuple[str, ...] = wall_names(wall_bits())
@@ -75,21 +74,22 @@ class Building:
         filter has `options` of what its walls allow; `known` to stand are the walls of these. `undo` takes it back
         where a later step fails."""
         tag = secrets.randbits(31) + 1 << 32
-        network, options = for_network(order.plan.network, options & behind(order.walls))
-        plan = order.plan if network is order.plan.network else replace(order.plan, network=network)
-        net, http = self._network(order, undo) if network is _core.Network.SERVED else (None, None)
+        cgroup = _cgroup(order, tag)
+        if cgroup is not None:
+            undo.callback(cgroup.remove)
+        ours, pid, pidfd, spawned = _spawned(order, undo)  # it makes its namespaces while we go on
+        cgroup = _enter(cgroup, pid)
+        plan = compile_policy(order.policy)
+        network, options = for_network(plan.network, options & behind(order.walls))
+        plan = plan if network is plan.network else replace(plan, network=network)
+        net, http = self._network(order, plan, undo) if network is _core.Network.SERVED else (None, None)
         trail = _core.Trail()
         undo.callback(trail.close)
         # Where a mount namespace is known to stand, all scratch is a tmpfs in it.
         scratch = "" if Option.EMPTY_ROOT in known & options else make_scratch()
         undo.callback(remove_tree, scratch)
-        cgroup = _cgroup(order, tag)
-        if cgroup is not None:
-            undo.callback(cgroup.remove)
-        about = _about(order) if order.trace or order.audit is not None else None
+        about = _about(order, plan) if order.trace or order.audit is not None else None
         sink = self._sink(order, tag, about, undo)
-        ours, pid, pidfd, spawned = _spawned(order, undo)
-        cgroup = _enter(cgroup, pid)
         walls = wall_names(spawned)
         if "pidns" not in walls:
             options &= ~(Option.PID_NAMESPACE | Option.EMPTY_ROOT)  # the host's /proc tells of all
@@ -116,7 +116,7 @@ class Building:
         packed = plan.pack(
             filters=(*_filter.guest_programs(int(options)), _filter.sentry_program()),
             tag=tag,
-            walls=wall_bits(order.walls),
+            required=wall_bits((*parts.require, *parts.assumed)),
             scratch=scratch,
             cgroup=cgroup.path if cgroup else "",
             audit=about is not None,
@@ -133,11 +133,11 @@ class Building:
             http.attach(guest)
         return guest, messages, fds
 
-    def _network(self, order: Order, undo: ExitStack) -> tuple[Internet, HTTPProxy | None]:
+    def _network(self, order: Order, plan: Plan, undo: ExitStack) -> tuple[Internet, HTTPProxy | None]:
         from .services.net import Internet  # dnspython takes longer to import than everything else
 
         rules = Rules.compile(order.policy.network)
-        writable = [place.source for place in order.plan.places if place.writable and place.source]
+        writable = [place.source for place in plan.places if place.writable and place.source]
         http = HTTPProxy(self._loop, rules, order.walls, writable) if rules.requests else None
         with ExitStack() as failed:
             if http is not None:
@@ -168,7 +168,7 @@ def _spawned(order: Order, undo: ExitStack) -> tuple[socket.socket, int, int, in
 
 
 def _cgroup(order: Order, tag: int) -> Cgroup | None:
-    limits = order.plan.limits
+    limits = plan_limits(order.policy.limits)
     wanted = limits.memory or limits.processes or "cgroup" in order.policy.require
     return create_cgroup(tag, limits) if wanted and "cgroup" in order.walls else None
 
@@ -185,9 +185,9 @@ def _enter(cgroup: Cgroup | None, pid: int) -> Cgroup | None:
     return cgroup
 
 
-def _about(order: Order) -> dict[str, object]:
+def _about(order: Order, plan: Plan) -> dict[str, object]:
     """What a reader of a guest's records has to know."""
-    places = order.plan.places
+    places = plan.places
     mounts, rules = [place.guest for place in places], [describe(place) for place in places]
     return {"pid": os.getpid(), "mounts": mounts, "rules": rules, "network": describe_network(order.policy.network)}
 

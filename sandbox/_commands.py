@@ -20,24 +20,18 @@ class Commands:
     def __init__(self) -> None:
         self._running: dict[int, Command] = {}
         self._failed: set[int] = set()
-        self._held: list[list[Message]] | None = []  # orders that wait for READY
+        self._only: int | None = None  # the guest is for this one
 
-    def order(self, number: int, fds: Sequence[int]) -> tuple[Command, list[Message]]:
+    def order(self, number: int, fds: Sequence[int], *, only: bool) -> tuple[Command, list[Message]]:
         """A new command, and what is to be sent for it: the first descriptor is its memfd, the others are its own. They
-        stay the caller's."""
+        stay the caller's. `only`: the guest may end with it."""
         made = self._running[number] = Command(number)
-        messages = _messages(number, fds)
-        if self._held is None:
-            return made, messages
-        self._held.append([message._replace(fds=[os.dup(fd) for fd in message.fds]) for message in messages])
-        return made, []
+        self._only = number if only else None
+        return made, _messages(number, fds, only)
 
-    def release(self, post: Callable[[list[Message]], None]) -> None:
-        """The guest is ready."""
-        held, self._held = self._held or [], None
-        for messages in held:
-            post(messages)
-            _close(messages)
+    def over(self) -> bool:
+        """Has the only one ended?"""
+        return self._only is not None and self._only not in self._running
 
     def started(self, event: Started) -> None:
         if event.pidfd is not None:
@@ -69,9 +63,6 @@ class Commands:
 
     def lose(self, exceeded: str | None, usage: Usage) -> None:
         """The guest is gone, and they with it."""
-        for messages in self._held or ():
-            _close(messages)
-        self._held = None
         for command in self._running.values():
             command.returncode, command.exceeded, command.usage = _KILLED, exceeded, usage
             command.lost = command.ended = True
@@ -83,14 +74,8 @@ class Commands:
         return command
 
 
-def _messages(number: int, fds: Sequence[int]) -> list[Message]:
+def _messages(number: int, fds: Sequence[int], only: bool) -> list[Message]:
     most = _core.MESSAGE_FDS
     parts = [list(fds[at : at + most]) for at in range(0, len(fds), most)]
     kinds = [MessageType.RUN] + [MessageType.FDS] * (len(parts) - 1)
-    return [Message(kind, number, fds=part) for kind, part in zip(kinds, parts)]
-
-
-def _close(messages: Sequence[Message]) -> None:
-    for message in messages:
-        for fd in message.fds:
-            os.close(fd)
+    return [Message(kind, number, int(only), fds=part) for kind, part in zip(kinds, parts)]

@@ -104,12 +104,14 @@ class Guest:
 
     # ---- what callers do ------------------------------------------------------------------------------------------
 
-    def run(self, command: int, fds: Sequence[int]) -> Command:
-        """Start a command: a memfd with struct sbx_command, and its descriptors, which stay the caller's."""
+    def run(self, command: int, fds: Sequence[int], *, only: bool) -> Command:
+        """Start a command: a memfd with struct sbx_command, and its descriptors, which stay the caller's. It may be on
+        its way before the guest is ready: a sentry begins none behind fewer walls than it must have. `only`: the guest
+        is for it alone, and may end by itself when nothing of it runs any more."""
         with self._changed:
             self._check()
             self._last += 1
-            made, messages = self._commands.order(self._last, [command, *fds])
+            made, messages = self._commands.order(self._last, [command, *fds], only=only)
         self._post(messages)
         return made
 
@@ -286,8 +288,7 @@ class Guest:
         self.walls, self.ready = standing(self.parts, event), event
         wanting = lack(self.parts, self.walls, event)
         if wanting is not None:
-            return self.fail(wanting)
-        self._commands.release(self._post)
+            self.fail(wanting)
 
     def _on_fault(self, event: Fault) -> None:
         if self.failure is None and not self.ending:
@@ -332,7 +333,8 @@ class Guest:
         status, self.usage = _ending.reap(self.parts)
         with self._changed:
             self._had_memory = not self._watch.ran_out()
-            if self.failure is None and not self.ending and self.exceeded is None and self._had_memory:
+            expected = self.ending or self._commands.over()
+            if self.failure is None and not expected and self.exceeded is None and self._had_memory:
                 self.failure = GuestFault(f"the sentry has ended by itself: {status}")
             self.ending = True
         if _ending.takes_time(self.parts, self.walls):

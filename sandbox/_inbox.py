@@ -42,7 +42,7 @@ def wall_names(bits: int) -> tuple[str, ...]:
 
 
 def wall_bits(names: tuple[str, ...] = WALLS) -> int:
-    return sum(1 << (WALLS.index(name) + 1) for name in names)
+    return sum(1 << (WALLS.index(name) + 1) for name in set(names))
 
 
 def _ready(message: Message) -> Event:

@@ -46,7 +46,7 @@ class Plan:
         *,
         filters: tuple[bytes, bytes, bytes],
         tag: int,
-        walls: int,
+        required: int = 0,
         scratch: str,
         cgroup: str,
         audit: bool,
@@ -61,7 +61,7 @@ class Plan:
             self.limits,
             filters=filters,
             tag=tag,
-            walls=walls,
+            required=required,
             scratch_host=os.fsencode(scratch),
             cgroup=os.fsencode(cgroup),
             descriptors=len(self.contents),
@@ -132,7 +132,7 @@ def _mount(place: Place, handle: int) -> _core.PlanMount:
 _known_mount = lru_cache(maxsize=256)(_mount)  # of the default view, over and over; a caller's content is not kept
 
 
-def _limits(limits: Limits) -> _core.Limits:
+def plan_limits(limits: Limits) -> _core.Limits:
     return _core.Limits(
         memory=limits.memory or 0,
         processes=limits.processes or 0,
@@ -172,7 +172,7 @@ def compile_policy(policy: Policy) -> Plan:
         tuple(contents),
         tuple(functions),
         tuple(names),
-        _limits(policy.limits),
+        plan_limits(policy.limits),
         policy.limits.wall_seconds,
         _core.Network.SERVED if is_served(policy.network) else _core.Network[str(policy.network).upper()],
     )

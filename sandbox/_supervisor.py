@@ -18,7 +18,6 @@ from ._filter_options import RELIED, behind
 from ._guest import Guest
 from ._loop import Loop
 from ._metrics import Metrics, Totals, with_running
-from ._plan import compile_policy
 from ._policy import Policy
 from ._workers import Workers
 
@@ -139,8 +138,8 @@ def metrics() -> Metrics:
 def start_guest(
     policy: Policy, audit: AuditTarget | None = None, walls: Sequence[str] | None = None, *, trace: bool = False
 ) -> Guest:
-    """Compile a policy and start a guest of it, with the Supervisor of this process."""
-    order = Order(compile_policy(policy), policy, audit, trace=trace)
+    """Start a guest of a policy, with the Supervisor of this process."""
+    order = Order(policy, audit, trace=trace)
     return supervisor().start(order if walls is None else replace(order, walls=tuple(walls)))
 
 

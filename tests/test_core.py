@@ -197,7 +197,7 @@ def test_what_is_no_record_is_refused(data: bytes) -> None:
 
 def test_spawn_says_what_failed(tmp_path) -> None:
     with socket.socket(socket.AF_UNIX) as sock, pytest.raises(FileNotFoundError):
-        _core.spawn(str(tmp_path / "missing"), sock.fileno(), 0)
+        _core.spawn(str(tmp_path / "missing"), sock.fileno(), 0, ["missing"])
 
 
 def test_sweep_finds_nothing_where_there_is_nothing() -> None:

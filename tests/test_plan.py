@@ -18,7 +18,7 @@ CSRC = Path(__file__).parent.parent / "csrc"
 
 
 def plan(*mounts: PlanMount, descriptors: int = 0) -> bytes:
-    return build_plan(mounts, Limits(), filters=(PROGRAM,) * 3, tag=7 << 32, walls=0, descriptors=descriptors)
+    return build_plan(mounts, Limits(), filters=(PROGRAM,) * 3, tag=7 << 32, descriptors=descriptors)
 
 
 def test_lookups() -> None:
@@ -71,13 +71,13 @@ def test_the_root_is_a_directory() -> None:
 
 def test_filters_are_needed() -> None:
     with pytest.raises(ValueError, match="filter"):
-        build_plan([ROOT], Limits(), filters=(b"", PROGRAM, PROGRAM), tag=1 << 32, walls=0)
+        build_plan([ROOT], Limits(), filters=(b"", PROGRAM, PROGRAM), tag=1 << 32)
 
 
 def test_limits_and_tag_arrive() -> None:
-    made = build_plan([ROOT], Limits(1, 2, 3, 4, 5, 6, 7), filters=(PROGRAM,) * 3, tag=9 << 32, walls=2, cgroup=b"/c")
+    made = build_plan([ROOT], Limits(1, 2, 3, 4, 5, 6, 7), filters=(PROGRAM,) * 3, tag=9 << 32, required=2, cgroup=b"/c")
     header = ffi.cast("struct sbx_plan *", ffi.from_buffer(made))
-    assert (header.limits.memory, header.limits.scratch_files, header.tag, header.walls) == (1, 7, 9 << 32, 2)
+    assert (header.limits.memory, header.limits.scratch_files, header.tag, header.required) == (1, 7, 9 << 32, 2)
     assert ffi.string(ffi.cast("char *", header) + header.cgroup) == b"/c"
     assert header.size == len(made)
 

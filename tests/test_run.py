@@ -15,6 +15,8 @@ import pytest
 
 import sandbox
 from sandbox import CommandFailed, CommandTimeout, File, GuestFault, Limits, Mount, Policy, PolicyError, WallMissing
+from sandbox._popen import Popen
+from sandbox._supervisor import start_guest
 from tests.escape.attack import WALLS, standing
 
 PYTHON = sys.executable
@@ -431,6 +433,20 @@ def test_required_walls() -> None:
     for wall in set(sandbox._messages.WALLS) - set(stand) - {"cgroup"}:
         with pytest.raises(WallMissing, match=wall):
             sandbox.run(["true"], policy=Policy(require=(wall,)))
+
+
+@pytest.mark.parametrize("wall", ["ipcns", "mountns", "landlock", "landlock-scope"])
+def test_no_command_begins_without_a_required_wall(wall: str, tmp_path: Path) -> None:
+    """Its order is on its way before anybody knows which walls stand: the sentry keeps it."""
+    sandbox.run(["true"])  # not the first guest, which is waited for
+    walls = [name for name in sandbox._messages.WALLS if name != wall]
+    policy = Policy(require=(wall,)).extend(writable={"/out": tmp_path})
+    for _ in range(20):
+        guest = start_guest(policy, walls=walls)
+        with pytest.raises(WallMissing, match=wall):
+            Popen(["touch", "/out/begun"], _guest=guest)
+        assert guest.wait_ended(30)
+    assert not list(tmp_path.iterdir())
 
 
 # ---- several at once, and the end -------------------------------------------------------------------------------

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -57,7 +56,7 @@ def build_plan(
     *,
     filters: tuple[bytes, bytes, bytes],
     tag: int,
-    walls: int,
+    required: int = 0,
     scratch_host: bytes = b"",
     cgroup: bytes = b"",
     descriptors: int = 0,
@@ -81,13 +80,12 @@ def build_plan(
     plan.sentry_filter = at_filters + len(filters[0]) + len(filters[1])
     plan.sentry_filter_count = len(filters[2]) // 8
     plan.scratch_host, plan.cgroup = strings.add(scratch_host), strings.add(cgroup)
-    plan.walls, plan.tag, plan.descriptors = walls, tag, descriptors
+    plan.required, plan.tag, plan.descriptors = required, tag, descriptors
     plan.audit, plan.network, plan.slice, plan.resolver = audit, network, slice_, resolver
     plan.address = address
     plan.publish_count = len(publishes)
     for at, row in enumerate(publishes):
         plan.publish[at] = row
-    plan.caller_mounts = os.stat("/proc/self/ns/mnt").st_ino
     plan.limits = tuple(limits)
     plan.size = len(body) + len(strings.data)
     data: bytes = ffi.buffer(plan)[:] + body[_HEADER:] + bytes(strings.data)

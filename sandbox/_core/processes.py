@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from .binding import ffi, lib
 
 
-def spawn(path: str, sock_fd: int, walls: int, argv: Sequence[str] = ("sandbox-sentry",)) -> tuple[int, int, int]:
+def spawn(path: str, sock_fd: int, walls: int, argv: Sequence[str]) -> tuple[int, int, int]:
     """Start an executable with `sock_fd` as its descriptor 3 and nothing else of the caller's: its pid, a pidfd, and
     the walls (bits of 1 << Wall) of `walls` that stand."""
     stand, pidfd = ffi.new("uint32_t *", walls), ffi.new("int *", -1)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import fcntl
 import mmap
 import os
-import struct
 
 from .binding import Malformed, ffi, lib
 
@@ -42,9 +41,9 @@ class Trail:
 
     def counts(self) -> dict[int, tuple[int, int, int]]:
         """Served calls by number: how many were denied, failed, done."""
-        start = ffi.offsetof("struct sbx_trail", "count")
-        rows = struct.iter_unpack("4Q", self._memory[start : start + ffi.sizeof(self._head.count)])
-        return {nr: row[1:] for nr, row in enumerate(rows) if row != (0, 0, 0, 0)}
+        rows = ffi.new("uint16_t[]", lib.SBX_TRAIL_ROWS)
+        counted = lib.sbx_trail_counted(self._head, rows)
+        return {nr: tuple(self._head.count[nr])[1:] for nr in rows[0:counted]}
 
     def close(self) -> None:
         if self.fd >= 0:
