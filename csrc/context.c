@@ -12,7 +12,7 @@
 #define CONTEXTS_MAX 8192
 #define SWEEP_AT 64 /* contexts alive before the first sweep */
 
-/* Slot n holds context n; slot 0 is the launcher's. A number is used again only after a sweep found it on no process. */
+/* Slot n holds context n, and the list `all` of them; slot 0 is the launcher's. A number is used again only after a sweep found it on no process. */
 static struct context *table[CONTEXTS_MAX], *all;
 static uint32_t alive, sweep_at = SWEEP_AT, newest = CONTEXT_LAUNCHER;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;

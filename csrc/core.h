@@ -8,7 +8,7 @@
 #define SBX_CORE_H
 #include <stdint.h>
 
-#define SBX_VERSION 2
+#define SBX_VERSION 3
 #define SBX_PATH_MAX 4096      /* bytes of a path with its NUL, as the kernel's PATH_MAX */
 #define SBX_MESSAGE_MAX 8192   /* bytes of one message with its header */
 #define SBX_MESSAGE_FDS 16     /* descriptors that one message may carry */
@@ -184,8 +184,8 @@ enum sbx_message_type {
     SBX_MSG_SETUP,   /* first message. fds: plan (memfd), stub, trail (memfd), pidfd of the caller; then BYTES descriptors
                         follow in SBX_MSG_FILES messages, in order */
     SBX_MSG_FILES,   /* fds: more descriptors of BYTES mounts */
-    SBX_MSG_RUN,     /* number: command id; value: 1 where the guest is over with it, when no other process is left. fds[0]: memfd with
-                        struct sbx_command and strings; then the command's fds (more in SBX_MSG_FDS messages right after, same number) */
+    SBX_MSG_RUN,     /* number: command id. fds[0]: memfd with struct sbx_command and strings; then the command's fds
+                        (more in SBX_MSG_FDS messages right after, same number) */
     SBX_MSG_FDS,
     SBX_MSG_SIGNAL,  /* number: command id, value: signal; value2: process group that gets it instead, or 0 */
     SBX_MSG_END,     /* kill the guest and exit */

@@ -25,6 +25,7 @@
 #define THREADS_MAX 2048
 #define RESERVE 64 /* of them never block: a guest can still kill what does */
 #define STACK_SIZE (256 * 1024)
+#define SETTLE_LOOKS 2000 /* the same */
 #define LET_GO_LOOKS 20 /* a millisecond each, but for the first */
 #define WATCH_LOOKS 32 /* some 12 us each, in which others wait; of more calls that block each has its turn */
 
@@ -36,7 +37,8 @@ struct worker {
     atomic_int state; /* of these; WOKEN: by a signal, since another receives and is enough */
     _Atomic uint64_t received_ns; /* its last call */
     struct request request;
-    bool left; /* loop_leave was called for this request */
+    atomic_bool serves; /* has a call that is not answered yet */
+    atomic_bool left; /* loop_leave was called for this request */
     struct worker *next_blocked; /* of calls that may block */
     bool interrupted;
     unsigned looked_in; /* of loop_watch's rounds */
@@ -95,6 +97,8 @@ static void received(pid_t tid) {
     burst_received(tid, now);
 }
 
+static void mark(atomic_bool *what, bool is) { atomic_store_explicit(what, is, memory_order_relaxed); }
+
 static void *receive(void *argument) {
     struct worker *worker = self = argument;
     worker->tid = gettid();
@@ -105,21 +109,25 @@ static void *receive(void *argument) {
         int why = errno;
         stop_receiving();
         if (got < 0 && why != EINTR && why != ENOENT) break; /* ENOENT: the caller died before we looked */
-        if (got == 0) received((pid_t)notification.pid);
+        if (got == 0) {
+            mark(&worker->serves, true);
+            received((pid_t)notification.pid);
+        }
         while (got == 0) { /* and whatever exec had to put off until now: before our turn, which may not come soon */
-            worker->left = false;
             serve(&worker->request, &notification);
             if (worker->holds) atomic_fetch_sub(&holding, 1);
             worker->holds = false;
             got = exec_deferred(&notification) ? 0 : -1;
+            mark(&worker->left, false);
         }
+        mark(&worker->serves, false);
         wait_turn();
     }
     return NULL; /* the listener is closed: no guest process is left */
 }
 
 static int start_thread(void) { /* with lock held */
-    struct worker *worker = mmap(NULL, sizeof *worker, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0); /* calloc writes it all */
+    struct worker *worker = mmap(NULL, sizeof *worker, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0); /* calloc may write it all, and most is never used */
     if (worker == MAP_FAILED) return -ENOMEM;
     pthread_attr_t attributes;
     pthread_attr_init(&attributes);
@@ -151,7 +159,8 @@ static bool somebody_receives(void) { /* with lock held: from now on, if nobody 
 }
 
 static bool leave(void) { /* with lock held */
-    return self->left = self->left || somebody_receives();
+    if (!self->left) mark(&self->left, somebody_receives());
+    return self->left;
 }
 
 static void call_another(void) {
@@ -289,6 +298,20 @@ static bool interrupt_dead(void) {
     }
     pthread_mutex_unlock(&lock);
     return any;
+}
+
+static bool somebody_serves(void) {
+    bool any = false;
+    pthread_mutex_lock(&lock);
+    for (struct worker *at = workers; at; at = at->next) any = any || (at->serves && !at->left);
+    pthread_mutex_unlock(&lock);
+    return any;
+}
+
+void loop_settle(void) {
+    for (int looks = 0; looks < SETTLE_LOOKS && somebody_serves(); looks++)
+        if (looks < 3) sched_yield();
+        else poll(NULL, 0, 1);
 }
 
 void loop_let_go(void) {

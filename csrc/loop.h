@@ -19,6 +19,9 @@ int loop_block_open(int (*open)(const void *what), const void *what);
 /* For the main thread: when this returns, no call of ours holds what was a dead process's (a port is free again); later where the machine is
  * busy. */
 void loop_let_go(void);
+/* For the main thread at the end: when this returns, what was done for processes has its record, but for calls that wait or take long; after
+ * two seconds at the latest. */
+void loop_settle(void);
 /* For the main thread: look after blocked calls, some at a time; returns how many stand. Called every few milliseconds while any do. */
 int loop_watch(void);
 void loop_disperse(void); /* one thread that receives is enough (crowd.h) */

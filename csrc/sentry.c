@@ -1,7 +1,7 @@
 /* The sentry: one process for one guest. It is started with the control socket and, in a pid namespace of its own, a mount of
- * its /proc (mounts.h), and nothing else; takes the plan, builds the walls around itself and its guest, and serves. The main thread here talks to the Supervisor and reaps;
- * loop.c's threads serve the guest. Its arguments are what it needs before the plan: the walls that may be used (bits of 1 << enum sbx_wall)
- * and the inode of the caller's mount namespace: a sentry that finds itself in that touches no mount. */
+ * its /proc (mounts.h), and nothing else; makes its namespaces, takes the plan, builds the other walls around itself and its guest, and serves. The main thread here
+ * talks to the Supervisor and reaps; loop.c's threads serve the guest. Its arguments are what it needs before the plan: the walls that may be used (bits of
+ * 1 << enum sbx_wall) and the inode of the caller's mount namespace: a sentry that finds itself in that touches no mount. */
 #include <errno.h>
 #include <fcntl.h>
 #include <malloc.h>
@@ -44,6 +44,7 @@
 #include "walk.h"
 
 #define CONTROL 3
+#define PLAN_WITHIN_MS 60000
 #define BLOCKED_LOOK_MS 20 /* how often blocked calls are looked after while there are any */
 
 static struct {
@@ -53,13 +54,22 @@ static struct {
     pid_t launcher;
     struct sbx_ready ready;
     uint32_t walls;
-    uint64_t only; /* the command that the guest is for, 0: for any */
     enum sbx_exceeded exceeded;
 } sentry = {.stub = -1, .trail = -1, .caller = -1};
 
+static bool has_wall(enum sbx_wall wall) { return (sentry.walls & (1u << wall)) != 0; }
+
 static _Noreturn void end(void) {
-    if (!(sentry.walls & (1u << SBX_WALL_PIDNS)) && sentry.plan) sbx_sweep(sentry.plan->tag);
+    if (!has_wall(SBX_WALL_PIDNS) && sentry.plan) sbx_sweep(sentry.plan->tag);
     _exit(0); /* as PID 1 of its namespace this ends every process of the guest */
+}
+
+/* INVARIANT nothing-unrecorded: a call is carried out to its end, and its record, when its caller is dead. */
+static _Noreturn void end_in_order(void) {
+    if (has_wall(SBX_WALL_PIDNS)) kill(-1, SIGKILL);
+    else sbx_sweep(sentry.plan->tag);
+    loop_settle();
+    end();
 }
 
 static _Noreturn void fault(int error, const char *why) {
@@ -87,6 +97,8 @@ static void receive_setup(void) {
     struct sbx_message message;
     static char text[SBX_MESSAGE_MAX];
     int fds[SBX_MESSAGE_FDS], count;
+    struct pollfd polled = {.fd = CONTROL, .events = POLLIN};
+    if (poll(&polled, 1, PLAN_WITHIN_MS) <= 0) _exit(0); /* the caller is gone, and a fork of it keeps the socket open */
     int got = rpc_receive(&message, text, fds, &count, 0);
     if (got <= 0) _exit(0);
     if (message.type != SBX_MSG_SETUP || count != 4) fault(EPROTO, "first message is not SETUP with four descriptors");
@@ -104,8 +116,6 @@ static void receive_setup(void) {
 }
 
 static void ask_drain(void) { rpc_send(SBX_MSG_DRAIN, 0, 0, 0, NULL, 0, -1); }
-
-static bool has_wall(enum sbx_wall wall) { return (sentry.walls & (1u << wall)) != 0; }
 
 static void build_mounts(void) {
     const char *why = "mounts";
@@ -191,20 +201,6 @@ static void report_exit(uint64_t number, int status, const struct rusage *used) 
     rpc_send(SBX_MSG_EXITED, number, status, exceeded, &usage, sizeof usage, -1);
 }
 
-static bool one_is_enough(pid_t pid, int process, void *found) {
-    (void)pid, (void)process;
-    *(bool *)found = true;
-    return false;
-}
-
-/* Has the guest nothing left to do? In a pid namespace a listing tells: who has forked has a child with a higher number. */
-static bool is_over(uint64_t ended) {
-    bool left = false;
-    if (ended != sentry.only || !has_wall(SBX_WALL_PIDNS)) return false;
-    process_each(one_is_enough, &left);
-    return !left;
-}
-
 static void reap(void) {
     int status;
     struct rusage usage;
@@ -215,7 +211,6 @@ static void reap(void) {
         if (number == 0) continue;
         loop_let_go();
         report_exit(number, status, &usage);
-        if (is_over(number)) end(); /* what the caller would say next */
     }
 }
 
@@ -229,7 +224,6 @@ static void run_command(const struct sbx_message *message, const int *fds, int c
             fault(EPROTO, "RUN message");
         if (sentry.plan->required & ~sentry.walls) fault(EPERM, "walls that are required do not stand");
         number = message->number;
-        if (message->value) sentry.only = number;
         memfd = fds[0];
         want = (int)header.fd_count;
         have = 0;
@@ -261,7 +255,7 @@ static void serve_message(void) {
     switch (message.type) {
     case SBX_MSG_RUN: case SBX_MSG_FDS: run_command(&message, fds, count); return;
     case SBX_MSG_SIGNAL: signal_command(&message); break;
-    case SBX_MSG_END: end();
+    case SBX_MSG_END: end_in_order();
     case SBX_MSG_FETCH: fetch_start(message.number, (enum sbx_fetch)message.value, text); break;
     case SBX_MSG_REPLY: rpc_reply(message.number, message.value, count > 0 ? fds[--count] : -1, text, message.length); break; /* it brings one */
     default: fault(EPROTO, "unknown message from the Supervisor");

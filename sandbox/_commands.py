@@ -20,18 +20,12 @@ class Commands:
     def __init__(self) -> None:
         self._running: dict[int, Command] = {}
         self._failed: set[int] = set()
-        self._only: int | None = None  # the guest is for this one
 
-    def order(self, number: int, fds: Sequence[int], *, only: bool) -> tuple[Command, list[Message]]:
+    def order(self, number: int, fds: Sequence[int]) -> tuple[Command, list[Message]]:
         """A new command, and what is to be sent for it: the first descriptor is its memfd, the others are its own. They
-        stay the caller's. `only`: the guest may end with it."""
+        stay the caller's."""
         made = self._running[number] = Command(number)
-        self._only = number if only else None
-        return made, _messages(number, fds, only)
-
-    def over(self) -> bool:
-        """Has the only one ended?"""
-        return self._only is not None and self._only not in self._running
+        return made, _messages(number, fds)
 
     def started(self, event: Started) -> None:
         if event.pidfd is not None:
@@ -74,8 +68,8 @@ class Commands:
         return command
 
 
-def _messages(number: int, fds: Sequence[int], only: bool) -> list[Message]:
+def _messages(number: int, fds: Sequence[int]) -> list[Message]:
     most = _core.MESSAGE_FDS
     parts = [list(fds[at : at + most]) for at in range(0, len(fds), most)]
     kinds = [MessageType.RUN] + [MessageType.FDS] * (len(parts) - 1)
-    return [Message(kind, number, int(only), fds=part) for kind, part in zip(kinds, parts)]
+    return [Message(kind, number, fds=part) for kind, part in zip(kinds, parts)]

@@ -104,14 +104,13 @@ class Guest:
 
     # ---- what callers do ------------------------------------------------------------------------------------------
 
-    def run(self, command: int, fds: Sequence[int], *, only: bool) -> Command:
+    def run(self, command: int, fds: Sequence[int]) -> Command:
         """Start a command: a memfd with struct sbx_command, and its descriptors, which stay the caller's. It may be on
-        its way before the guest is ready: a sentry begins none behind fewer walls than it must have. `only`: the guest
-        is for it alone, and may end by itself when nothing of it runs any more."""
+        its way before the guest is ready: a sentry begins none behind fewer walls than it must have."""
         with self._changed:
             self._check()
             self._last += 1
-            made, messages = self._commands.order(self._last, [command, *fds], only=only)
+            made, messages = self._commands.order(self._last, [command, *fds])
         self._post(messages)
         return made
 
@@ -333,8 +332,7 @@ class Guest:
         status, self.usage = _ending.reap(self.parts)
         with self._changed:
             self._had_memory = not self._watch.ran_out()
-            expected = self.ending or self._commands.over()
-            if self.failure is None and not expected and self.exceeded is None and self._had_memory:
+            if self.failure is None and not self.ending and self.exceeded is None and self._had_memory:
                 self.failure = GuestFault(f"the sentry has ended by itself: {status}")
             self.ending = True
         if _ending.takes_time(self.parts, self.walls):

@@ -46,7 +46,7 @@ class Plan:
         *,
         filters: tuple[bytes, bytes, bytes],
         tag: int,
-        required: int = 0,
+        required: int,
         scratch: str,
         cgroup: str,
         audit: bool,

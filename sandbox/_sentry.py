@@ -19,8 +19,8 @@ STUB = str(Path(__file__).with_name("stub"))
 
 def spawn(sock: int, walls: int) -> tuple[int, int, int]:
     """Its pid, its pidfd and the walls that it was started behind."""
-    own_mounts = os.stat("/proc/self/ns/mnt").st_ino
     try:
+        own_mounts = os.stat("/proc/thread-self/ns/mnt").st_ino  # this thread is cloned
         return _core.spawn(SENTRY, sock, walls, ("sandbox-sentry", str(walls), str(own_mounts)))
     except OSError as error:
         raise SandboxError(f"sentry {SENTRY}: cannot be started: {error.strerror}") from error

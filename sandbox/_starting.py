@@ -40,7 +40,7 @@ def start(
     """A command that has begun. `own`: the guest is for it alone. What keeps it from that is raised."""
     memfd = sealed(spec.pack(list(wiring.given), terminal=terminal), "sandbox-command")
     try:
-        command = guest.run(memfd, list(wiring.given.values()), only=own)
+        command = guest.run(memfd, list(wiring.given.values()))
     finally:
         os.close(memfd)
     wiring.close()

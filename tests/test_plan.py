@@ -18,7 +18,7 @@ CSRC = Path(__file__).parent.parent / "csrc"
 
 
 def plan(*mounts: PlanMount, descriptors: int = 0) -> bytes:
-    return build_plan(mounts, Limits(), filters=(PROGRAM,) * 3, tag=7 << 32, descriptors=descriptors)
+    return build_plan(mounts, Limits(), filters=(PROGRAM,) * 3, tag=7 << 32, required=0, descriptors=descriptors)
 
 
 def test_lookups() -> None:
@@ -71,7 +71,7 @@ def test_the_root_is_a_directory() -> None:
 
 def test_filters_are_needed() -> None:
     with pytest.raises(ValueError, match="filter"):
-        build_plan([ROOT], Limits(), filters=(b"", PROGRAM, PROGRAM), tag=1 << 32)
+        build_plan([ROOT], Limits(), filters=(b"", PROGRAM, PROGRAM), tag=1 << 32, required=0)
 
 
 def test_limits_and_tag_arrive() -> None:

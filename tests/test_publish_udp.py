@@ -32,7 +32,7 @@ while True:
 LATE = """
 import socket, sys
 server = socket.socket(type=socket.SOCK_DGRAM)
-server.bind(("", 53))
+server.bind(("", 5353))
 print("up", flush=True)
 data, name = server.recvfrom(99)
 other = socket.socket(type=socket.SOCK_DGRAM)
@@ -44,7 +44,7 @@ for attempt in sys.stdin:
 CONNECTED = """
 import socket
 server = socket.socket(type=socket.SOCK_DGRAM)
-server.bind(("0.0.0.0", 53))
+server.bind(("0.0.0.0", 5353))
 print("up", flush=True)
 data, name = server.recvfrom(99)
 server.connect(name)
@@ -94,8 +94,8 @@ def ask(address: str, port: int, data: bytes = b"?", source: str = "", timeout: 
 @pytest.mark.parametrize("walls", WALLS)
 def test_a_server_answers(walls: str) -> None:
     port = free_port(kind=socket.SOCK_DGRAM)
-    with standing(walls), Sandbox(network=[Publish(53, f"udp://{port}")]) as box, serving(box, ECHO, "AF_INET", "0.0.0.0", 53) as server:  # fmt: skip
-        assert json.loads(server.line) == ["0.0.0.0", 53]
+    with standing(walls), Sandbox(network=[Publish(5353, f"udp://{port}")]) as box, serving(box, ECHO, "AF_INET", "0.0.0.0", 5353) as server:  # fmt: skip
+        assert json.loads(server.line) == ["0.0.0.0", 5353]
         for size in (0, 1, 1472, 65507):
             said = ask("127.0.0.1", port, bytes(size))
             assert said is not None and said[0] == size
@@ -126,15 +126,15 @@ def test_families(host: str, family: str, address: str, limits: Limits) -> None:
 
 def test_ipv6_is_not_for_a_server_of_ipv4() -> None:
     port = free_port(kind=socket.SOCK_DGRAM, address="::1")
-    rules = [Publish(53, f"udp://[::1]:{port}"), Publish(53, f"udp://{port}")]
-    with Sandbox(network=rules) as box, serving(box, ECHO, "AF_INET", "0.0.0.0", 53):
+    rules = [Publish(5353, f"udp://[::1]:{port}"), Publish(5353, f"udp://{port}")]
+    with Sandbox(network=rules) as box, serving(box, ECHO, "AF_INET", "0.0.0.0", 5353):
         assert ask("::1", port, timeout=0.5) is None
         assert ask("127.0.0.1", port) is not None
 
 
 def test_sources() -> None:
     port = free_port(kind=socket.SOCK_DGRAM)
-    with Sandbox(network=[Publish(53, f"udp://{port}", ["127.0.0.9"])]) as box, serving(box, ECHO, "AF_INET", "", 53):
+    with Sandbox(network=[Publish(5353, f"udp://{port}", ["127.0.0.9"])]) as box, serving(box, ECHO, "AF_INET", "", 5353):
         assert ask("127.0.0.1", port, source="127.0.0.8", timeout=0.5) is None
         assert ask("127.0.0.1", port, source="127.0.0.9") is not None
 
@@ -143,7 +143,7 @@ def test_many_strangers_at_once() -> None:
     """Each hears what is for it. Of more than are held the one that was heard longest ago is forgotten, and is new when it
     is heard again."""
     port, most = free_port(kind=socket.SOCK_DGRAM), _visitors._MOST
-    with Sandbox(network=[Publish(53, f"udp://{port}")]) as box, serving(box, ECHO, "AF_INET", "", 53), ExitStack() as stack:  # fmt: skip
+    with Sandbox(network=[Publish(5353, f"udp://{port}")]) as box, serving(box, ECHO, "AF_INET", "", 5353), ExitStack() as stack:  # fmt: skip
         strangers = [stack.enter_context(stranger("127.0.0.1", port)) for _ in range(most + 20)]
         for sock in [*strangers, strangers[-1], strangers[0]]:
             sock.send(b"?")
@@ -154,9 +154,9 @@ def test_many_strangers_at_once() -> None:
 def test_a_server_that_connects() -> None:
     """As one for each client does; it sees whom it is connected to, and the address that was sent to as its own."""
     port = free_port(kind=socket.SOCK_DGRAM)
-    with Sandbox(network=[Publish(53, f"udp://{port}")]) as box, serving(box, CONNECTED), stranger("127.0.0.1", port) as sock:  # fmt: skip
+    with Sandbox(network=[Publish(5353, f"udp://{port}")]) as box, serving(box, CONNECTED), stranger("127.0.0.1", port) as sock:  # fmt: skip
         sock.send(b"hello")
-        assert sock.recv(99) == repr([True, ("127.0.0.1", 53)]).encode()
+        assert sock.recv(99) == repr([True, ("127.0.0.1", 5353)]).encode()
         sock.send(b"again")
         assert sock.recv(99) == b"again"
 
@@ -164,7 +164,7 @@ def test_a_server_that_connects() -> None:
 def test_only_who_was_heard_is_answered(monkeypatch: pytest.MonkeyPatch) -> None:
     """By the socket at the published port, at the port that it sent from, for a while."""
     port = free_port(kind=socket.SOCK_DGRAM)
-    with Sandbox(network=[Publish(53, f"udp://{port}")]) as box, serving(box, LATE) as server, stranger("127.0.0.1", port) as sock, stranger("127.0.0.1", port) as other:  # fmt: skip
+    with Sandbox(network=[Publish(5353, f"udp://{port}")]) as box, serving(box, LATE) as server, stranger("127.0.0.1", port) as sock, stranger("127.0.0.1", port) as other:  # fmt: skip
         assert server.stdin is not None and server.stdout is not None
         sock.send(b"hello")
 
@@ -191,10 +191,10 @@ def test_only_who_was_heard_is_answered(monkeypatch: pytest.MonkeyPatch) -> None
 def test_nobody_is_there() -> None:
     """What comes before the guest's server is lost, as is what comes after; a server that comes later is found."""
     port = free_port(kind=socket.SOCK_DGRAM)
-    with Sandbox(network=[Publish(53, f"udp://{port}")]) as box:
+    with Sandbox(network=[Publish(5353, f"udp://{port}")]) as box:
         assert ask("127.0.0.1", port, timeout=0.2) is None
         for _ in range(2):
-            with serving(box, ECHO, "AF_INET", "", 53), stranger("127.0.0.1", port) as sock:
+            with serving(box, ECHO, "AF_INET", "", 5353), stranger("127.0.0.1", port) as sock:
                 sock.send(b"?")
                 assert sock.recv(99)
             assert ask("127.0.0.1", port, timeout=0.2) is None
@@ -202,9 +202,9 @@ def test_nobody_is_there() -> None:
 
 def test_the_same_stranger_and_a_new_server() -> None:
     port = free_port(kind=socket.SOCK_DGRAM)
-    with Sandbox(network=[Publish(53, f"udp://{port}")]) as box, stranger("127.0.0.1", port) as sock:
+    with Sandbox(network=[Publish(5353, f"udp://{port}")]) as box, stranger("127.0.0.1", port) as sock:
         for _ in range(3):
-            with serving(box, ECHO, "AF_INET", "", 53):
+            with serving(box, ECHO, "AF_INET", "", 5353):
                 sock.send(b"?")
                 assert sock.recv(99)
 
@@ -214,9 +214,9 @@ def test_port_is_taken() -> None:
     with socket.socket(type=socket.SOCK_DGRAM) as service:
         service.bind(("127.0.0.1", 0))
         port = service.getsockname()[1]
-        with pytest.raises(SandboxError, match=f"^publish udp://127.0.0.1:{port} as 53: .*another program has it"):
-            Sandbox(network=[Publish(53, f"udp://{port}")])
-    with Sandbox(network=[Publish(53, f"udp://{port}"), Publish(53, port)]):
+        with pytest.raises(SandboxError, match=f"^publish udp://127.0.0.1:{port} as 5353: .*another program has it"):
+            Sandbox(network=[Publish(5353, f"udp://{port}")])
+    with Sandbox(network=[Publish(5353, f"udp://{port}"), Publish(5353, port)]):
         for host in ("127.0.0.1", "0.0.0.0"):
             with pytest.raises(SandboxError, match="another guest or rule has it"):
                 Sandbox(network=[Publish(54, f"udp://{host}:{port}")])
@@ -227,8 +227,8 @@ def test_port_is_taken() -> None:
 def test_what_was_answered_last_arrives() -> None:
     """Though the guest ends at once."""
     port = free_port(kind=socket.SOCK_DGRAM)
-    source = "import socket; s = socket.socket(type=socket.SOCK_DGRAM); s.bind(('', 53)); print(flush=True)\nname = s.recvfrom(9)[1]\nfor n in range(8): s.sendto(b'%d' % n, name)"
-    box = Sandbox(network=[Publish(53, f"udp://{port}")])
+    source = "import socket; s = socket.socket(type=socket.SOCK_DGRAM); s.bind(('', 5353)); print(flush=True)\nname = s.recvfrom(9)[1]\nfor n in range(8): s.sendto(b'%d' % n, name)"
+    box = Sandbox(network=[Publish(5353, f"udp://{port}")])
     with serving(box, source) as server, stranger("127.0.0.1", port) as sock:
         sock.send(b"?")
         assert server.wait() == 0
@@ -239,8 +239,8 @@ def test_what_was_answered_last_arrives() -> None:
 @pytest.mark.parametrize("limits", [Limits(), Limits(bytes_sent=10**6)], ids=["", "relayed"])
 def test_bytes_are_counted(limits: Limits, tmp_path: Path) -> None:
     """Of datagrams always, since we move them; in the turn that has moved them. Each call has the rule in its record."""
-    rule, trail = Publish(53, f"udp://{free_port(kind=socket.SOCK_DGRAM)}"), tmp_path / "trail"
-    with Sandbox(network=[rule], limits=limits, audit=trail) as box, serving(box, ECHO, "AF_INET", "", 53):
+    rule, trail = Publish(5353, f"udp://{free_port(kind=socket.SOCK_DGRAM)}"), tmp_path / "trail"
+    with Sandbox(network=[rule], limits=limits, audit=trail) as box, serving(box, ECHO, "AF_INET", "", 5353):
         with stranger("127.0.0.1", rule.listening[1]) as sock:
             sock.send(bytes(100))
             answered = len(sock.recv(99))
@@ -255,8 +255,8 @@ def test_bytes_are_counted(limits: Limits, tmp_path: Path) -> None:
 @pytest.mark.parametrize("limit", ["bytes_sent", "bytes_received"])
 def test_a_limit_is_kept(limit: str) -> None:
     port = free_port(kind=socket.SOCK_DGRAM)
-    with Sandbox(network=[Publish(53, f"udp://{port}")], limits=Limits(**{limit: 150})) as box:
-        with serving(box, ECHO, "AF_INET", "", 53), stranger("127.0.0.1", port) as sock:
+    with Sandbox(network=[Publish(5353, f"udp://{port}")], limits=Limits(**{limit: 150})) as box:
+        with serving(box, ECHO, "AF_INET", "", 5353), stranger("127.0.0.1", port) as sock:
             said = 0
             sock.settimeout(0.5)
             with pytest.raises((TimeoutError, socket.timeout)):
@@ -271,8 +271,8 @@ def test_a_limit_is_kept(limit: str) -> None:
 def test_a_rate_is_kept() -> None:
     """What is too much waits, and what has no room in the queue is lost, as on any slow line."""
     port = free_port(kind=socket.SOCK_DGRAM)
-    with Sandbox(network=[Publish(53, f"udp://{port}")], limits=Limits(bytes_received_per_second=20_000)) as box:
-        with serving(box, ECHO, "AF_INET", "", 53), stranger("127.0.0.1", port) as sock:
+    with Sandbox(network=[Publish(5353, f"udp://{port}")], limits=Limits(bytes_received_per_second=20_000)) as box:
+        with serving(box, ECHO, "AF_INET", "", 5353), stranger("127.0.0.1", port) as sock:
             for _ in range(30):
                 sock.send(bytes(1000))
             assert all(json.loads(sock.recv(99))[0] == 1000 for _ in range(30))
@@ -284,10 +284,10 @@ def test_who_waits_and_is_forgotten() -> None:
     """Answers wait for their turn when the guest's server ends, and their stranger is forgotten: the turn comes, and is
     nobody's. The next server answers all the same."""
     port, limits = free_port(kind=socket.SOCK_DGRAM), Limits(bytes_sent_per_second=100)
-    with Sandbox(network=[Publish(53, f"udp://{port}")], limits=limits) as box, stranger("127.0.0.1", port) as sock:
+    with Sandbox(network=[Publish(5353, f"udp://{port}")], limits=limits) as box, stranger("127.0.0.1", port) as sock:
         net = box._guest.parts.net
         assert net is not None
-        with serving(box, ECHO, "AF_INET", "", 53):
+        with serving(box, ECHO, "AF_INET", "", 5353):
             for _ in range(8):
                 sock.send(b"?")
             until(lambda: net._meter.flows[0]._waiting)
@@ -298,7 +298,7 @@ def test_who_waits_and_is_forgotten() -> None:
             while sock.recv(99):
                 continue
         sock.settimeout(10)
-        with serving(box, ECHO, "AF_INET", "", 53):
+        with serving(box, ECHO, "AF_INET", "", 5353):
             sock.send(b"again")
             assert json.loads(sock.recv(99))[0] == 5
 
@@ -314,10 +314,10 @@ def until(true: Callable[[], object]) -> None:
 
 def test_command_line_and_file(tmp_path: Path) -> None:
     port = free_port(kind=socket.SOCK_DGRAM)
-    (tmp_path / "policy.toml").write_text(f'[[network]]\npublish = 53\nhost = "udp://{port}"\n')
+    (tmp_path / "policy.toml").write_text(f'[[network]]\npublish = 5353\nhost = "udp://{port}"\n')
     policy = sandbox.Policy.load(tmp_path / "policy.toml")
-    assert policy.network == (Publish(53, f"udp://127.0.0.1:{port}"),)
+    assert policy.network == (Publish(5353, f"udp://127.0.0.1:{port}"),)
     (tmp_path / "again.toml").write_text(policy.to_toml())
     assert sandbox.Policy.load(tmp_path / "again.toml") == policy
     with pytest.raises(sandbox.PolicyError, match="unknown scheme sctp://"):
-        Publish(53, "sctp://127.0.0.1:53")
+        Publish(5353, "sctp://127.0.0.1:5353")

@@ -147,7 +147,7 @@ def test_sentry_that_does_not_read(take: Take) -> None:
     take("ready(); time.sleep(600)")
     box = Sandbox()
     with open(os.devnull, "rb") as null:
-        command = box._guest.run(null.fileno(), [], only=False)
+        command = box._guest.run(null.fileno(), [])
     command.started = True
     began = time.monotonic()
     for _ in range(20000):

@@ -56,7 +56,7 @@ def build_plan(
     *,
     filters: tuple[bytes, bytes, bytes],
     tag: int,
-    required: int = 0,
+    required: int,
     scratch_host: bytes = b"",
     cgroup: bytes = b"",
     descriptors: int = 0,

@@ -88,7 +88,7 @@ class Walk:
 
     def __init__(self, plan: Plan) -> None:
         self._places = plan.places
-        self._plan = plan.pack(filters=(_NOTHING,) * 3, tag=1 << 32, scratch="", cgroup="", audit=False)
+        self._plan = plan.pack(filters=(_NOTHING,) * 3, tag=1 << 32, required=0, scratch="", cgroup="", audit=False)
 
     def __call__(self, path: str, *, follow: bool = True) -> Found:
         """The object at an absolute guest path, or what is missing there. Ends: the walk does not come to it."""

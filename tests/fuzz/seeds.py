@@ -67,7 +67,7 @@ def plans() -> None:
         PlanMount(b"/proc", MountKind.PROC),
     ]
     allow = struct.pack("<HBBI", 6, 0, 0, 0x7FFF0000)
-    whole = _core.build_plan(mounts, Limits(), filters=(allow, allow, allow), tag=5 << 32)
+    whole = _core.build_plan(mounts, Limits(), filters=(allow, allow, allow), tag=5 << 32, required=0)
     paths = b"/data/secret/x\0/data/sub/y\0/data-older\0/\0relative\0/proc/self\0"
     keep("plan", "whole", b"\0", struct.pack("<H", len(whole)), whole, paths)
     keep("plan", "mended", b"\0", struct.pack("<H", len(whole)), whole[:-1], b"\1", paths)
