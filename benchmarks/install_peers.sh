@@ -15,8 +15,9 @@
 #   redis nginx wrk sqlite3 npm git   Debian: programs that are run inside. npm only where there is none.
 # What cannot be had is said, and skipped by the benchmarks.
 set -eu
+python="${1:-$(dirname "$0")/../.venv/bin/python}"
+case "$python" in /*) ;; *) python="$PWD/$python" ;; esac
 cd "$(dirname "$0")"
-python="${1:-../.venv/bin/python}"
 peers=build/peers
 mkdir -p "$peers"
 export DEBIAN_FRONTEND=noninteractive
