@@ -19,14 +19,15 @@
 #include "crowd.h"
 #include "exec.h"
 #include "guest.h"
+#include "relaxed.h"
 #include "serve.h"
 #include "thread.h"
 
 #define THREADS_MAX 2048
 #define RESERVE 64 /* of them never block: a guest can still kill what does */
 #define STACK_SIZE (256 * 1024)
+#define LET_GO_LOOKS 20   /* a millisecond each, but for the first */
 #define SETTLE_LOOKS 2000 /* the same */
-#define LET_GO_LOOKS 20 /* a millisecond each, but for the first */
 #define WATCH_LOOKS 32 /* some 12 us each, in which others wait; of more calls that block each has its turn */
 
 enum { SERVES, RECEIVES, WOKEN };
@@ -97,8 +98,6 @@ static void received(pid_t tid) {
     burst_received(tid, now);
 }
 
-static void mark(atomic_bool *what, bool is) { atomic_store_explicit(what, is, memory_order_relaxed); }
-
 static void *receive(void *argument) {
     struct worker *worker = self = argument;
     worker->tid = gettid();
@@ -110,7 +109,7 @@ static void *receive(void *argument) {
         stop_receiving();
         if (got < 0 && why != EINTR && why != ENOENT) break; /* ENOENT: the caller died before we looked */
         if (got == 0) {
-            mark(&worker->serves, true);
+            SET(worker->serves, true);
             received((pid_t)notification.pid);
         }
         while (got == 0) { /* and whatever exec had to put off until now: before our turn, which may not come soon */
@@ -118,9 +117,9 @@ static void *receive(void *argument) {
             if (worker->holds) atomic_fetch_sub(&holding, 1);
             worker->holds = false;
             got = exec_deferred(&notification) ? 0 : -1;
-            mark(&worker->left, false);
+            SET(worker->left, false);
         }
-        mark(&worker->serves, false);
+        SET(worker->serves, false);
         wait_turn();
     }
     return NULL; /* the listener is closed: no guest process is left */
@@ -159,8 +158,8 @@ static bool somebody_receives(void) { /* with lock held: from now on, if nobody 
 }
 
 static bool leave(void) { /* with lock held */
-    if (!self->left) mark(&self->left, somebody_receives());
-    return self->left;
+    if (!GET(self->left)) SET(self->left, somebody_receives());
+    return GET(self->left);
 }
 
 static void call_another(void) {
@@ -303,19 +302,20 @@ static bool interrupt_dead(void) {
 static bool somebody_serves(void) {
     bool any = false;
     pthread_mutex_lock(&lock);
-    for (struct worker *at = workers; at; at = at->next) any = any || (at->serves && !at->left);
+    for (struct worker *at = workers; at; at = at->next) any = any || (GET(at->serves) && !GET(at->left));
     pthread_mutex_unlock(&lock);
     return any;
 }
 
+static void wait_to_look(int looks) {
+    if (looks < 3) sched_yield();
+    else poll(NULL, 0, 1);
+}
+
 void loop_settle(void) {
-    for (int looks = 0; looks < SETTLE_LOOKS && somebody_serves(); looks++)
-        if (looks < 3) sched_yield();
-        else poll(NULL, 0, 1);
+    for (int looks = 0; looks < SETTLE_LOOKS && somebody_serves(); looks++) wait_to_look(looks);
 }
 
 void loop_let_go(void) {
-    for (int looks = 0; looks < LET_GO_LOOKS && (interrupt_dead() || holding); looks++)
-        if (looks < 3) sched_yield();
-        else poll(NULL, 0, 1);
+    for (int looks = 0; looks < LET_GO_LOOKS && (interrupt_dead() || holding); looks++) wait_to_look(looks);
 }

@@ -59,17 +59,21 @@ static struct {
 
 static bool has_wall(enum sbx_wall wall) { return (sentry.walls & (1u << wall)) != 0; }
 
+static void kill_guest(void) {
+    if (has_wall(SBX_WALL_PIDNS)) kill(-1, SIGKILL); /* as PID 1: every process of its namespace */
+    else if (sentry.plan) sbx_sweep(sentry.plan->tag);
+}
+
 static _Noreturn void end(void) {
-    if (!has_wall(SBX_WALL_PIDNS) && sentry.plan) sbx_sweep(sentry.plan->tag);
-    _exit(0); /* as PID 1 of its namespace this ends every process of the guest */
+    kill_guest();
+    _exit(0);
 }
 
 /* INVARIANT nothing-unrecorded: a call is carried out to its end, and its record, when its caller is dead. */
 static _Noreturn void end_in_order(void) {
-    if (has_wall(SBX_WALL_PIDNS)) kill(-1, SIGKILL);
-    else sbx_sweep(sentry.plan->tag);
+    kill_guest();
     loop_settle();
-    end();
+    _exit(0);
 }
 
 static _Noreturn void fault(int error, const char *why) {

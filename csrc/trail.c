@@ -54,7 +54,7 @@ bool trail_keeps(void) { return keep; }
 
 void trail_count(uint32_t nr, enum sbx_verdict verdict) {
     if (trail == NULL) return;
-    uint32_t row = nr == SBX_PRIVATE_CALL ? 510 : nr < 512 ? nr : 511;
+    uint32_t row = nr == SBX_PRIVATE_CALL ? SBX_TRAIL_ROWS - 2 : nr < SBX_TRAIL_ROWS ? nr : SBX_TRAIL_ROWS - 1;
     __atomic_add_fetch(&trail->count[row][verdict & 3], 1, __ATOMIC_RELAXED);
 }
 
