@@ -157,7 +157,8 @@ def test_daemons_live_as_long_as_their_caller_waits(marker: str, tmp_path: Path)
 
 def test_daemons_of_a_sandbox_live_until_its_end(marker: str) -> None:
     with sandbox.Sandbox() as box:
-        box.run(["/bin/sh", "-c", f"setsid sh -c 'sleep 100000; :' {marker} >/dev/null 2>&1 & echo $! >pid"], check=True)
+        daemon = f"setsid sh -c 'echo $$ >up; sleep 100000; :' {marker} >/dev/null 2>&1 &"
+        box.run(["/bin/sh", "-c", f"mkfifo up; {daemon} read pid <up; echo $pid >pid"], check=True)
         assert box.run("kill -0 $(cat pid)", shell=True).returncode == 0
         assert marked(marker)
     assert marked(marker) == []
