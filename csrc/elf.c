@@ -6,11 +6,27 @@
 
 #define ELF_PHDRS_MAX 65536 /* bytes, as load_elf_phdrs() */
 #define ELF_CHUNK 32        /* program headers read at once */
+#define ELF_BEGIN 1024      /* bytes read at first: of most files all that is asked */
+
+/* A file, and its first bytes. */
+struct file { int fd; size_t known; char begin[ELF_BEGIN]; };
+
+static int read_begin(struct file *file, int fd) {
+    memset(file->begin, 0, ELF_HEAD);
+    file->fd = fd;
+    ssize_t got = pread(fd, file->begin, sizeof file->begin, 0);
+    file->known = got < 0 ? 0 : (size_t)got;
+    return got < 0 ? -errno : 0;
+}
 
 /* All `size` bytes at `offset`: 0, -EIO where the file is shorter, or pread's error. */
-static int read_exactly(int fd, void *to, size_t size, uint64_t offset) {
+static int read_exactly(const struct file *file, void *to, size_t size, uint64_t offset) {
+    if (offset <= file->known && size <= file->known - offset) {
+        memcpy(to, file->begin + offset, size);
+        return 0;
+    }
     if (offset > INT64_MAX) return -EINVAL;
-    ssize_t got = pread(fd, to, size, (off_t)offset);
+    ssize_t got = pread(file->fd, to, size, (off_t)offset);
     if (got < 0) return -errno;
     return (size_t)got == size ? 0 : -EIO;
 }
@@ -23,13 +39,13 @@ static bool is_ours(const Elf64_Ehdr *header) {
 }
 
 /* Read every program header (a file that is too short for them is refused) and keep the first PT_INTERP. */
-static int find_interpreter(int fd, const Elf64_Ehdr *header, Elf64_Phdr *interpreter, bool *found) {
+static int find_interpreter(const struct file *file, const Elf64_Ehdr *header, Elf64_Phdr *interpreter, bool *found) {
     *found = false;
     for (unsigned done = 0; done < header->e_phnum; done += ELF_CHUNK) {
         Elf64_Phdr chunk[ELF_CHUNK];
         unsigned count = header->e_phnum - done < ELF_CHUNK ? header->e_phnum - done : ELF_CHUNK;
         if (header->e_phoff > INT64_MAX - ELF_PHDRS_MAX) return -ENOEXEC;
-        if (read_exactly(fd, chunk, count * sizeof chunk[0], header->e_phoff + done * sizeof chunk[0]) != 0)
+        if (read_exactly(file, chunk, count * sizeof chunk[0], header->e_phoff + done * sizeof chunk[0]) != 0)
             return -ENOEXEC;
         for (unsigned i = 0; i < count && !*found; i++)
             if (chunk[i].p_type == PT_INTERP) {
@@ -40,37 +56,40 @@ static int find_interpreter(int fd, const Elf64_Ehdr *header, Elf64_Phdr *interp
     return 0;
 }
 
-static int read_program(int fd, const Elf64_Ehdr *header, struct elf_image *image) {
+static int read_program(const struct file *file, const Elf64_Ehdr *header, struct elf_image *image) {
     Elf64_Phdr segment;
     if (!is_ours(header) || (header->e_type != ET_EXEC && header->e_type != ET_DYN)) return -ENOEXEC;
-    int error = find_interpreter(fd, header, &segment, &image->has_interpreter);
+    int error = find_interpreter(file, header, &segment, &image->has_interpreter);
     if (error) return error;
     image->kind = ELF_PROGRAM;
     if (!image->has_interpreter) return 0;
     /* INVARIANT bounded: the name of the interpreter is at most a path. */
     if (segment.p_filesz > sizeof image->interpreter || segment.p_filesz < 2) return -ENOEXEC;
-    error = read_exactly(fd, image->interpreter, segment.p_filesz, segment.p_offset);
+    error = read_exactly(file, image->interpreter, segment.p_filesz, segment.p_offset);
     if (error) return error;
     return image->interpreter[segment.p_filesz - 1] == '\0' ? 0 : -ENOEXEC;
 }
 
 int elf_read(int fd, struct elf_image *image) {
-    char head[ELF_HEAD] = {0};
-    *image = (struct elf_image){0};
-    if (pread(fd, head, sizeof head, 0) < 0) return -errno;
-    if (head[0] == '#' && head[1] == '!') return elf_script(head, image);
+    struct file file;
     Elf64_Ehdr header;
-    memcpy(&header, head, sizeof header);
-    return read_program(fd, &header, image);
+    *image = (struct elf_image){0};
+    int error = read_begin(&file, fd);
+    if (error) return error;
+    if (file.begin[0] == '#' && file.begin[1] == '!') return elf_script(file.begin, image);
+    memcpy(&header, file.begin, sizeof header);
+    return read_program(&file, &header, image);
 }
 
 int elf_check_interpreter(int fd) {
+    struct file file;
     Elf64_Ehdr header;
     Elf64_Phdr segment;
     bool found;
-    int error = read_exactly(fd, &header, sizeof header, 0);
+    int error = read_begin(&file, fd);
+    if (!error) error = read_exactly(&file, &header, sizeof header, 0);
     if (error) return error;
-    if (!is_ours(&header) || find_interpreter(fd, &header, &segment, &found) != 0) return -ELIBBAD;
+    if (!is_ours(&header) || find_interpreter(&file, &header, &segment, &found) != 0) return -ELIBBAD;
     return 0;
 }
 

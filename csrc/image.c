@@ -98,9 +98,14 @@ static int open_place(struct search *search, const struct place *place) {
     return take(&fd);
 }
 
+static int open_again(struct search *search) {
+    PLACE(place);
+    int error = walk(search->request, 1, WALK_FOLLOW, WALK_EXISTING, &place);
+    return error < 0 ? error : open_place(search, &place);
+}
+
 /* An interpreter, of a script or of a program: an exec path of its own. path[1] is free in an exec and is not recorded. */
 static int open_interpreter(struct search *search, const char *path) {
-    PLACE(place);
     struct request *request = search->request;
     char joined[2 * SBX_PATH_MAX];
     if (path[0] != '/' && path[0] != '\0' && search->cwd) {
@@ -112,8 +117,14 @@ static int open_interpreter(struct search *search, const char *path) {
     strcpy(request->path[1], path);
     request->dirfd[1] = AT_FDCWD;
     request->path_null[1] = false;
-    int error = walk(request, 1, WALK_FOLLOW, WALK_EXISTING, &place);
-    return error < 0 ? error : open_place(search, &place);
+    bool careful = request->careful;
+    int fd = open_again(search);
+    if (fd == -ELOOP && !careful) { /* a link, which most loaders are: link by link, and what was found already stays found */
+        request->careful = true;
+        fd = open_again(search);
+        request->careful = careful;
+    }
+    return fd;
 }
 
 /* Our own descriptor of a file that no mount holds. A memfd is opened anew, once we know by a descriptor of ours that it

@@ -10,6 +10,24 @@
 
 enum step { STEP_ON = 1, STEP_EXPANDED, STEP_LAST };
 
+static int look_at(int dir, const char *name, bool follow, struct stat *status, char target[SBX_PATH_MAX]) {
+    if (fstatat(dir, name, status, AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW) < 0) return -errno;
+    if (!follow || !S_ISLNK(status->st_mode)) return 0;
+    ssize_t length = readlinkat(dir, name, target, SBX_PATH_MAX - 1);
+    if (length < 0) return -errno;
+    target[length] = 0;
+    return 0;
+}
+
+/* What `name` is below `dir`; and if it is a link that is to be followed, where it leads. 0, or -errno. The kernel is asked by
+ * name where no mount follows links; not where the link was replaced between its two answers (EINVAL). */
+static int peek(int dir, const char *name, bool follow, struct stat *status, char target[SBX_PATH_MAX]) {
+    int error = mounts_whole() ? look_at(dir, name, follow, status, target) : -EINVAL;
+    if (error != -EINVAL) return error;
+    cleanup_close int fd = walk_below(dir, name, O_PATH | O_NOFOLLOW, 0);
+    return fd < 0 ? fd : look_at(fd, "", follow, status, target);
+}
+
 /* Look at walker->at, which has just grown by one component whose parent is known to be a directory. `rest` is what is
  * pending after it; `cut` the length of at without the component. */
 static int look(struct walker *walker, size_t cut, const char *rest, bool final, bool trailing) {
@@ -36,19 +54,12 @@ static int look(struct walker *walker, size_t cut, const char *rest, bool final,
         return final && !trailing && name[0] == 0 ? STEP_LAST : -ENOTDIR;
     } else if (name[0]) {
         int dir = walker_below(walker, mount, offset, &name);
-        cleanup_close int fd = walk_below(dir, name, O_PATH | O_NOFOLLOW, 0);
-        if ((fd == -ENOENT || fd == -ENAMETOOLONG) && final && walker->goal == WALK_MAY_CREATE) return STEP_LAST;
-        if (fd < 0) return fd;
         struct stat status;
-        if (fstat(fd, &status) < 0) return -errno;
-        if (S_ISLNK(status.st_mode) && follow) {
-            ssize_t length = readlinkat(fd, "", target, sizeof target - 1);
-            if (length < 0) return -errno;
-            target[length] = 0;
-            leads = target;
-        } else if (!S_ISDIR(status.st_mode) && (!final || (trailing && walker->goal == WALK_EXISTING))) { /* else the call knows */
-            return -ENOTDIR;
-        }
+        int error = peek(dir, name, follow, &status, target);
+        if ((error == -ENOENT || error == -ENAMETOOLONG) && final && walker->goal == WALK_MAY_CREATE) return STEP_LAST;
+        if (error < 0) return error;
+        if (S_ISLNK(status.st_mode) && follow) leads = target;
+        else if (!S_ISDIR(status.st_mode) && (!final || (trailing && walker->goal == WALK_EXISTING))) return -ENOTDIR; /* else the call knows */
     }
     if (leads == NULL) return final ? STEP_LAST : STEP_ON;
     walker_cut(walker, cut);
@@ -90,21 +101,19 @@ static int try_whole(struct walker *walker, bool *directory) {
     const char *name;
     bool plain = mount >= 0 && !walk_is_service(mount) && walk_kind(mount) != SBX_MOUNT_LINK && !mounts_single_file(mount) && walker->at_length > rest;
     int dir = plain ? walker_below(walker, mount, rest, &name) : -1;
-    cleanup_close int fd = plain ? walk_below(dir, name, O_PATH | O_NOFOLLOW, 0) : -ELOOP;
-    struct stat status;
-    if (fd < 0 || fstat(fd, &status) < 0) {
-        walker_cut(walker, before);
-        bool unmade = (fd == -ENOENT || fd == -ENAMETOOLONG) && walker->goal == WALK_MAY_CREATE;
-        return fd == -ELOOP || unmade ? STEP_ON : fd < 0 ? fd : -errno;
-    }
-    if (!S_ISLNK(status.st_mode) || (walker->last == WALK_NOFOLLOW && !*directory))
-        return *directory && !S_ISDIR(status.st_mode) && walker->goal == WALK_EXISTING ? -ENOTDIR : STEP_LAST;
+    bool follow = walker->last == WALK_FOLLOW || *directory;
     char target[SBX_PATH_MAX];
-    ssize_t length = readlinkat(fd, "", target, sizeof target - 1);
-    if (length < 0) return -errno;
-    target[length] = 0;
+    struct stat status;
+    int error = plain ? peek(dir, name, follow, &status, target) : -ELOOP;
+    if (error < 0) {
+        walker_cut(walker, before);
+        bool unmade = (error == -ENOENT || error == -ENAMETOOLONG) && walker->goal == WALK_MAY_CREATE;
+        return error == -ELOOP || unmade ? STEP_ON : error;
+    }
+    if (!S_ISLNK(status.st_mode) || !follow)
+        return *directory && !S_ISDIR(status.st_mode) && walker->goal == WALK_EXISTING ? -ENOTDIR : STEP_LAST;
     walker_cut(walker, (size_t)(strrchr(walker->at, '/') - walker->at));
-    int error = walker_expand(walker, target, *directory ? "/" : "");
+    error = walker_expand(walker, target, *directory ? "/" : "");
     return error < 0 ? error : STEP_EXPANDED;
 }
 
