@@ -23,6 +23,7 @@ __all__ = ["DENSITY", "family", "share_kib"]
 
 PR_SET_CHILD_SUBREAPER = 36
 SPARE = 0.25  # of the machine's memory is left alone
+LATEST = 3.0  # seconds that making one may take: idle guests that keep the processors busy would in the end leave none to end them
 
 
 def family() -> set[int]:
@@ -83,7 +84,10 @@ def _start(runner: Runner, job: Job, count: int, stack: ExitStack) -> None:
     for number in range(count):
         if number % 10 == 0 and _available() < SPARE:
             raise Failed(f"stopped at {number} guests: little memory is left")
+        began = time.perf_counter()
         stack.enter_context(ready(runner, job))
+        if (seconds := time.perf_counter() - began) > LATEST:
+            raise Failed(f"stopped at {number + 1} guests: making the last one took {seconds:.1f} s")
 
 
 def _take(job: Job, count: int, runner: Runner) -> Reading:
