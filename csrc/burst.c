@@ -10,7 +10,7 @@
 #include "loop.h"
 #include "process.h"
 
-#define BEGINS 4             /* calls in a row */
+#define BEGINS 8             /* calls in a row: small programs make fewer, from their exec to their end */
 #define GAP_NS 300000        /* between two of them; of several that share, who has not called for so long leaves */
 #define ALONE_NS 30000       /* who has not called for so long gives way to one that calls alone */
 #define ENDS_NS 5000000      /* after the last */

@@ -165,21 +165,25 @@ static struct answer redirect(struct request *request, int slot, pid_t tgid, str
 }
 
 static struct answer serve(struct request *request, struct image *image) {
-    int error = image_resolve(request, image);
+    int error = image_find(request, image);
+    bool asks = request->flags & AT_EXECVE_CHECK;
+    /* Somebody has to receive the second call: woken here, it comes to that while we look at the rest. */
+    bool left = error == 0 && !asks && loop_leave();
+    if (error == 0 && !asks) error = image_follow(request, image);
     if (error == 0 && borrow_stands()) error = -EACCES; /* its thread had to be held for a descriptor that the caller gave */
     if (error < 0) {
         struct answer answer = image->denied ? answer_denied(-error) : answer_error(-error);
         answer.mount = image->mount;
         return answer;
     }
-    if (request->flags & AT_EXECVE_CHECK) return answer_value(0);
+    if (asks) return answer_value(0);
     pid_t tgid = guest_leader(request->tid);
     struct context *context = context_of(request->tid);
     if (tgid < 0 || context == NULL) {
         context_put(context);
         return answer_error(ESRCH);
     }
-    int slot = loop_leave() ? slots_take_or_defer(request, tgid) : -EAGAIN; /* or nobody would receive the second call */
+    int slot = left ? slots_take_or_defer(request, tgid) : -EAGAIN;
     struct answer answer = {.kind = ANSWER_SENT}; /* or will be */
     if (slot >= 0) answer = redirect(request, slot, tgid, image, context);
     else if (slot != -EBUSY) answer = answer_error(-slot);
@@ -199,7 +203,7 @@ struct answer exec_serve(struct request *request) {
 
 int exec_prepare(struct request *request, const char *path, const char *cwd, int *mount) {
     struct image image;
-    int error = image_resolve_path(request, path, cwd, &image);
+    int error = image_find_path(request, path, cwd, &image);
     *mount = image.mount;
     int slot = error < 0 ? error : slots_take(request, request->tid);
     if (slot < 0) {

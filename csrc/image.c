@@ -260,42 +260,35 @@ static void start(struct image *image) {
     memset(&image->load, 0, offsetof(struct private_load, execfn));
 }
 
-static int resolve_once(struct search *search) {
+int image_find(struct request *request, struct image *image) {
     PLACE(place);
-    struct request *request = search->request;
-    start(search->image);
-    if (request->path[0][0] == '\0' && request->dirfd[0] != AT_FDCWD) {
-        search->image->program = open_descriptor(search, request->dirfd[0]);
-    } else {
-        enum walk_last last = request->flags & AT_SYMLINK_NOFOLLOW ? WALK_NOFOLLOW : WALK_FOLLOW;
-        bool itself = request->path[0][0] == '\0'; /* AT_EMPTY_PATH of the working directory */
-        int error = itself ? -EACCES : walk(request, 0, last, WALK_EXISTING, &place);
-        search->image->program = error < 0 ? error : open_place(search, &place);
-    }
-    if (search->image->program < 0) return search->image->program;
-    if (request->flags & AT_EXECVE_CHECK) return 0; /* asks for the file alone */
-    name_file(search);
-    return finish(search);
-}
-
-int image_resolve(struct request *request, struct image *image) {
     struct search search = {.request = request, .image = image};
+    bool itself = request->path[0][0] == '\0';
     start(image);
     if (request->path_null[0]) return -EFAULT;
-    if (request->path[0][0] == '\0' && !(request->flags & AT_EMPTY_PATH)) return -ENOENT;
+    if (itself && !(request->flags & AT_EMPTY_PATH)) return -ENOENT;
     if (request->flags & ~(uint32_t)(AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW | AT_EXECVE_CHECK)) return -EINVAL;
-    return resolve_once(&search);
+    if (itself && request->dirfd[0] == AT_FDCWD) return -EACCES; /* the working directory */
+    if (itself) {
+        image->program = open_descriptor(&search, request->dirfd[0]);
+    } else {
+        enum walk_last last = request->flags & AT_SYMLINK_NOFOLLOW ? WALK_NOFOLLOW : WALK_FOLLOW;
+        int error = walk(request, 0, last, WALK_EXISTING, &place);
+        image->program = error < 0 ? error : open_place(&search, &place);
+    }
+    return image->program < 0 ? image->program : 0;
 }
 
-int image_resolve_path(struct request *request, const char *path, const char *cwd, struct image *image) {
+int image_follow(struct request *request, struct image *image) {
+    struct search search = {.request = request, .image = image};
+    name_file(&search);
+    return finish(&search);
+}
+
+int image_find_path(struct request *request, const char *path, const char *cwd, struct image *image) {
     struct search search = {.request = request, .image = image, .cwd = cwd};
-    for (;;) {
-        start(image);
-        image->program = open_interpreter(&search, path);
-        strcpy(image->load.execfn, path);
-        int error = image->program < 0 ? image->program : finish(&search);
-        if (error != -ELOOP || request->careful) return error;
-        image_done(image);
-        request->careful = true; /* a link was met: the walk again, link by link */
-    }
+    start(image);
+    image->program = open_interpreter(&search, path);
+    strcpy(image->load.execfn, path);
+    return image->program < 0 ? image->program : finish(&search);
 }

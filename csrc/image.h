@@ -14,9 +14,11 @@ struct image {
     struct private_load load;    /* all but its descriptors */
 };
 
-/* The program of an execve or execveat. 0, or -errno as Linux. image_done in any case. */
-int image_resolve(struct request *request, struct image *image);
-/* The same for an absolute guest path, by name, with the working directory that a relative `#!` interpreter starts at. */
-int image_resolve_path(struct request *request, const char *path, const char *cwd, struct image *image);
+/* The file that an execve or execveat names, and then what it leads to; the latter not for AT_EXECVE_CHECK, which asks for the file
+ * alone. 0, or -errno as Linux. image_done in any case. */
+int image_find(struct request *request, struct image *image);
+int image_follow(struct request *request, struct image *image);
+/* Both of an absolute guest path, by name, with the working directory that a relative `#!` interpreter starts at. */
+int image_find_path(struct request *request, const char *path, const char *cwd, struct image *image);
 void image_done(struct image *image);
 #endif
