@@ -1,14 +1,10 @@
 #include "burst.h"
-#include <fcntl.h>
 #include <pthread.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <unistd.h>
+#include "answer.h"
+#include "bound.h"
 #include "crowd.h"
-#include "guest.h"
 #include "loop.h"
-#include "process.h"
 
 #define BEGINS 8             /* calls in a row: small programs make fewer, from their exec to their end */
 #define GAP_NS 300000        /* between two of them; of several that share, who has not called for so long leaves */
@@ -19,14 +15,15 @@
 #define SLOW_NS 15000        /* where half of them take longer, they compute in between, and are better off apart */
 #define MEMBERS 8
 #define LOOK_TOGETHER_MS 2
+#define STARTS 16
+#define START_ENDS_NS 1000000 /* after its last call */
+#define STARTS_END_NS 200000000 /* after the last of them the main thread sleeps, and is to be woken for the next */
 #define MASK_SIZE sizeof(cpu_set_t)
 
 /* A thread of the guest that shares the processor of one of ours. */
 struct member {
-    _Atomic pid_t tid; /* 0: none */
+    struct bound bound;
     _Atomic uint64_t last_ns;
-    long newest;       /* newest_pid() when it came */
-    cpu_set_t guest;   /* what it had before */
 };
 /* One of our threads, and those that share its processor. */
 struct sharing {
@@ -38,6 +35,11 @@ struct sharing {
     struct member members[MEMBERS];
 };
 static struct sharing *sharings; /* of those with members */
+/* A thread that executes a program, until that has begun. */
+static struct start { struct member member; atomic_int calls; } starts[STARTS];
+static atomic_int start_count;
+static uint64_t started_ns;
+static bool looked_after; /* by the main thread, now and then */
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static _Thread_local struct sharing mine;
 static _Thread_local pid_t candidate;
@@ -48,53 +50,10 @@ static _Thread_local struct caller { pid_t tid; int calls; bool given; uint64_t 
 static _Thread_local struct { int calls, slow; } window;
 static bool chosen; /* the guest itself has chosen processors, which look like those that a burst has left behind: it has no more bursts */
 
-/* The newest pid or tid of our pid namespace: while it stays, nothing was forked. -1: unknown. */
-static long newest_pid(void) {
-    static int loadavg = -1;
-    char text[128];
-    if (loadavg < 0) loadavg = openat(guest_proc(), "loadavg", O_RDONLY | O_CLOEXEC);
-    ssize_t got = loadavg < 0 ? -1 : pread(loadavg, text, sizeof text - 1, 0);
-    if (got <= 0) return -1;
-    text[got] = 0;
-    char *last = strrchr(text, ' ');
-    return last ? atol(last + 1) : -1;
-}
-
 static struct member *find(struct sharing *sharing, pid_t tid) {
     for (int i = 0; i < MEMBERS; i++)
-        if (GET(sharing->members[i].tid) == tid) return &sharing->members[i];
+        if (GET(sharing->members[i].bound.tid) == tid) return &sharing->members[i];
     return NULL;
-}
-
-/* A thread that has inherited the one processor gets back what the one that shared it had. */
-static void restore(pid_t tid, int processor, const cpu_set_t *guest) {
-    cpu_set_t mask;
-    if (guest_context(tid) < 0) return; /* its number is a stranger's by now */
-    for (struct sharing *at = sharings; at; at = at->next)
-        if (find(at, tid)) return; /* it still shares */
-    if (sched_getaffinity(tid, MASK_SIZE, &mask) < 0 || CPU_COUNT(&mask) != 1 || !CPU_ISSET(processor, &mask)) return;
-    sched_setaffinity(tid, MASK_SIZE, guest);
-}
-
-static void restore_threads(pid_t pid, int processor, const cpu_set_t *guest) {
-    char path[32];
-    snprintf(path, sizeof path, "%d/task", pid);
-    DIR *threads = process_list(guest_proc(), path);
-    for (struct dirent *entry; threads && (entry = readdir(threads)) != NULL;) {
-        pid_t tid = atoi(entry->d_name);
-        if (tid > 0) restore(tid, processor, guest);
-    }
-    if (threads) closedir(threads);
-}
-
-/* Whatever was forked during the burst, by whom and how deep ever. */
-static void restore_all(int processor, const cpu_set_t *guest) {
-    DIR *processes = process_list(guest_proc(), ".");
-    for (struct dirent *entry; processes && (entry = readdir(processes)) != NULL;) {
-        pid_t pid = atoi(entry->d_name);
-        if (pid > 0 && guest_context(pid) >= 0) restore_threads(pid, processor, guest);
-    }
-    if (processes) closedir(processes);
 }
 
 static void unlink_sharing(struct sharing *sharing) { /* with lock held */
@@ -105,17 +64,13 @@ static void unlink_sharing(struct sharing *sharing) { /* with lock held */
 }
 
 static void give_back(struct sharing *sharing, struct member *member) { /* with lock held */
-    pid_t tid = GET(member->tid);
-    SET(member->tid, 0);
+    bound_end(&member->bound);
     if (atomic_fetch_sub(&sharing->count, 1) == 1) unlink_sharing(sharing);
-    restore(tid, sharing->processor, &member->guest);
-    long newest = newest_pid();
-    if (newest < 0 || newest != member->newest) restore_all(sharing->processor, &member->guest);
 }
 
 static bool has_idled(const struct member *member, uint64_t now_ns, uint64_t idle_ns) {
     uint64_t last_ns = GET(member->last_ns); /* may be later than `now_ns`, which another thread read */
-    return GET(member->tid) && now_ns >= last_ns && now_ns - last_ns >= idle_ns;
+    return GET(member->bound.tid) && now_ns >= last_ns && now_ns - last_ns >= idle_ns;
 }
 
 static bool is_idle(const struct sharing *sharing, uint64_t now_ns, uint64_t idle_ns) {
@@ -141,19 +96,15 @@ static void share(pid_t tid, uint64_t now_ns) { /* with lock held */
     struct member *member = find(&mine, 0);
     bool first = GET(mine.count) == 0;
     if (chosen || processor < 0 || member == NULL || taken(processor) || (!first && processor != mine.processor)) return;
-    if (guest_context(tid) < 0) return; /* its number is a stranger's by now */
-    if (sched_getaffinity(tid, MASK_SIZE, &member->guest) < 0 || (first && sched_getaffinity(0, MASK_SIZE, &mine.own) < 0)) return;
-    if (CPU_COUNT(&member->guest) < 2 || !CPU_ISSET(processor, &member->guest)) return;
-    cpu_set_t one;
-    CPU_ZERO(&one);
-    CPU_SET(processor, &one);
-    member->newest = newest_pid();
-    if (sched_setaffinity(tid, MASK_SIZE, &one) < 0) return;
+    if (first && sched_getaffinity(0, MASK_SIZE, &mine.own) < 0) return;
     SET(member->last_ns, now_ns);
-    SET(member->tid, tid);
+    if (!bound_begin(&member->bound, tid, processor)) return;
     atomic_fetch_add(&mine.count, 1);
     window.calls = window.slow = 0;
     if (!first) return;
+    cpu_set_t one;
+    CPU_ZERO(&one);
+    CPU_SET(processor, &one);
     sched_setaffinity(0, MASK_SIZE, &one);
     mine.server = gettid();
     mine.processor = processor;
@@ -182,6 +133,68 @@ static bool joins(pid_t tid, uint64_t now_ns) {
     return caller->calls >= BEGINS && caller->given && !crowd_computes(now_ns);
 }
 
+/* ---- from an exec to the program's first calls --------------------------------------------------------------------------- */
+
+static struct start *find_start(pid_t tid) {
+    for (int i = 0; i < STARTS; i++)
+        if (GET(starts[i].member.bound.tid) == tid) return &starts[i];
+    return NULL;
+}
+
+static void end_start(struct start *start) { /* with lock held */
+    bound_end(&start->member.bound);
+    atomic_fetch_sub(&start_count, 1);
+}
+
+static void end_starts(uint64_t now_ns, uint64_t idle_ns) { /* with lock held */
+    for (int i = 0; i < STARTS; i++)
+        if (has_idled(&starts[i].member, now_ns, idle_ns)) end_start(&starts[i]);
+}
+
+void burst_exec(pid_t tid) {
+    uint64_t now_ns = answer_now();
+    bool wakes = false;
+    if (pthread_mutex_trylock(&lock) != 0) return; /* it is only faster so */
+    if (GET(start_count) == STARTS) end_starts(now_ns, START_ENDS_NS);
+    struct start *start = find_start(0);
+    int processor = sched_getcpu();
+    if (start && !chosen && processor >= 0) {
+        SET(start->member.last_ns, now_ns);
+        SET(start->calls, 0);
+        if (bound_begin(&start->member.bound, tid, processor)) {
+            atomic_fetch_add(&start_count, 1);
+            started_ns = now_ns;
+            wakes = !looked_after;
+        }
+    }
+    pthread_mutex_unlock(&lock);
+    if (wakes) loop_wake_main();
+}
+
+static void called(pid_t tid, uint64_t now_ns) {
+    struct start *start = find_start(tid);
+    if (start == NULL) return;
+    SET(start->member.last_ns, now_ns);
+    if (atomic_fetch_add(&start->calls, 1) + 1 < BEGINS) return;
+    pthread_mutex_lock(&lock);
+    if (GET(start->member.bound.tid) == tid) end_start(start);
+    pthread_mutex_unlock(&lock);
+}
+
+void burst_became(pid_t tid, pid_t leader) {
+    if (tid == leader) return;
+    pthread_mutex_lock(&lock);
+    struct start *start = find_start(tid);
+    if (start) SET(start->member.bound.tid, leader);
+    for (struct sharing *at = sharings; at; at = at->next) {
+        struct member *member = find(at, tid);
+        if (member) SET(member->bound.tid, leader);
+    }
+    pthread_mutex_unlock(&lock);
+}
+
+/* ---- calls in a row ------------------------------------------------------------------------------------------------------- */
+
 void burst_given(pid_t tid) {
     struct caller *caller = &callers[tid % MEMBERS];
     if (caller->tid == tid) caller->given = true;
@@ -189,6 +202,7 @@ void burst_given(pid_t tid) {
 
 void burst_received(pid_t tid, uint64_t now_ns) {
     uint64_t before_ns = seen_ns;
+    if (GET(start_count)) called(tid, now_ns);
     streak = tid == candidate && now_ns - before_ns < GAP_NS ? streak + 1 : 0;
     candidate = tid;
     seen_ns = now_ns;
@@ -216,17 +230,23 @@ int burst_look(uint64_t now_ns) {
         if (GET(at->count) > 1) pause = LOOK_TOGETHER_MS;
         else if (GET(at->count) && pause == 0) pause = BURST_LOOK_MS;
     }
+    end_starts(now_ns, START_ENDS_NS);
+    bool more = bound_look(now_ns) || GET(start_count) || now_ns - started_ns < STARTS_END_NS;
+    if (more && pause == 0) pause = BURST_LOOK_MS;
+    looked_after = pause > 0;
     pthread_mutex_unlock(&lock);
     return pause;
 }
 
-void burst_end(pid_t tid) {
+static void end_all(void) { /* with lock held */
+    while (sharings) leave(sharings, UINT64_MAX, 0);
+    end_starts(UINT64_MAX, 0);
+    bound_settle();
+}
+
+void burst_end(void) {
     pthread_mutex_lock(&lock);
-    for (struct sharing *at = sharings, *next; at; at = next) {
-        next = at->next;
-        struct member *member = find(at, tid);
-        if (member) give_back(at, member);
-    }
+    end_all();
     pthread_mutex_unlock(&lock);
     streak = 0;
 }
@@ -234,6 +254,6 @@ void burst_end(pid_t tid) {
 void burst_never(void) {
     pthread_mutex_lock(&lock);
     chosen = true;
-    while (sharings) leave(sharings, UINT64_MAX, 0);
+    end_all();
     pthread_mutex_unlock(&lock);
 }

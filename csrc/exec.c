@@ -9,6 +9,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 #include "borrow.h"
+#include "burst.h"
 #include "context.h"
 #include "exec_slots.h"
 #include "loop.h"
@@ -128,7 +129,10 @@ static bool dance(struct trace *trace, const struct request *request, int slot, 
     note(request, image, arrived ? 0 : end == TRACE_RETURNED ? result : -ESRCH);
     if (end == TRACE_RETURNED) come_back(trace, slot, injected, result);
     else if (end == TRACE_EXECED && !arrived) trace_kill(trace);
-    if (arrived) trace_begin(trace);
+    if (arrived) {
+        burst_became(request->tid, trace->tgid);
+        trace_begin(trace);
+    }
     return arrived;
 }
 
@@ -147,6 +151,7 @@ static uint64_t give_stub(struct request *request) {
 
 static struct answer redirect(struct request *request, int slot, pid_t tgid, struct image *image, struct context *context) {
     struct trace trace;
+    burst_exec(request->tid);
     int error = trace_attach(&trace, request->tid, tgid);
     if (error < 0) {
         slots_release(slot);

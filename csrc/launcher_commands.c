@@ -258,7 +258,6 @@ static struct answer start(struct request *request) {
     bool at_cwd = false, failed = request->args[3] != 0;
     struct command *command = request->args[1] ? hold(request->args[1], failed ? 0 : request->tid) : NULL;
     if (command == NULL) return answer_denied(ENOSYS);
-    request->careful = true; /* there is no second try here */
     request->nr = SYS_execve; /* which it is, to whoever reads the records */
     request->paths = 1;
     request->path[0][0] = 0;

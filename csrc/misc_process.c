@@ -153,7 +153,7 @@ struct answer misc_sched(struct request *request) {
     memset(request->buffer, 0, 64);
     switch (request->nr) {
     case SYS_sched_setaffinity: case SYS_sched_getaffinity:
-        request->nr == SYS_sched_setaffinity ? burst_never() : burst_end(target);
+        request->nr == SYS_sched_setaffinity ? burst_never() : burst_end();
         return affinity(request, target);
     case SYS_sched_getscheduler: return answer_value(SCHED_OTHER);
     case SYS_sched_getparam: return answer_with(request, request->args[1], sizeof(int));

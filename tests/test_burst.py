@@ -93,6 +93,29 @@ def test_what_was_shared_is_given_back(box: sandbox.Sandbox) -> None:
         _becomes("burst-forks", lambda found: found == [own] * 4)
 
 
+FORKS_AT_ONCE = "exec /bin/sh -c '(sleep 600; :) & echo done; read x' burst-begins"
+
+
+def test_what_a_new_program_forks_is_given_back(box: sandbox.Sandbox) -> None:
+    """It shares from its exec on, for a few calls; a subshell that it forks meanwhile executes nothing."""
+    own = _processors_of_ours()
+    with ExitStack() as stack:
+        for _ in range(20):
+            process = stack.enter_context(box.popen(["/bin/sh", "-c", FORKS_AT_ONCE], stdin=-1, stdout=-1, text=True))
+            stack.callback(process.kill)
+            assert process.stdout is not None and process.stdout.readline() == "done\n"
+        _becomes("burst-begins", lambda found: found == [own] * 40)
+
+
+@pytest.mark.parametrize("command", ["cat /proc/self/status", "cat /proc/thread-self/status", "cat /proc/$$/task/$$/status"])
+def test_no_program_sees_that_it_shares(box: sandbox.Sandbox, command: str) -> None:
+    """Not by what /proc says of it, either: libraries count by that."""
+    own = _processors_of_ours()
+    for _ in range(20):
+        done = box.run(["/bin/sh", "-c", command], text=True, check=True)
+        assert f"\nCpus_allowed_list:\t{own}\n" in done.stdout
+
+
 CHOOSES = f"""
 import os, threading, time
 chosen = dict.fromkeys(sorted(os.sched_getaffinity(0))[:2])

@@ -30,6 +30,7 @@ int __wrap_guest_set_context(pid_t tid, uint32_t context) {
 /* ---- not linked ---- */
 uint64_t answer_now(void) { return 1; }
 bool loop_leave(void) { return true; }
+void burst_end(void) { }
 int loop_block_open(int (*open)(const void *what), const void *what) { return open(what); }
 bool interface_is_own(void) { return false; }
 

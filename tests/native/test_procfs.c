@@ -40,6 +40,7 @@ void guest_close(int *fd) { if (*fd >= 0) close(*fd); }
 static int left;
 static bool may_leave = true;
 bool loop_leave(void) { left++; return may_leave; }
+void burst_end(void) { }
 int loop_block_open(int (*open)(const void *what), const void *what) { return open(what); }
 bool interface_is_own(void) { return true; }
 int rpc_serve(enum sbx_serve service, int64_t handle, const char *name, int fd, uint64_t *id) {
