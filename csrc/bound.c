@@ -1,4 +1,5 @@
 #include "bound.h"
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -8,14 +9,13 @@
 #include "guest.h"
 #include "process.h"
 
-#define LEFT 8            /* processors */
 #define LOOK_NS 20000000  /* between two looks through all threads, or */
 #define LOOK_SHARE 50     /* so many times what the last one took */
 
 static struct bound *bounds; /* that stand */
-/* Of bindings that have ended while something was forked. */
-static struct { int processor; cpu_set_t before; } left[LEFT];
-static int left_count;
+/* Of bindings that have ended: what they have forked may be bound still. A fork that is under way shows by no pid yet, so what was left is
+ * looked for until it was found nowhere some time later. */
+static struct { bool any, looked; long newest; cpu_set_t processors, before; } left;
 static uint64_t next_look_ns;
 
 /* The newest pid or tid of our pid namespace: while it stays, nothing was forked. -1: unknown. */
@@ -30,55 +30,75 @@ static long newest_pid(void) {
     return last ? atol(last + 1) : -1;
 }
 
-static void restore(pid_t tid, int processor, const cpu_set_t *before) {
-    cpu_set_t mask;
-    if (guest_context(tid) < 0) return; /* its number is a stranger's by now */
+static bool is_bound(pid_t tid) {
     for (struct bound *at = bounds; at; at = at->next)
-        if (GET(at->tid) == tid) return;
-    if (sched_getaffinity(tid, sizeof mask, &mask) < 0 || CPU_COUNT(&mask) != 1 || !CPU_ISSET(processor, &mask)) return;
-    sched_setaffinity(tid, sizeof *before, before);
-}
-
-static void restore_threads(pid_t pid) {
-    char path[32];
-    snprintf(path, sizeof path, "%d/task", pid);
-    DIR *threads = process_list(guest_proc(), path);
-    for (struct dirent *entry; threads && (entry = readdir(threads)) != NULL;) {
-        pid_t tid = atoi(entry->d_name);
-        for (int i = 0; tid > 0 && i < left_count; i++) restore(tid, left[i].processor, &left[i].before);
-    }
-    if (threads) closedir(threads);
-}
-
-void bound_settle(void) {
-    DIR *processes = left_count ? process_list(guest_proc(), ".") : NULL;
-    for (struct dirent *entry; processes && (entry = readdir(processes)) != NULL;) {
-        pid_t pid = atoi(entry->d_name);
-        if (pid > 0 && guest_context(pid) >= 0) restore_threads(pid);
-    }
-    if (processes) closedir(processes);
-    left_count = 0;
-}
-
-bool bound_look(uint64_t now_ns) {
-    if (left_count == 0 || now_ns < next_look_ns) return left_count > 0;
-    bound_settle();
-    uint64_t pause = (answer_now() - now_ns) * LOOK_SHARE;
-    next_look_ns = now_ns + (pause > LOOK_NS ? pause : LOOK_NS);
+        if (GET(at->tid) == tid) return true;
     return false;
 }
 
-/* Whatever was forked meanwhile, by whom and how deep ever. */
-static void leave(int processor, const cpu_set_t *before) {
-    int i = 0;
-    while (i < left_count && left[i].processor != processor) i++;
-    if (i == LEFT) {
-        bound_settle();
-        i = 0;
+/* A thread that may use one processor only, of these: -1 where it is none of the guest's any more, 1 where it was given all back. */
+static int restore(pid_t tid, const cpu_set_t *processors, const cpu_set_t *before) {
+    cpu_set_t mask, common;
+    if (guest_context(tid) < 0) return -1; /* its number is a stranger's by now */
+    if (is_bound(tid) || sched_getaffinity(tid, sizeof mask, &mask) < 0 || CPU_COUNT(&mask) != 1) return 0;
+    CPU_AND(&common, &mask, processors);
+    return CPU_COUNT(&common) && sched_setaffinity(tid, sizeof *before, before) == 0;
+}
+
+/* How many threads were given all back; -1: not all could be looked at. */
+static int restore_threads(pid_t pid) {
+    char path[32];
+    int count = 0;
+    snprintf(path, sizeof path, "%d/task", pid);
+    DIR *threads = process_list(guest_proc(), path);
+    if (threads == NULL) return errno == ENOENT || errno == ESRCH ? 0 : -1;
+    for (struct dirent *entry; (entry = readdir(threads)) != NULL;) {
+        pid_t tid = atoi(entry->d_name);
+        count += tid > 0 && restore(tid, &left.processors, &left.before) > 0;
     }
-    left[i].processor = processor;
-    left[i].before = *before;
-    if (i == left_count) left_count++;
+    closedir(threads);
+    return count;
+}
+
+/* The same of the whole guest: whatever was forked, by whom and how deep ever. */
+static int restore_all(void) {
+    int count = 0;
+    DIR *processes = process_list(guest_proc(), ".");
+    if (processes == NULL) return -1;
+    for (struct dirent *entry; count >= 0 && (entry = readdir(processes)) != NULL;) {
+        pid_t pid = atoi(entry->d_name);
+        int found = pid > 0 && guest_context(pid) >= 0 ? restore_threads(pid) : 0;
+        count = found < 0 ? -1 : count + found;
+    }
+    closedir(processes);
+    return count;
+}
+
+void bound_settle(void) {
+    if (left.any) restore_all();
+}
+
+void bound_forget(void) { left.any = false; }
+
+bool bound_look(uint64_t now_ns) {
+    if (!left.any || now_ns < next_look_ns) return left.any;
+    long newest = newest_pid();
+    int found = newest < 0 || newest != left.newest ? restore_all() : 0;
+    left.any = found != 0 || !left.looked;
+    left.looked = true;
+    uint64_t pause = (answer_now() - now_ns) * LOOK_SHARE;
+    next_look_ns = now_ns + (pause > LOOK_NS ? pause : LOOK_NS);
+    return left.any;
+}
+
+/* What it might use is what others might, too: no thread of the guest has chosen processors. */
+static void leave(const struct bound *bound, long newest) {
+    if (!left.any) CPU_ZERO(&left.processors);
+    CPU_SET(bound->processor, &left.processors);
+    left.before = bound->before;
+    left.newest = left.any && left.newest != newest ? -1 : newest;
+    left.any = true;
+    left.looked = false;
 }
 
 bool bound_begin(struct bound *bound, pid_t tid, int processor) {
@@ -102,7 +122,10 @@ void bound_end(struct bound *bound) {
     *at = bound->next;
     pid_t tid = GET(bound->tid);
     SET(bound->tid, 0);
-    restore(tid, bound->processor, &bound->before);
-    long newest = newest_pid();
-    if (newest < 0 || newest != bound->newest) leave(bound->processor, &bound->before);
+    cpu_set_t one;
+    CPU_ZERO(&one);
+    CPU_SET(bound->processor, &one);
+    /* Gone: or it is being made its process's leader by an exec, and has another number. */
+    bool gone = restore(tid, &one, &bound->before) < 0;
+    leave(bound, gone ? -1 : bound->newest);
 }

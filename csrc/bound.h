@@ -23,4 +23,6 @@ void bound_end(struct bound *bound);
 bool bound_look(uint64_t now_ns);
 /* The same at once, of all whose binding has ended. */
 void bound_settle(void);
+/* And no more: threads of one processor are the guest's own choice from now on. */
+void bound_forget(void);
 #endif

@@ -175,21 +175,28 @@ static void called(pid_t tid, uint64_t now_ns) {
     struct start *start = find_start(tid);
     if (start == NULL) return;
     SET(start->member.last_ns, now_ns);
-    if (atomic_fetch_add(&start->calls, 1) + 1 < BEGINS) return;
-    pthread_mutex_lock(&lock);
+    if (atomic_fetch_add(&start->calls, 1) + 1 < BEGINS || pthread_mutex_trylock(&lock) != 0) return;
     if (GET(start->member.bound.tid) == tid) end_start(start);
     pthread_mutex_unlock(&lock);
+}
+
+static void end_of(pid_t tid) { /* with lock held */
+    struct start *start = find_start(tid);
+    if (start) end_start(start);
+    for (struct sharing *at = sharings, *next; at; at = next) {
+        next = at->next;
+        struct member *member = find(at, tid);
+        if (member) give_back(at, member);
+    }
 }
 
 void burst_became(pid_t tid, pid_t leader) {
     if (tid == leader) return;
     pthread_mutex_lock(&lock);
+    end_of(leader); /* which has ended */
     struct start *start = find_start(tid);
     if (start) SET(start->member.bound.tid, leader);
-    for (struct sharing *at = sharings; at; at = at->next) {
-        struct member *member = find(at, tid);
-        if (member) SET(member->bound.tid, leader);
-    }
+    else end_of(tid);
     pthread_mutex_unlock(&lock);
 }
 
@@ -255,5 +262,6 @@ void burst_never(void) {
     pthread_mutex_lock(&lock);
     chosen = true;
     end_all();
+    bound_forget();
     pthread_mutex_unlock(&lock);
 }

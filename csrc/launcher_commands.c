@@ -262,6 +262,7 @@ static struct answer start(struct request *request) {
     request->paths = 1;
     request->path[0][0] = 0;
     int mount = -1, error = failed ? -(int)request->args[3] : begin(request, command, &at_cwd, &mount);
+    request->careful = true; /* who has failed is told once: there is no second try */
     if (error < 0) rpc_send(SBX_MSG_FAILED, command->number, -error, at_cwd, NULL, 0, -1);
     if (failed) end(command);
     else put(command);

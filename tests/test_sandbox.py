@@ -77,6 +77,22 @@ def test_failed_command_leaves_the_box() -> None:
         assert box.run(["true"]).returncode == 0
 
 
+def test_a_program_behind_links_that_lead_nowhere() -> None:
+    """Links in a circle, and scripts of scripts: told once, and the guest goes on."""
+    nested = "for i in 1 2 3 4 5 6 7 8; do printf '#!/work/s%s\\n' $((i + 1)) >s$i; chmod +x s$i; done; cp /bin/true s9"
+    with Sandbox() as box:
+        box.run(["sh", "-c", f"ln -s circle circle; {nested}"], cwd="/work", check=True)
+        for command in (["./circle"], ["/work/circle"], ["/work/s1"]):
+            with pytest.raises(OSError, match="Too many levels of symbolic links") as raised:
+                box.run(command, cwd="/work")
+            assert raised.value.errno == errno.ELOOP
+            assert box.run(["true"]).returncode == 0
+        with pytest.raises(OSError, match="Too many levels of symbolic links"):
+            box.run(["true"], cwd="/work/circle")
+        assert box.run(["true"]).returncode == 0
+
+
+
 def test_environment_of_the_policy() -> None:
     with Sandbox(policy=Policy(env={"A": "1"})) as box:
         assert box.run("echo $A", shell=True).stdout == b"1\n"
