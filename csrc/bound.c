@@ -10,12 +10,15 @@
 #include "process.h"
 
 #define LOOK_NS 20000000  /* between two looks through all threads, or */
-#define LOOK_SHARE 50     /* so many times what the last one took */
+#define LOOK_SHARE 50     /* so many times what the last one took, and */
+#define LOOK_MOST_NS 1000000000
+#define SETTLES_NS 1000000000 /* a fork that is under way has a pid by then */
+#define GIVES_UP_NS 10000000000
 
 static struct bound *bounds; /* that stand */
 /* Of bindings that have ended: what they have forked may be bound still. A fork that is under way shows by no pid yet, so what was left is
- * looked for until it was found nowhere some time later. */
-static struct { bool any, looked; long newest; cpu_set_t processors, before; } left;
+ * looked for a second long, and then until nothing is found. */
+static struct { bool any; long newest; uint64_t since_ns; cpu_set_t processors, before; } left;
 static uint64_t next_look_ns;
 
 /* The newest pid or tid of our pid namespace: while it stays, nothing was forked. -1: unknown. */
@@ -82,12 +85,17 @@ void bound_forget(void) { left.any = false; }
 
 bool bound_look(uint64_t now_ns) {
     if (!left.any || now_ns < next_look_ns) return left.any;
+    uint64_t pause = LOOK_NS, age = now_ns > left.since_ns ? now_ns - left.since_ns : 0;
     long newest = newest_pid();
-    int found = newest < 0 || newest != left.newest ? restore_all() : 0;
-    left.any = found != 0 || !left.looked;
-    left.looked = true;
-    uint64_t pause = (answer_now() - now_ns) * LOOK_SHARE;
-    next_look_ns = now_ns + (pause > LOOK_NS ? pause : LOOK_NS);
+    int found = 0;
+    if (newest < 0 || newest != left.newest) {
+        uint64_t began_ns = answer_now();
+        found = restore_all();
+        pause = (answer_now() - began_ns) * LOOK_SHARE;
+        if (found == 0) left.newest = newest;
+    }
+    left.any = age < SETTLES_NS || (found != 0 && age < GIVES_UP_NS);
+    next_look_ns = now_ns + (pause < LOOK_NS ? LOOK_NS : pause > LOOK_MOST_NS ? LOOK_MOST_NS : pause);
     return left.any;
 }
 
@@ -98,7 +106,7 @@ static void leave(const struct bound *bound, long newest) {
     left.before = bound->before;
     left.newest = left.any && left.newest != newest ? -1 : newest;
     left.any = true;
-    left.looked = false;
+    left.since_ns = answer_now();
 }
 
 bool bound_begin(struct bound *bound, pid_t tid, int processor) {

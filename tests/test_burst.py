@@ -13,7 +13,7 @@ import pytest
 
 import sandbox
 
-from .processes import marked
+from .processes import marked, sentries
 
 pytestmark = pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="on one processor there is nothing to be shared")
 PYTHON = "/usr/bin/python3"
@@ -91,6 +91,40 @@ def test_what_was_shared_is_given_back(box: sandbox.Sandbox) -> None:
             assert process.stdout is not None
             assert [process.stdout.readline() for _ in range(2)] == ["done\n"] * 2
         _becomes("burst-forks", lambda found: found == [own] * 4)
+
+
+BLOCKS = f"""
+import os, sys, threading
+def opens():
+    while not done.is_set(): {OPEN}
+done = threading.Event()
+names = [f"/work/fifo{{number}}" for number in range(16)]
+for name in names: os.mkfifo(name)
+busy = threading.Thread(target=opens)
+busy.start()
+waiting = [threading.Thread(target=os.open, args=(name, os.O_RDONLY)) for name in names]
+for thread in waiting: thread.start()
+for _ in range(5000): {OPEN}
+for name in names: os.open(name, os.O_WRONLY)
+for thread in waiting: thread.join()
+done.set()
+busy.join()
+"""
+
+
+def test_no_thread_of_the_sentry_stays_bound(box: sandbox.Sandbox) -> None:
+    """Those that begin while others share a processor with a guest's threads, either."""
+    box.run([PYTHON, "-c", BLOCKS], check=True)
+    (sentry,) = sentries(os.getpid())
+
+    def allowed() -> set[str]:
+        texts = [path.read_text() for path in Path(f"/proc/{sentry}/task").glob("*/status")]
+        return {text.partition("\nCpus_allowed_list:")[2].split()[0] for text in texts}
+
+    deadline = time.monotonic() + 60
+    while allowed() != {_processors_of_ours()}:
+        assert time.monotonic() < deadline, allowed()
+        time.sleep(0.005)
 
 
 FORKS_AT_ONCE = "exec /bin/sh -c '(sleep 600; :) & echo done; read x' burst-begins"
