@@ -110,11 +110,9 @@ static void leave(const struct bound *bound, long newest) {
 }
 
 bool bound_begin(struct bound *bound, pid_t tid, int processor) {
-    cpu_set_t one;
+    const cpu_set_t one = bound_only(processor);
     if (guest_context(tid) < 0 || sched_getaffinity(tid, sizeof bound->before, &bound->before) < 0) return false;
     if (CPU_COUNT(&bound->before) < 2 || !CPU_ISSET(processor, &bound->before)) return false;
-    CPU_ZERO(&one);
-    CPU_SET(processor, &one);
     bound->processor = processor;
     bound->newest = newest_pid();
     if (sched_setaffinity(tid, sizeof one, &one) < 0) return false;
@@ -130,9 +128,7 @@ void bound_end(struct bound *bound) {
     *at = bound->next;
     pid_t tid = GET(bound->tid);
     SET(bound->tid, 0);
-    cpu_set_t one;
-    CPU_ZERO(&one);
-    CPU_SET(bound->processor, &one);
+    const cpu_set_t one = bound_only(bound->processor);
     /* Gone: or it is being made its process's leader by an exec, and has another number. */
     bool gone = restore(tid, &one, &bound->before) < 0;
     leave(bound, gone ? -1 : bound->newest);

@@ -16,6 +16,13 @@ struct bound {
     cpu_set_t before;  /* what it might use */
 };
 
+static inline cpu_set_t bound_only(int processor) {
+    cpu_set_t one;
+    CPU_ZERO(&one);
+    CPU_SET(processor, &one);
+    return one;
+}
+
 /* False: it may use one processor only, or not this one; or it is no thread of the guest. */
 bool bound_begin(struct bound *bound, pid_t tid, int processor);
 void bound_end(struct bound *bound);

@@ -102,9 +102,7 @@ static void share(pid_t tid, uint64_t now_ns) { /* with lock held */
     atomic_fetch_add(&mine.count, 1);
     window.calls = window.slow = 0;
     if (!first) return;
-    cpu_set_t one;
-    CPU_ZERO(&one);
-    CPU_SET(processor, &one);
+    const cpu_set_t one = bound_only(processor);
     sched_setaffinity(0, MASK_SIZE, &one);
     mine.server = gettid();
     mine.processor = processor;

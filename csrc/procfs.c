@@ -236,7 +236,8 @@ static int open_name(const struct within *within) { return open_within(within, O
 /* A text that the Supervisor makes out of the kernel's own. */
 static int open_text(struct request *request, const char *name, const struct within *within) {
     loop_leave();
-    if (strcmp(strrchr(name, '/') ? strrchr(name, '/') : "", "/status") == 0) burst_end(); /* it shows an affinity */
+    const char *last = strrchr(name, '/');
+    if (last && strcmp(last, "/status") == 0) burst_end(); /* it shows an affinity */
     cleanup_close int raw = open_within(within, O_RDONLY);
     if (raw < 0 && raw != -ENOENT) return raw;
     /* Of the host's network the Supervisor's own text is shown. */

@@ -92,7 +92,6 @@ def test_a_program_behind_links_that_lead_nowhere() -> None:
         assert box.run(["true"]).returncode == 0
 
 
-
 def test_environment_of_the_policy() -> None:
     with Sandbox(policy=Policy(env={"A": "1"})) as box:
         assert box.run("echo $A", shell=True).stdout == b"1\n"
