@@ -40,7 +40,7 @@ def _parser() -> argparse.ArgumentParser:
         "--core", choices=("idle", "busy"), help="the second core's state; by default one, then the other"
     )
     parser.add_argument(
-        "--rounds", type=_positive, default=10, help="how often each case is measured by each runner; default 10"
+        "--rounds", type=_positive, help="how often each case is measured by each runner; default 10"
     )
     parser.add_argument(
         "--quick", action="store_true", help="a tenth of the work, 3 rounds, second core idle: a look, no figures"
@@ -73,7 +73,7 @@ def _ask(arguments: Sequence[str]) -> int:
     chosen = parser.parse_args(arguments)
     _refuse_unknown(parser, chosen)
     cores = [chosen.core] if chosen.core else ["idle"] if chosen.quick else ["idle", "busy"]
-    rounds = 3 if chosen.quick else chosen.rounds
+    rounds = chosen.rounds or (3 if chosen.quick else 10)
     scale = "quick" if chosen.quick else "full"
     names = (chosen.questions, chosen.runners, chosen.only)
     return run(Choice(*names, cores, rounds, scale, chosen.figures, chosen.output, chosen.report))

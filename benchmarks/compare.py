@@ -8,7 +8,7 @@ called slower or faster about one in twenty is called so by chance. With few rou
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import comb
 from statistics import median
@@ -107,14 +107,37 @@ def compare(old: Result, new: Result) -> str:
     head = ["question", "what", "runner", "second core", "unit", "before", "after", "change", "p", "verdict"]
     counts = Counter(change.verdict for change in found)
     told = ", ".join(f"{count} {verdict}" for verdict, count in counts.most_common())
-    return (
-        f"{markdown_table(head, rows, left=5)}\n\n{told}; failures: {_failures(old)} before, {_failures(new)} after\n"
-    )
+    words = [f"{told}; failures: {len(_failures(old))} before, {len(_failures(new))} after", *_unlike(old, new), *_lost(old, new)]
+    return f"{markdown_table(head, rows, left=5)}\n\n" + "\n".join(words) + "\n"
+
+
+SAME = {"machine": ("kernel", "cpu_model_name", "cpus", "memory_mib", "distribution", "tools"), "settings": ("scale", "sizes", "figures")}
+
+
+def _unlike(old: Result, new: Result) -> Iterator[str]:
+    """What else than the change may be the reason: another machine, other sizes, other versions of what is compared with."""
+    for part, names in SAME.items():
+        before, after = getattr(old, part), getattr(new, part)
+        for name in names:
+            if before.get(name) != after.get(name):
+                yield f"not alike: {name}: {before.get(name)} before, {after.get(name)} after"
+    for name in (name for name in new.runners if name in old.runners):
+        pair = old.runners[name].version, new.runners[name].version
+        if pair[0] != pair[1]:
+            yield f"not alike: {name}: {pair[0] or 'not there'} before, {pair[1] or 'not there'} after"
+
+
+def _lost(old: Result, new: Result) -> Iterator[str]:
+    """Who had figures, or at least did not fail, and fails now; what was asked of whom, and is not any more."""
+    for key in sorted(_failures(new) - _failures(old)):
+        yield f"fails now: {', '.join(key)}"
+    for key in sorted({series.key[:3] for series in old.series} - {series.key[:3] for series in new.series}):
+        yield f"not asked now: {', '.join(key)}"
 
 
 def _told(p: float | None) -> str:
     return "–" if p is None else "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
-def _failures(result: Result) -> int:
-    return len({series.key[:3] for series in result.series if series.failed})
+def _failures(result: Result) -> set[tuple[str, ...]]:
+    return {series.key[:3] for series in result.series if series.failed}

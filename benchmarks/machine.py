@@ -11,6 +11,8 @@ from typing import Any
 
 import pyperf  # type: ignore[import-untyped]
 
+from ._build import HERE
+
 __all__ = ["describe"]
 
 LEFT_OUT = {
@@ -22,22 +24,32 @@ LEFT_OUT = {
     "perf_version",
     "date",
 }
-TOOLS = ("gcc", "git", "make", "node", "sqlite3", "redis-server", "nginx")
+TOOLS = {
+    **dict.fromkeys(("gcc", "git", "make", "node", "npm", "redis-server", "valgrind", "strace"), "--version"),
+    **dict.fromkeys(("nginx", "wrk"), "-v"),
+}
 
 
 def describe() -> dict[str, Any]:
     collected = pyperf.Run([1.0]).get_metadata()
     about = {name: value for name, value in collected.items() if name not in LEFT_OUT}
     return {
+        "revision": _revision(),
         "kernel": platform.release(),
         "cpus": len(os.sched_getaffinity(0)),
         "memory_mib": os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") >> 20,
         "uid": os.getuid(),
         "distribution": _distribution(),
         "steadiness": _steadiness(),
-        "tools": {tool: version for tool in TOOLS if (version := _version(tool))},
+        "tools": {tool: version for tool, option in TOOLS.items() if (version := _said(tool, option))},
         **about,
     }
+
+
+def _revision() -> str:
+    """Of this tree; "unknown" where it is no checkout."""
+    said = subprocess.run(["git", "-C", str(HERE), "describe", "--always", "--dirty", "--abbrev=12"], capture_output=True, text=True)
+    return said.stdout.strip() or "unknown"
 
 
 def _distribution() -> str:
@@ -51,9 +63,10 @@ def _steadiness() -> list[str]:
     return [line for line in said.splitlines() if ": " in line]
 
 
-def _version(tool: str) -> str:
+def _said(program: str, *arguments: str) -> str:
+    """The first line; "": it is not here. wrk tells its version with status 1."""
     try:
-        said = subprocess.run([tool, "--version"], capture_output=True, text=True)
+        said = subprocess.run([program, *arguments], capture_output=True, text=True)
     except OSError:
         return ""
     return (said.stdout or said.stderr).partition("\n")[0].strip()[:80]

@@ -13,13 +13,11 @@ __all__ = ["Summary", "number", "ratio", "summarize", "summary", "times_native",
 
 @dataclass(frozen=True)
 class Summary:
-    """Median, quartiles and extremes. Nothing is left out as an outlier."""
+    """Median and quartiles. Nothing is left out as an outlier."""
 
     median: float
     low: float
     high: float
-    least: float
-    most: float
     count: int
 
 
@@ -31,7 +29,7 @@ def summary(series: Series | None) -> Summary | None:
 def summarize(values: Sequence[float]) -> Summary:
     """Of at least one value."""
     low, middle, high = quantiles(values, n=4, method="inclusive") if len(values) > 1 else [*values] * 3
-    return Summary(middle, low, high, min(values), max(values), len(values))
+    return Summary(middle, low, high, len(values))
 
 
 def times_native(series: Series | None, native: Series | None) -> list[float] | None:

@@ -70,10 +70,10 @@ def _reasons(result: Result) -> Iterator[str]:
 
 
 def about(result: Result) -> str:
-    """Machine, rounds and time."""
+    """Machine, code, rounds and time."""
     machine = result.machine
     where = f"{machine.get('cpu_model_name', '?')}, {machine.get('cpus', '?')} processors, kernel {machine.get('kernel', '?')}"
-    return f"{where}; {result.settings.get('rounds', '?')} rounds; {result.made}"
+    return f"{where}; code {machine.get('revision', 'unknown')}; {result.settings.get('rounds', '?')} rounds; {result.made}"
 
 
 def short_table(result: Result) -> str:

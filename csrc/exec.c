@@ -173,7 +173,7 @@ static struct answer serve(struct request *request, struct image *image) {
     int error = image_find(request, image);
     bool asks = request->flags & AT_EXECVE_CHECK;
     /* Somebody has to receive the second call: woken here, it comes to that while we look at the rest. */
-    bool left = error == 0 && !asks && loop_leave();
+    bool left = error == 0 && !asks && loop_hand_on();
     if (error == 0 && !asks) error = image_follow(request, image);
     if (error == 0 && borrow_stands()) error = -EACCES; /* its thread had to be held for a descriptor that the caller gave */
     if (error < 0) {
@@ -188,7 +188,7 @@ static struct answer serve(struct request *request, struct image *image) {
         context_put(context);
         return answer_error(ESRCH);
     }
-    int slot = left ? slots_take_or_defer(request, tgid) : -EAGAIN;
+    int slot = left && loop_leave() ? slots_take_or_defer(request, tgid) : -EAGAIN;
     struct answer answer = {.kind = ANSWER_SENT}; /* or will be */
     if (slot >= 0) answer = redirect(request, slot, tgid, image, context);
     else if (slot != -EBUSY) answer = answer_error(-slot);

@@ -31,6 +31,7 @@
 #define WATCH_LOOKS 32 /* some 12 us each, in which others wait; of more calls that block each has its turn */
 
 enum { SERVES, RECEIVES, WOKEN };
+enum { STAYS, HANDS_ON, LEAVES };
 /* One receiving thread. Its request lives as long as it does. */
 struct worker {
     struct worker *next;
@@ -39,7 +40,7 @@ struct worker {
     _Atomic uint64_t received_ns; /* its last call */
     struct request request;
     atomic_bool serves; /* has a call that is not answered yet */
-    atomic_bool left; /* loop_leave was called for this request */
+    atomic_int turn; /* of these: what it has done for this request with its turn to receive */
     struct worker *next_blocked; /* of calls that may block */
     bool interrupted;
     unsigned looked_in; /* of loop_watch's rounds */
@@ -117,7 +118,7 @@ static void *receive(void *argument) {
             if (worker->holds) atomic_fetch_sub(&holding, 1);
             worker->holds = false;
             got = exec_deferred(&notification) ? 0 : -1;
-            SET(worker->left, false);
+            SET(worker->turn, STAYS);
         }
         SET(worker->serves, false);
         wait_turn();
@@ -157,9 +158,10 @@ static bool somebody_receives(void) { /* with lock held: from now on, if nobody 
     return true;
 }
 
-static bool leave(void) { /* with lock held */
-    if (!GET(self->left)) SET(self->left, somebody_receives());
-    return GET(self->left);
+static bool leave(int how) { /* with lock held */
+    if (GET(self->turn) == STAYS && !somebody_receives()) return false;
+    if (GET(self->turn) < how) SET(self->turn, how);
+    return true;
 }
 
 static void call_another(void) {
@@ -182,13 +184,16 @@ void loop_disperse(void) {
     pthread_mutex_unlock(&lock);
 }
 
-bool loop_leave(void) {
+static bool leave_now(int how) {
     if (self == NULL) return true;
     pthread_mutex_lock(&lock);
-    bool left = leave();
+    bool left = leave(how);
     pthread_mutex_unlock(&lock);
     return left;
 }
+
+bool loop_hand_on(void) { return leave_now(HANDS_ON); }
+bool loop_leave(void) { return leave_now(LEAVES); }
 
 static void wake(int signal) { (void)signal; }
 
@@ -216,7 +221,7 @@ void loop_wake_main(void) {
 bool loop_block_enter(size_t kept) {
     give_back(kept);
     pthread_mutex_lock(&lock);
-    bool room = blocking < THREADS_MAX - RESERVE && leave(), first = blocked == NULL;
+    bool room = blocking < THREADS_MAX - RESERVE && leave(LEAVES), first = blocked == NULL;
     if (room) {
         blocking++;
         self->interrupted = false;
@@ -302,7 +307,7 @@ static bool interrupt_dead(void) {
 static bool somebody_serves(void) {
     bool any = false;
     pthread_mutex_lock(&lock);
-    for (struct worker *at = workers; at; at = at->next) any = any || (GET(at->serves) && !GET(at->left));
+    for (struct worker *at = workers; at; at = at->next) any = any || (GET(at->serves) && GET(at->turn) != LEAVES);
     pthread_mutex_unlock(&lock);
     return any;
 }

@@ -8,6 +8,7 @@ int loop_setup(void); /* before the sentry's own filter stands. 0 or -errno */
 int loop_start(void);
 /* The calling thread is about to wait for something: make sure that another thread is receiving. False: there can be none. */
 bool loop_leave(void);
+bool loop_hand_on(void); /* the same, but it takes not long: loop_settle waits for it */
 #define ERESTARTSYS 512 /* the kernel's own: the call begins again after the handler, or is EINTR */
 /* Around a kernel call that may block on the guest's behalf. Of request->buffer the first `kept` bytes stay as they are. While it stands, a signal that the guest's thread would take,
  * or its death, interrupts the call (EINTR). enter: false where too many calls block already; answer then ENOMEM. leave: true

@@ -82,8 +82,7 @@ class Usage:
     network: NetworkUsage | None = None
 
 
-@dataclass(frozen=True)
-class Ready:
+class Ready(NamedTuple):
     walls: tuple[str, ...]
     missing: dict[str, int]
     """errno by the name of each wall that does not stand"""
@@ -91,42 +90,36 @@ class Ready:
     borrow: bool
 
 
-@dataclass(frozen=True)
-class Fault:
+class Fault(NamedTuple):
     error: int
     text: str
 
 
-@dataclass(frozen=True)
-class Started:
+class Started(NamedTuple):
     command: int
     pid: int
     pidfd: int | None
 
 
-@dataclass(frozen=True)
-class Exited:
+class Exited(NamedTuple):
     command: int
     returncode: int
     exceeded: str | None
     usage: Usage
 
 
-@dataclass(frozen=True)
-class Failed:
+class Failed(NamedTuple):
     command: int
     error: int
     at_cwd: bool
 
 
-@dataclass(frozen=True)
-class ServeFile:
+class ServeFile(NamedTuple):
     request: int
     handle: int
 
 
-@dataclass(frozen=True)
-class ServeProc:
+class ServeProc(NamedTuple):
     request: int
     pid: int
     name: bytes
@@ -213,15 +206,13 @@ class NetService(Protocol):
     def close(self, *, forked: bool = False) -> None: ...
 
 
-@dataclass(frozen=True)
-class Fetched:
+class Fetched(NamedTuple):
     request: int
     error: int
     fd: int | None
 
 
-@dataclass(frozen=True)
-class Drain:
+class Drain(NamedTuple):
     pass
 
 

@@ -24,11 +24,12 @@ from benchmarks.ask import Asking
 from benchmarks.questions import QUESTIONS, TINY, Case, Part, Question, Reading, Setup
 from benchmarks.questions.cache import cached_kib, forget
 from benchmarks.questions.calls import call_names
-from benchmarks.questions.case import one
+from benchmarks.questions.case import one, ready
 from benchmarks.reach import tried
 from benchmarks.result import Series
 from benchmarks.runners import RUNNERS, WAYS, Failed, Job, NotOffered, Runner, Safety, find_runners
 from benchmarks.runners.commands import CommandRunner
+from tests.processes import children
 
 pytestmark = pytest.mark.skipif(
     subprocess.run(["gcc", "--version"], capture_output=True).returncode != 0, reason="no gcc"
@@ -76,8 +77,14 @@ def test_every_call_is_timed(tmp_path: Path) -> None:
 
 
 def test_threads_share_the_calls(tmp_path: Path) -> None:
-    command = [str(build("calls")), "--dir", str(tmp_path), "--count", "7", "--threads", "3", "stat"]
-    assert json.loads(subprocess.run(command, capture_output=True, check=True).stdout)["count"] == 7
+    """All together they make as many as is said."""
+    counted = [str(build("floor")), "--count", "--", str(build("calls")), "--dir", str(tmp_path), "--count"]
+    told = [subprocess.run([*counted, times, "--threads", "3", "stat-miss"], capture_output=True, text=True) for times in ("7", "10007")]
+    if "seccomp" in told[0].stderr or "SYNC_WAKE_UP" in told[0].stderr:
+        pytest.skip(told[0].stderr)
+    assert [json.loads(done.stdout)["count"] for done in told] == [7, 10007]
+    few, many = (int(re.findall(r"served (\d+) stats", done.stderr)[0]) for done in told)
+    assert many - few == 10000
 
 
 def test_calls_that_wait_are_known_to_have_waited(tmp_path: Path) -> None:
@@ -243,6 +250,24 @@ def test_a_late_failure_takes_the_figures_back(tmp_path: Path) -> None:
     assert (len(native.values), other.values, other.failed, asked.count("other")) == (5, [], "tired", 3)
 
 
+def test_a_guest_that_never_is_ready_has_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It does not hold up the run."""
+    monkeypatch.setattr("benchmarks.questions.case.TIMEOUT", 0.1)
+    with pytest.raises(Failed, match="^it was not ready after 0.1 seconds$"), ready(RUNNERS["native"], Job(["cat"], tmp_path)):
+        pass
+
+
+def test_idle_guests_leave_no_process(tmp_path: Path) -> None:
+    """Nor what comes to us when its parent has ended, as the inner process of bubblewrap does."""
+    here, _, skipped = find_runners(["bubblewrap"])
+    if skipped:
+        pytest.skip(str(skipped))
+    before = children()
+    series, _ = ask(QUESTIONS["density"], tmp_path, *here.values())
+    assert all(one.values for one in series)
+    assert set(children()) == set(before)
+
+
 def test_what_is_not_offered_is_no_failure(tmp_path: Path) -> None:
     def take(runner: Runner) -> Reading:
         if runner.name == "other":
@@ -303,29 +328,38 @@ def test_the_driven_sentry_answers() -> None:
 
 
 @pytest.mark.parametrize(
-    ("instructions_now", "calls_now", "compiler", "fine"),
-    [(100, 4, "gcc", True), (101, 4, "gcc", True), (90, 3, "gcc", True), (104, 4, "gcc", False), (100, 5, "gcc", False),
-     (200, 9, "clang", True), (100, None, "gcc", True)],
+    ("instructions_now", "calls_now", "compiler", "status"),
+    [(100, 4, "gcc", 0), (101, 4, "gcc", 0), (90, 3, "gcc", 0), (104, 4, "gcc", 1), (100, 5, "gcc", 1), (200, 6, "clang", 2),
+     (100, 7, "clang", 1), (100, None, "gcc", 2)],
 )  # fmt: skip
-def test_more_instructions_are_noticed(
-    instructions_now: int, calls_now: Optional[int], compiler: str, fine: bool
-) -> None:
-    """More than two percent, or one more system call; of another compiler nothing can be said."""
+def test_more_instructions_are_noticed(instructions_now: int, calls_now: Optional[int], compiler: str, status: int) -> None:
+    """More than two percent, one more system call, or more than the ceiling by whatever compiler, of which nothing else can be said."""
 
     def counted(number: int, calls: Optional[int], by: str) -> instructions.Counted:
         return instructions.Counted("callgrind", by, {"stat": 100, "open": number}, {"stat": 4, "open": calls})
 
     kept = counted(100, 4, "gcc").to_json()
-    good, words = instructions.compare(kept, counted(instructions_now, calls_now, compiler))
-    assert good is fine and words
+    found, words = instructions.compare(kept, counted(instructions_now, calls_now, compiler))
+    assert found == status and words
 
 
 def test_a_new_case_is_no_worse() -> None:
     """What nothing is kept of cannot have become more; the others are compared all the same."""
     kept = instructions.Counted("callgrind", "gcc", {"stat": 100}, {"stat": 4}).to_json()
-    now = instructions.Counted("callgrind", "gcc", {"stat": 110, "stat-relative": 9000}, {"stat": 4, "stat-relative": 9})
-    good, words = instructions.compare(kept, now)
-    assert not good and words[1] == "stat-relative: nothing is kept of it"
+    now = instructions.Counted("callgrind", "gcc", {"stat": 110, "stat-relative": 9000}, {"stat": 4, "stat-relative": 5})
+    status, words = instructions.compare(kept, now)
+    assert status == 1 and words[1] == "stat-relative: nothing is kept of it"
+
+
+@pytest.mark.skipif(not (shutil.which("valgrind") and shutil.which("strace")), reason="no valgrind and strace")
+def test_no_served_call_takes_more_system_calls_than_it_may() -> None:
+    """Counted here, and the same each time: at most four for a stat and six for an open beyond receive and reply."""
+    try:
+        counted = instructions.count()
+    except instructions.Unable as why:
+        pytest.skip(str(why))
+    assert all(number > 0 for number in counted.instructions.values())
+    assert all(calls is not None and 0 < calls <= instructions.CEILING[call] for call, calls in counted.syscalls.items())
 
 
 INSTALL = Path(instructions.HERE, "install_peers.sh")

@@ -112,6 +112,21 @@ def test_compare_is_a_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert main(["compare", str(tmp_path / "old.json")]) == 2
 
 
+def test_compare_says_what_else_is_not_alike() -> None:
+    """Another machine or version may be the reason as well; and who fails now is named, not only counted."""
+    old, new = pair(100, 900), pair(100, 900)
+    assert compare(old, new).endswith("\n\n2 no difference shown; failures: 0 before, 0 after\n")
+    old.series.append(Series("work", "tar c", "sandbox", "idle", "ms", values(3)))
+    old.series.append(Series("work", "npm ci", "sandbox", "idle", "ms", values(3)))
+    new.series.append(Series("work", "tar c", "sandbox", "idle", "ms", failed="status 1"))
+    new.machine["kernel"] = "7"
+    new.runners["native"] = RunnerInfo("2", "", SAFETY)
+    assert compare(old, new).splitlines()[-4:] == [
+        *("not alike: kernel: 6 before, 7 after", "not alike: native: 1 before, 2 after"),
+        *("fails now: work, tar c, sandbox", "not asked now: work, npm ci, sandbox"),
+    ]
+
+
 def test_tables_say_times_native_and_why_not() -> None:
     made = pair(100, 900)
     made.series.append(Series("calls", "open", "sandbox", "idle", "ns", failed="status 1\nand | more"))
@@ -255,7 +270,7 @@ def test_numbers() -> None:
         *("999 ns", "1.50 µs", "2.00 MiB", "1.00 s"),
     ]
     found = summarize([1.0, 2.0, 3.0, 100.0])
-    assert (found.median, found.least, found.most, found.count) == (2.5, 1.0, 100.0, 4)
+    assert (found.median, found.low, found.high, found.count) == (2.5, 1.75, 27.25, 4)
     native, other = (Series("q", "n", "r", "idle", "ns", each) for each in ([1.0, 2.0], [10.0, 40.0]))
     assert times_native(other, native) == [10.0, 20.0]
     assert times_native(other, None) is None
@@ -268,7 +283,7 @@ def test_a_run_is_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
     made = load(tmp_path / "result.json")
     assert {series.name for series in made.series} == {"getppid", "stat-miss"}
     assert all(len(series.values) == 2 for series in made.series)
-    assert made.machine["kernel"] and "hostname" not in made.machine
+    assert made.machine["kernel"] and made.machine["revision"] and "hostname" not in made.machine
     assert made.runners["native"].safety["reach"]
     assert "| stat-miss | idle |" in capsys.readouterr().out
     assert (tmp_path / "table.md").exists() and "<svg" in (tmp_path / "report.html").read_text()

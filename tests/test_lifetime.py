@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +17,7 @@ from pathlib import Path
 import pytest
 
 import sandbox
+from sandbox import _sentry
 from tests.processes import children, marked, sentries, wait_end, wait_gone
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -335,3 +338,20 @@ def test_fork_of_the_caller(marker: str) -> None:
         assert box.run(["/bin/echo", "parent"]).stdout == b"parent\n"
         background.kill()
         assert background.wait() == -signal.SIGKILL
+
+
+def test_a_sentry_does_not_wait_for_ever_for_its_plan() -> None:
+    """Its caller may have ended while a fork of it keeps the socket open: that must not keep the sentry."""
+    poll = 7
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours, theirs:
+        pid, pidfd, _ = _sentry.spawn(theirs.fileno(), 0)
+        try:
+            deadline = time.monotonic() + 20
+            while (call := Path(f"/proc/{pid}/syscall").read_text().split())[0] != str(poll):
+                assert time.monotonic() < deadline, call
+                time.sleep(0.001)
+            descriptors, milliseconds = (int(word, 16) for word in call[2:4])
+            assert descriptors == 1 and 0 < milliseconds <= 60_000
+        finally:
+            _sentry.discard(pid, pidfd)

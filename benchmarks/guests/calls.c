@@ -66,11 +66,12 @@ static void *run_share(void *argument) {
 }
 
 static double timed(const struct call *call, long count) {
-    struct share share = {call, count / options.threads + (count % options.threads != 0)};
+    struct share shares[THREADS_MAX];
     pthread_t threads[THREADS_MAX];
+    for (int i = 0; i < options.threads; i++) shares[i] = (struct share){call, count / options.threads + (i < count % options.threads)};
     double began = now();
-    for (int i = 1; i < options.threads; i++) MUST(pthread_create(&threads[i], NULL, run_share, &share) == 0);
-    run_share(&share);
+    for (int i = 1; i < options.threads; i++) MUST(pthread_create(&threads[i], NULL, run_share, &shares[i]) == 0);
+    run_share(&shares[0]);
     for (int i = 1; i < options.threads; i++) MUST(pthread_join(threads[i], NULL) == 0);
     return now() - began;
 }

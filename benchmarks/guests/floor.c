@@ -1,6 +1,6 @@
 /* floor.c: the least that serving a call can cost.
  *
- *   floor [--no-pin | --core N] [--threads N] [--no-sync] [--count] [--network | --served] -- program argument...
+ *   floor [--no-pin] [--threads N] [--count] [--network | --served] -- program argument...
  *
  * Runs the program under a seccomp listener and serves stat and open of paths with one system call each: no policy, no
  * path walk, no record; or, instead, the calls of floor_network.c. Guest and server share one processor unless --no-pin. With --threads
@@ -170,23 +170,21 @@ static void *serve_all(void *argument) {
 }
 
 int main(int argc, char **argv) {
-    int core = 0, threads = 1, pair[2], i = 1;
-    bool sync = true, count = false;
+    int threads = 1, pair[2], i = 1;
+    bool pin = true, count = false;
     for (; i < argc && strncmp(argv[i], "--", 2) == 0 && argv[i][2]; i++) {
-        if (strcmp(argv[i], "--no-pin") == 0) core = -1;
-        else if (strcmp(argv[i], "--core") == 0 && i + 1 < argc) core = atoi(argv[++i]);
+        if (strcmp(argv[i], "--no-pin") == 0) pin = false;
         else if (strcmp(argv[i], "--threads") == 0 && i + 1 < argc) threads = atoi(argv[++i]);
-        else if (strcmp(argv[i], "--no-sync") == 0) sync = false;
         else if (strcmp(argv[i], "--count") == 0) count = true;
         else if (strcmp(argv[i], "--network") == 0) network = true;
         else if (strcmp(argv[i], "--served") == 0) network = served = true;
     }
     if (i + 1 >= argc || threads < 1 || threads > (network ? 1 : THREADS_MAX)) /* the network's buffers are of one thread */
-        return fprintf(stderr, "floor [--no-pin | --core N] [--threads N] [--no-sync] [--count] [--network | --served] -- program...\n"), 125;
+        return fprintf(stderr, "floor [--no-pin] [--threads N] [--count] [--network | --served] -- program...\n"), 125;
     cpu_set_t one;
     CPU_ZERO(&one);
-    if (core >= 0) CPU_SET(core, &one);
-    if (core >= 0 && sched_setaffinity(0, sizeof one, &one)) fail("sched_setaffinity");
+    CPU_SET(0, &one);
+    if (pin && sched_setaffinity(0, sizeof one, &one)) fail("sched_setaffinity");
     network_begin(served);
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair)) fail("socketpair");
     pid_t guest = fork();
@@ -202,7 +200,7 @@ int main(int argc, char **argv) {
     pass(pair[0], &listener, false);
     close(pair[1]);
     unsigned long flags = SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP;
-    if (sync && ioctl(listener, SECCOMP_IOCTL_NOTIF_SET_FLAGS, flags)) fail("SYNC_WAKE_UP");
+    if (ioctl(listener, SECCOMP_IOCTL_NOTIF_SET_FLAGS, flags)) fail("SYNC_WAKE_UP");
     pthread_t server[THREADS_MAX];
     int status;
     for (int thread = 0; thread < threads; thread++)

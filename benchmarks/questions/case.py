@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import select
 import shutil
 import stat
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -11,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable
 
-from ..runners import Failed, Job, Outcome, Runner, Running
+from ..runners import TIMEOUT, Failed, Job, Outcome, Runner, Running
 
 __all__ = [
     "FULL",
@@ -146,6 +147,8 @@ def ready(runner: Runner, job: Job) -> Iterator[Running]:
     """It has been started, and has said so; at the end it is ended."""
     guest = runner.start(job)
     try:
+        if not select.select([guest.stdout], [], [], TIMEOUT)[0]:
+            raise Failed(f"it was not ready after {TIMEOUT:g} seconds")
         said = guest.stdout.readline()
         if said != b"ready\n":
             raise Failed(f"it said {said!r} and not that it is ready")

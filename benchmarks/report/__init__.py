@@ -25,7 +25,7 @@ svg { max-width: 100%; height: auto; display: block; margin: 1rem 0 } .curves { 
 figure { margin: 0 } figcaption, .about { color: #555; font-size: 13px } .wide { overflow-x: auto }
 """
 METHOD = """Runners took turns, round after round, in one run; each got the same command, files, directory and environment.
-Nothing is pinned but <i>floor</i>, whose guest and server share one processor. A run whose output or files are not the native one's has no
+Nothing is pinned but <i>floor</i> and its variants but <i>floor-unpinned</i> and <i>floor-two</i>, whose guest and server share one processor, and what is said to be on one processor. A run whose output or files are not the native one's has no
 figure. All values are kept; medians and quartiles are shown. Ratios hold, times are this machine's."""
 SAFETY = ("files", "sockets", "names", "reach")
 

@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from .base import WAYS, Failed, Job, Missing, NotOffered, Outcome, Runner, Running, Safety
+from .base import TIMEOUT, WAYS, Failed, Job, Missing, NotOffered, Outcome, Runner, Running, Safety
 from .commands import with_libraries
 from .crun import CRUN
 from .jails import JAILS
@@ -18,6 +18,7 @@ from .yardsticks import YARDSTICKS
 
 __all__ = [
     "RUNNERS",
+    "TIMEOUT",
     "WAYS",
     "Failed",
     "Job",

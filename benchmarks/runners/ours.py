@@ -75,7 +75,7 @@ class Sandbox(Library):
 
         def run() -> Outcome:
             began = time.perf_counter()
-            done = box.run(list(job.command), **options)
+            done = box.run(list(job.command), timeout=TIMEOUT, **options)
             return checked(time.perf_counter() - began, done.returncode, done.stdout, done.stderr, job.command)
 
         with sandbox.Sandbox(**own) as box:

@@ -18,8 +18,8 @@ class Sandlock(Library):
     name = "sandlock"
     package = "sandlock"
     script = (
-        "sys.stdout.buffer.write(sandlock.Sandbox(fs_readable=['/usr', '/bin', '/lib', '/lib64', '/etc', '/proc', '/dev'], "
-        "fs_writable=[here, '/tmp', '/dev'], cwd=here).run(sys.argv[1:]).stdout)"
+        "done = sandlock.Sandbox(fs_readable=['/usr', '/bin', '/lib', '/lib64', '/etc', '/proc', '/dev'], "
+        "fs_writable=[here, '/tmp', '/dev'], cwd=here).run(sys.argv[1:]); sys.stdout.buffer.write(done.stdout); done.exit_code and sys.exit(1)"
     )
     safety = Safety(
         "by Landlock, and some calls by notification",
