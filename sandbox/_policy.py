@@ -16,6 +16,7 @@ from importlib import import_module
 from types import MappingProxyType
 from typing import Any
 
+from . import _policy_file
 from ._errors import PolicyError
 from ._explain.explanation import Explanation
 from ._grants import Content, File, Limits, Mount, Scratch, set_fields
@@ -140,8 +141,6 @@ class Policy:
     @classmethod
     def loads(cls, text: str | bytes, *, name: str = "policy") -> Policy:
         """The policy of TOML text; `name` stands for the file in errors and its directory for relative sources."""
-        from . import _policy_file  # here: every `import sandbox` would pay for it
-
         parts = _policy_file.parse(text, name)
         try:
             return cls(**parts)
@@ -150,8 +149,6 @@ class Policy:
 
     def to_toml(self) -> str:
         """TOML that `load` reads as an equal policy. A File made by a function has none: PolicyError."""
-        from . import _policy_file
-
         return _policy_file.text({entry.name: getattr(self, entry.name) for entry in fields(self)})
 
 

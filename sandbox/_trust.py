@@ -5,6 +5,7 @@ They are files of its view, in the places where programs look, made when they ar
 from __future__ import annotations
 
 import os
+import ssl
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -53,8 +54,6 @@ def environment(policy: Policy) -> dict[str, str]:
 
 def host_bundle() -> bytes:
     """The certificates that the host trusts, PEM; empty where there are none."""
-    import ssl  # here: every `import sandbox` would pay for it
-
     default = ssl.get_default_verify_paths()
     for path in filter(None, (os.environ.get("SSL_CERT_FILE"), default.cafile, BUNDLE, *_OTHERS)):
         with suppress(OSError), open(path, "rb") as file:

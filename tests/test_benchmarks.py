@@ -265,7 +265,7 @@ def test_idle_guests_leave_no_process(tmp_path: Path) -> None:
     before = children()
     series, _ = ask(QUESTIONS["density"], tmp_path, *here.values())
     assert all(one.values for one in series)
-    assert set(children()) == set(before)
+    assert set(children()) <= set(before)
 
 
 def test_what_is_not_offered_is_no_failure(tmp_path: Path) -> None:

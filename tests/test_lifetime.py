@@ -342,7 +342,7 @@ def test_fork_of_the_caller(marker: str) -> None:
 
 def test_a_sentry_does_not_wait_for_ever_for_its_plan() -> None:
     """Its caller may have ended while a fork of it keeps the socket open: that must not keep the sentry."""
-    poll = 7
+    poll = 7  # of x86-64
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with ours, theirs:
         pid, pidfd, _ = _sentry.spawn(theirs.fileno(), 0)
@@ -351,6 +351,9 @@ def test_a_sentry_does_not_wait_for_ever_for_its_plan() -> None:
             while (call := Path(f"/proc/{pid}/syscall").read_text().split())[0] != str(poll):
                 assert time.monotonic() < deadline, call
                 time.sleep(0.001)
+        except PermissionError:
+            pytest.skip("here nobody may look at his own child's call (Yama)")
+        else:
             descriptors, milliseconds = (int(word, 16) for word in call[2:4])
             assert descriptors == 1 and 0 < milliseconds <= 60_000
         finally:

@@ -147,7 +147,9 @@ def ready(runner: Runner, job: Job) -> Iterator[Running]:
     """It has been started, and has said so; at the end it is ended."""
     guest = runner.start(job)
     try:
-        if not select.select([guest.stdout], [], [], TIMEOUT)[0]:
+        poll = select.poll()  # of any number, where there are a thousand guests
+        poll.register(guest.stdout, select.POLLIN)
+        if not poll.poll(TIMEOUT * 1000):
             raise Failed(f"it was not ready after {TIMEOUT:g} seconds")
         said = guest.stdout.readline()
         if said != b"ready\n":

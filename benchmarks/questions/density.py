@@ -24,6 +24,7 @@ __all__ = ["DENSITY", "family", "share_kib"]
 PR_SET_CHILD_SUBREAPER = 36
 SPARE = 0.25  # of the machine's memory is left alone
 ROUNDS = 4  # at most: fewer show nothing to `compare`, more take long
+REAPED_WITHIN = 5.0  # seconds
 LATEST = 3.0  # seconds that making one more may take: idle guests that keep the processors busy would in the end leave none to end them
 
 
@@ -81,11 +82,14 @@ def _adopting() -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
-def _reap(orphans: Sequence[int]) -> None:
-    """What came to us when its parent had ended, and has ended: nobody else waits for it, and thousands slow down all that comes."""
-    for pid in orphans:
+def _reap(known: set[int]) -> None:
+    """All guests have ended. What came to us when its parent had nobody else waits for, and thousands slow down all that comes. What is still
+    ending is waited for, but what stays does not hold us up."""
+    deadline = time.monotonic() + REAPED_WITHIN
+    for pid in family() - known:
         with suppress(ChildProcessError):  # it was its parent's to the end
-            os.waitpid(pid, os.WNOHANG)
+            while os.waitpid(pid, os.WNOHANG) == (0, 0) and time.monotonic() < deadline:
+                time.sleep(0.001)
 
 
 def _start(runner: Runner, job: Job, count: int, stack: ExitStack) -> None:
@@ -100,15 +104,14 @@ def _start(runner: Runner, job: Job, count: int, stack: ExitStack) -> None:
 
 def _take(job: Job, count: int, runner: Runner) -> Reading:
     """Each guest is waited for until it idles. Ending them is not counted."""
-    orphans: list[int] = []
     with _adopting(), ExitStack() as stack:
-        stack.callback(_reap, orphans)
-        before = share_kib(family())
+        known = family()
+        stack.callback(_reap, known)
+        before = share_kib(known)
         began = time.perf_counter()
         _start(runner, job, count, stack)
         seconds = time.perf_counter() - began
-        held = share_kib(pids := family()) - before
-        orphans += (pid for pid in pids if _parent(Path("/proc", str(pid))) != os.getpid())
+        held = share_kib(family()) - before
     return Reading((held / count, seconds * 1e3 / count))
 
 
