@@ -231,6 +231,12 @@ static void call(struct input *input, bool receives) {
     request.flags = (uint32_t)(how & 8 ? input_number(input, 4) : 0) | MSG_DONTWAIT;
     request.in = put(many, sizeof many);
     request.size = how & 1 ? (how & 4 ? length_of(input) : (uint64_t)count) : 0;
+    request.value[0] = request.value[1] = 0;
+    if (receives && (how & 3) == 3) { /* recvmmsg's time, of which the rest is told */
+        struct timespec time = {input_byte(input), (long)input_number(input, 4)};
+        request.value[0] = put(&time, sizeof time);
+        may_write(request.value[0], sizeof time);
+    }
     memset(memory + used, 0x41, MEMORY - used); /* what lies behind is no message */
     may_write(request.in, request.nr == SYS_sendmmsg || request.nr == SYS_recvmmsg ? MEMORY : sizeof many[0].msg_hdr);
     if ((how & 3) == 2) { /* sendto, recvfrom */
