@@ -78,8 +78,8 @@ def test_every_call_is_timed(tmp_path: Path) -> None:
 
 def test_threads_share_the_calls(tmp_path: Path) -> None:
     """All together they make as many as is said."""
-    counted = [str(build("floor")), "--count", "--", str(build("calls")), "--dir", str(tmp_path), "--count"]
-    told = [subprocess.run([*counted, times, "--threads", "3", "stat-miss"], capture_output=True, text=True) for times in ("7", "10007")]
+    counted = [str(build("floor")), "--count", "--", str(build("calls")), "--count"]
+    told = [subprocess.run([*counted, times, "--threads", "3", "stat-miss"], cwd=tmp_path, capture_output=True, text=True) for times in ("7", "10007")]
     if "seccomp" in told[0].stderr or "SYNC_WAKE_UP" in told[0].stderr:
         pytest.skip(told[0].stderr)
     assert [json.loads(done.stdout)["count"] for done in told] == [7, 10007]
